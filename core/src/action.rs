@@ -1,0 +1,130 @@
+//! What a machine wants done: the words are imperative.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use bytes::Bytes;
+
+use crate::ids::{LinkId, Ticket};
+use crate::mail::Mail;
+
+/// What a link is for, as far as a socket cares.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// A stream of the cluster bus.
+    Bus,
+    /// A slot migration: both socket buffers are [`MIGRATION_BUFFER`] bytes, because what lies in them is lag.
+    Migration,
+}
+
+/// Size in bytes asked for SO_SNDBUF and SO_RCVBUF of a migration link. Left alone the kernel takes several
+/// megabytes after the reader stops, all of which must drain during the pause.
+pub const MIGRATION_BUFFER: usize = 256 * 1024;
+
+/// How a link ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// Send what its outbox holds, then close.
+    Flushed,
+    /// Close at once; unsent bytes are lost.
+    Abrupt,
+}
+
+/// Files a machine owns. The driver knows where they live.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum File {
+    /// `cluster-config-file`: replaced as a whole by write, fsync, rename, fsync of the directory.
+    NodesConf,
+    /// The configuration file the process was started with (CONFIG REWRITE).
+    Config,
+}
+
+/// One thing the driver shall do. Reply bytes are not actions: they wait in the link's outbox.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Action {
+    /// Open a TCP connection; answered by `Connected` or `ConnectFailed`.
+    Connect {
+        /// Its name, from [`LinkId::dialed`].
+        link: LinkId,
+        /// Where to.
+        to: SocketAddr,
+        /// What for.
+        purpose: Purpose,
+    },
+    /// The outbox of this link has bytes to send. At most once per link and step.
+    Flush {
+        /// The link.
+        link: LinkId,
+    },
+    /// End the link. The machine has forgotten it: no input about it may follow. With [`Ending::Flushed`] the
+    /// driver first calls `outbox()` once more and sends what is there.
+    Close {
+        /// The link.
+        link: LinkId,
+        /// What happens to unsent bytes.
+        ending: Ending,
+    },
+    /// Read no more from the link until `ResumeReading`.
+    PauseReading {
+        /// The link.
+        link: LinkId,
+    },
+    /// Read again, beginning with what the socket already holds.
+    ResumeReading {
+        /// The link.
+        link: LinkId,
+    },
+    /// An accepted link turned out to have this purpose: set its socket up for it.
+    Tune {
+        /// The link.
+        link: LinkId,
+        /// What for.
+        purpose: Purpose,
+    },
+    /// Make a file's new content durable; answered by `Done`. Tickets are served in order.
+    Persist {
+        /// Names the request.
+        ticket: Ticket,
+        /// Which file.
+        file: File,
+        /// Its whole content.
+        bytes: Bytes,
+        /// Whether `Done` means "survives a power cut" or only "written".
+        fsync: bool,
+    },
+    /// End the process after the outboxes are flushed.
+    Exit {
+        /// Exit status.
+        code: i32,
+        /// The last line of the log.
+        reason: String,
+    },
+}
+
+/// The list of actions and mail that the driver lends to every step and empties after it.
+#[derive(Debug, Default)]
+pub struct Actions {
+    /// Actions in the order they have to be carried out.
+    pub list: Vec<Action>,
+    /// Mail to other machines of the process, in order.
+    pub mail: Vec<Mail>,
+}
+
+impl Actions {
+    /// Appends an action.
+    pub fn push(&mut self, action: Action) {
+        self.list.push(action);
+    }
+
+    /// Appends mail.
+    pub fn post(&mut self, mail: impl Into<Mail>) {
+        self.mail.push(mail.into());
+    }
+
+    /// Empties both lists, keeping their memory.
+    pub fn clear(&mut self) {
+        self.list.clear();
+        self.mail.clear();
+    }
+}

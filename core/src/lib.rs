@@ -1,0 +1,20 @@
+//! The pure machines of Whimbrel, a Valkey-compatible cluster node.
+//!
+//! Nothing in this crate touches a socket, file, thread, clock or the random numbers of the operating system: time
+//! is an argument, randomness a seed, and what a machine wants from the world it says as [`action::Action`]s.
+
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod action;
+pub mod ids;
+pub mod input;
+pub mod link;
+pub mod mail;
+pub mod rng;
+pub mod slots;
+pub mod time;
+pub mod wire;

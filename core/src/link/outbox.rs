@@ -1,0 +1,236 @@
+//! Bytes on their way out of a machine.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::ids::Ticket;
+
+/// A run of own bytes at least this long is closed and queued as one chunk instead of growing further, so
+/// that growth never copies more than this.
+const CHUNK: usize = 64 * 1024;
+
+/// The queue of bytes that a link still has to send.
+///
+/// The core appends ([`write`](Self::write) copies, [`push`](Self::push) shares); the driver looks at
+/// [`chunks`](Self::chunks), writes them to the socket in one vectored call and reports how many bytes went with
+/// [`advance`](Self::advance). The length is protocol state: output limits and "may pause now" are decided on it.
+///
+/// ```
+/// use whimbrel_core::link::Outbox;
+/// let mut out = Outbox::default();
+/// out.write(b"+OK\r\n");
+/// out.push(bytes::Bytes::from_static(b"shared"));
+/// let sent: Vec<u8> = out.chunks().flatten().copied().collect();
+/// assert_eq!(sent, b"+OK\r\nshared");
+/// out.advance(11);
+/// assert!(out.is_empty());
+/// ```
+#[derive(Debug, Default)]
+pub struct Outbox {
+    queue: VecDeque<Bytes>,
+    /// Own bytes after everything in `queue`.
+    tail: Vec<u8>,
+    /// Bytes of the first chunk that are already sent.
+    head_sent: usize,
+    len: usize,
+    /// Position in the stream of the first unsent byte.
+    sent: u64,
+    /// Bytes from a position on may not leave before a ticket is done; positions and tickets grow.
+    holds: VecDeque<(u64, Ticket)>,
+}
+
+impl Outbox {
+    /// Appends a copy of `bytes`.
+    #[inline]
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.tail.extend_from_slice(bytes);
+        self.len += bytes.len();
+        if self.tail.len() >= CHUNK {
+            self.close_tail();
+        }
+    }
+
+    /// Appends a shared chunk without copying it.
+    pub fn push(&mut self, chunk: Bytes) {
+        if chunk.is_empty() {
+            return;
+        }
+        self.close_tail();
+        self.len += chunk.len();
+        self.queue.push_back(chunk);
+    }
+
+    /// Bytes appended and not sent.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether everything is sent.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Position in the stream behind the last byte appended so far.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.sent + self.len as u64
+    }
+
+    /// What is appended from now on is not sent before `ticket` is done.
+    pub fn hold(&mut self, ticket: Ticket) {
+        if self.holds.back().is_none_or(|&(_, last)| last < ticket) {
+            self.holds.push_back((self.end(), ticket));
+        }
+    }
+
+    /// `ticket` and all tickets before it are durable.
+    pub fn release(&mut self, ticket: Ticket) {
+        while self.holds.front().is_some_and(|&(_, t)| t <= ticket) {
+            self.holds.pop_front();
+        }
+    }
+
+    /// Bytes that may be sent now.
+    #[must_use]
+    pub fn sendable(&self) -> usize {
+        match self.holds.front() {
+            Some(&(position, _)) => (position - self.sent) as usize,
+            None => self.len,
+        }
+    }
+
+    /// The bytes that may be sent now, in order, as slices to hand to one vectored write.
+    pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
+        let mut left = self.sendable();
+        let mut skip = self.head_sent;
+        self.queue
+            .iter()
+            .map(Bytes::as_ref)
+            .chain(core::iter::once(self.tail.as_slice()))
+            .map_while(move |chunk| {
+                let chunk = &chunk[skip..];
+                skip = 0;
+                let take = chunk.len().min(left);
+                left -= take;
+                (take > 0 || left > 0).then_some(&chunk[..take])
+            })
+            .filter(|chunk| !chunk.is_empty())
+    }
+
+    /// `n` bytes of [`chunks`](Self::chunks) were sent.
+    ///
+    /// # Panics
+    /// When `n` is more than [`sendable`](Self::sendable): a bug of the driver.
+    pub fn advance(&mut self, n: usize) {
+        assert!(n <= self.sendable(), "sent {n} bytes of {}", self.sendable());
+        self.len -= n;
+        self.sent += n as u64;
+        let mut n = n + self.head_sent;
+        while let Some(first) = self.queue.front() {
+            if n < first.len() {
+                break;
+            }
+            n -= first.len();
+            self.queue.pop_front();
+        }
+        if self.queue.is_empty() && n == self.tail.len() {
+            self.tail.clear();
+            n = 0;
+        }
+        self.head_sent = n;
+    }
+
+    /// Gives back the memory of an outbox with nothing to send, for links that fall idle.
+    pub fn shrink(&mut self) {
+        if self.is_empty() {
+            self.tail = Vec::new();
+            self.queue = VecDeque::new();
+        }
+    }
+
+    /// Drops everything unsent.
+    pub fn clear(&mut self) {
+        *self = Self { sent: self.end(), ..Self::default() };
+    }
+
+    fn close_tail(&mut self) {
+        if self.tail.is_empty() {
+            return;
+        }
+        if self.queue.is_empty() && self.head_sent > 0 {
+            // The part of the tail that is gone must not stay in front of the chunk.
+            self.tail.drain(..self.head_sent);
+            self.head_sent = 0;
+        }
+        self.queue.push_back(Bytes::from(core::mem::take(&mut self.tail)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    fn unsent(out: &Outbox) -> Vec<u8> {
+        out.chunks().flatten().copied().collect()
+    }
+
+    #[test]
+    fn what_goes_in_comes_out_in_order_whatever_the_sizes() {
+        for seed in 0..200 {
+            let mut rng = Rng::new(seed);
+            let (mut out, mut model) = (Outbox::default(), Vec::new());
+            let mut next = 0u8;
+            for _ in 0..60 {
+                let n = if rng.one_in(10) { 70_000 } else { rng.index(40) };
+                let bytes: Vec<u8> = (0..n)
+                    .map(|_| {
+                        next = next.wrapping_add(1);
+                        next
+                    })
+                    .collect();
+                if rng.one_in(2) {
+                    out.write(&bytes);
+                } else {
+                    out.push(Bytes::from(bytes.clone()));
+                }
+                model.extend_from_slice(&bytes);
+                assert_eq!(unsent(&out), model, "seed {seed}");
+                let n = rng.index(model.len() + 1);
+                out.advance(n);
+                model.drain(..n);
+                assert_eq!(out.len(), model.len());
+                assert_eq!(unsent(&out), model, "seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_behind_a_hold_leaves_before_its_ticket() {
+        let mut out = Outbox::default();
+        out.write(b"before");
+        out.hold(Ticket(1));
+        out.write(b"one");
+        out.hold(Ticket(2));
+        out.write(b"two");
+        assert_eq!(unsent(&out), b"before");
+        out.advance(6);
+        assert_eq!(unsent(&out), b"");
+        out.release(Ticket(1));
+        assert_eq!(unsent(&out), b"one");
+        out.release(Ticket(2));
+        assert_eq!(unsent(&out), b"onetwo");
+    }
+
+    #[test]
+    #[should_panic(expected = "sent 2 bytes of 1")]
+    fn a_driver_cannot_send_what_is_not_there() {
+        let mut out = Outbox::default();
+        out.write(b"x");
+        out.advance(2);
+    }
+}

@@ -1,0 +1,1 @@
+//! Whimbrel's core bound to a portable event loop.

@@ -1,0 +1,2 @@
+//! The program `whimbrel-mio`.
+fn main() {}
