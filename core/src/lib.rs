@@ -14,6 +14,7 @@ pub mod ids;
 pub mod input;
 pub mod link;
 pub mod mail;
+pub mod migration;
 pub mod rng;
 pub mod slots;
 pub mod time;

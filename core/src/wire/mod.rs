@@ -1,1 +1,4 @@
 //! Bytes and their meaning, without state of ours: RESP, the cluster bus, slot migration.
+
+pub mod slotsrange;
+pub mod syncslots;

@@ -1,0 +1,8 @@
+//! Atomic slot migration: the machines at the two ends of one migration, and the requests and job rows around them.
+//!
+//! [`Export`](export::Export) runs where the slots are, [`Import`](import::Import) where they go. They know bytes,
+//! time and slots, and never a keyspace: somebody with a store of another kind embeds them as they are.
+
+pub mod failure;
+pub mod job;
+pub mod request;
