@@ -17,5 +17,6 @@ pub mod mail;
 pub mod migration;
 pub mod rng;
 pub mod slots;
+pub mod store;
 pub mod time;
 pub mod wire;

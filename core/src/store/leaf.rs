@@ -1,0 +1,122 @@
+//! A leaf: a small hash table, the unit in which a slot's table grows, is walked and is freed.
+
+use hashbrown::HashTable;
+use smallvec::SmallVec;
+
+use super::entry::Entry;
+use super::{Change, Hashes};
+
+/// A leaf with this many entries splits before it takes another: 64 buckets, full.
+pub(super) const FULL: usize = 56;
+/// Two neighbours with at most this many entries together become one. Far from [`FULL`], so that a leaf does not
+/// split and merge in turns.
+pub(super) const SPARSE: usize = 14;
+
+/// Entries whose positions share their leading bits.
+pub(super) struct Leaf {
+    pub(super) table: HashTable<Entry>,
+    /// No entry here is due before this, in milliseconds since the Unix epoch.
+    pub(super) due_ms: u64,
+    /// How many entries have an expiry.
+    pub(super) volatile: u32,
+    /// How many leading bits they share, counted from the node that holds the leaf.
+    pub(super) depth: u8,
+}
+
+impl Leaf {
+    pub(super) const fn new() -> Self {
+        Self { table: HashTable::new(), due_ms: u64::MAX, volatile: 0, depth: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    #[inline]
+    pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<&Entry> {
+        self.table.find(hash, |e| e.key() == key)
+    }
+
+    /// Adds an entry whose key is not here.
+    pub(super) fn add(&mut self, hash: u64, entry: Entry, hashes: &Hashes, change: &mut Change) {
+        self.note_expiry(None, entry.expiry_ms());
+        if self.table.len() < self.table.capacity() {
+            self.table.insert_unique(hash, entry, |e| hashes.of(e.key()));
+        } else {
+            let before = self.table.allocation_size();
+            change.moved += self.table.len();
+            self.table.insert_unique(hash, entry, |e| hashes.of(e.key()));
+            change.bytes += self.table.allocation_size() as i64 - before as i64;
+        }
+    }
+
+    /// Takes an entry out, and gives memory back when the table has become much too large.
+    pub(super) fn take(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        hashes: &Hashes,
+        change: &mut Change,
+    ) -> Option<Entry> {
+        let found = self.table.find_entry(hash, |e| e.key() == key).ok()?;
+        let entry = found.remove().0;
+        self.note_expiry(entry.expiry_ms(), None);
+        let len = self.table.len();
+        if len == 0 || (self.table.num_buckets() > 16 && len * 8 <= self.table.num_buckets()) {
+            let before = self.table.allocation_size();
+            if len == 0 {
+                self.table = HashTable::new();
+            } else {
+                change.moved += len;
+                self.table.shrink_to(len * 2, |e| hashes.of(e.key()));
+            }
+            change.bytes += self.table.allocation_size() as i64 - before as i64;
+        }
+        Some(entry)
+    }
+
+    /// Follows an entry whose expiry changes, comes or goes.
+    pub(super) fn note_expiry(&mut self, before: Option<u64>, after: Option<u64>) {
+        self.volatile += u32::from(after.is_some());
+        self.volatile -= u32::from(before.is_some());
+        if self.volatile == 0 {
+            self.due_ms = u64::MAX;
+        } else if let Some(ms) = after {
+            self.due_ms = self.due_ms.min(ms);
+        }
+    }
+
+    /// Makes `due_ms` exact.
+    pub(super) fn refresh_due(&mut self) {
+        self.due_ms = self.table.iter().filter_map(Entry::expiry_ms).min().unwrap_or(u64::MAX);
+    }
+
+    /// Moves the entries whose hash has `bit` set to a new leaf, one bit deeper.
+    pub(super) fn split(&mut self, bit: u64, hashes: &Hashes, change: &mut Change) -> Self {
+        change.moved += self.table.len();
+        change.bytes -= self.table.allocation_size() as i64;
+        let entries: SmallVec<[(u64, Entry); FULL]> =
+            core::mem::take(&mut self.table).into_iter().map(|e| (hashes.of(e.key()), e)).collect();
+        let high_len = entries.iter().filter(|(hash, _)| hash & bit != 0).count();
+        let depth = self.depth + 1;
+        let part = |len| Self { table: HashTable::with_capacity(len), depth, ..Self::new() };
+        let (mut low, mut high) = (part(entries.len() - high_len), part(high_len));
+        for (hash, entry) in entries {
+            let side = if hash & bit != 0 { &mut high } else { &mut low };
+            side.note_expiry(None, entry.expiry_ms());
+            side.table.insert_unique(hash, entry, |e| hashes.of(e.key()));
+        }
+        change.bytes += (low.table.allocation_size() + high.table.allocation_size()) as i64;
+        *self = low;
+        high
+    }
+
+    /// Takes over all entries of a neighbour.
+    pub(super) fn absorb(&mut self, mut other: Self, hashes: &Hashes, change: &mut Change) {
+        change.moved += other.table.len();
+        change.bytes -= other.table.allocation_size() as i64;
+        for entry in core::mem::take(&mut other.table) {
+            self.add(hashes.of(entry.key()), entry, hashes, change);
+        }
+    }
+}

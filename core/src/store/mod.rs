@@ -1,0 +1,415 @@
+//! The keyspace: numbered databases, one table of thin entries per slot.
+//!
+//! A key is located once, as an [`At`], and every operation takes that. In [`Layout::Cluster`] a key lies in the
+//! table of its hash slot; in [`Layout::Standalone`] all keys lie in slot 0. A slot's table is a directory of small
+//! leaves split by leading bits of the *position*, 32 bits out of the middle of a key's hash. `SCAN`, snapshots,
+//! expiry, growth and freeing all go by leaf and in the order of positions, so "passed" means the same to each of
+//! them while tables grow and shrink, and no operation copies more than one leaf and one small directory.
+//!
+//! The store has no clock and applies no expiry by itself: entries whose time is over are there until somebody
+//! removes them.
+//!
+//! ```
+//! use whimbrel_core::store::{Encoding, Layout, Store, StoreConfig, Value};
+//!
+//! let mut store = Store::new(StoreConfig { databases: 16, layout: Layout::Cluster, seed: 7 });
+//! let at = store.at(0, b"greeting");
+//! store.insert(&at, Value::Str(b"hello"), None, Encoding::Embstr);
+//! assert_eq!(store.get(&at).and_then(|e| e.string()), Some(&b"hello"[..]));
+//! assert_eq!(store.len(0), 1);
+//! ```
+
+mod cursor;
+mod db;
+mod detached;
+mod entry;
+mod expiry;
+mod leaf;
+mod node;
+mod scan;
+mod table;
+mod value;
+
+use alloc::vec::Vec;
+use core::hash::Hasher;
+
+use foldhash::SharedSeed;
+use foldhash::quality::FoldHasher;
+
+pub use cursor::{Cursor, StepEnd};
+pub use detached::Detached;
+pub use entry::Entry;
+pub use expiry::Due;
+pub use value::{EMBSTR_MAX, Encoding, INLINE_MAX, Kind, Value, View};
+
+use crate::slots::{Slot, SlotSet};
+use db::Db;
+use expiry::Sweep;
+
+/// Bits of a position.
+const POSITION_BITS: u32 = 32;
+/// Where a position starts in a hash. hashbrown takes the low bits for the bucket and the top seven for the tag.
+const POSITION_SHIFT: u32 = 24;
+
+/// The place of a key within its slot, the same whatever the size of the table.
+fn position(hash: u64) -> u32 {
+    (hash >> POSITION_SHIFT) as u32
+}
+
+/// The seeded hash of keys.
+struct Hashes {
+    seed: u64,
+    shared: SharedSeed,
+}
+
+impl Hashes {
+    #[inline]
+    fn of(&self, key: &[u8]) -> u64 {
+        let mut hasher = FoldHasher::with_seed(self.seed, &self.shared);
+        hasher.write(key);
+        hasher.finish()
+    }
+}
+
+/// What one operation on a table changed.
+#[derive(Clone, Copy)]
+struct Change {
+    bytes: i64,
+    keys: i64,
+    expires: i64,
+    /// An entry may have become due at this time.
+    due_ms: u64,
+    /// Entries and directory words moved in memory.
+    moved: usize,
+}
+
+impl Change {
+    const NONE: Self = Self { bytes: 0, keys: 0, expires: 0, due_ms: u64::MAX, moved: 0 };
+}
+
+/// Where keys lie.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Layout {
+    /// Each key in the table of its hash slot.
+    Cluster,
+    /// All keys in slot 0 (`cluster-enabled no`).
+    Standalone,
+}
+
+/// What a store is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreConfig {
+    /// How many numbered databases; at least 1.
+    pub databases: u32,
+    /// Where keys lie.
+    pub layout: Layout,
+    /// Seed of the hash of keys; the order in which keys are walked follows from it.
+    pub seed: u64,
+}
+
+/// A key located once: what every operation on a key takes.
+///
+/// Valid for the store that made it, for as long as that store lives.
+#[derive(Clone, Copy, Debug)]
+pub struct At<'k> {
+    /// The database, below the number of databases.
+    pub db: u32,
+    /// The slot whose table has the key.
+    pub slot: Slot,
+    /// The store's hash of the key.
+    pub hash: u64,
+    /// The key.
+    pub key: &'k [u8],
+}
+
+/// The keyspace of one shard.
+pub struct Store {
+    dbs: Vec<Db>,
+    layout: Layout,
+    hashes: Hashes,
+    /// Slots whose keys nobody sees: being imported.
+    hidden: SlotSet,
+    /// The access clock that new entries get.
+    clock: u32,
+    used: u64,
+    sweep: Sweep,
+}
+
+impl Store {
+    /// An empty keyspace.
+    ///
+    /// # Panics
+    /// When there is to be no database.
+    #[must_use]
+    pub fn new(config: StoreConfig) -> Self {
+        assert!(config.databases > 0, "a store has at least one database");
+        Self {
+            dbs: (0..config.databases).map(|_| Db::new()).collect(),
+            layout: config.layout,
+            hashes: Hashes { seed: config.seed, shared: SharedSeed::from_u64(config.seed) },
+            hidden: SlotSet::new(),
+            clock: 0,
+            used: 0,
+            sweep: Sweep::default(),
+        }
+    }
+
+    /// How many databases there are.
+    #[must_use]
+    pub fn databases(&self) -> u32 {
+        self.dbs.len() as u32
+    }
+
+    /// Where keys lie.
+    #[must_use]
+    pub const fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Locates a key. `db` must be below the number of databases.
+    #[must_use]
+    pub fn at<'k>(&self, db: u32, key: &'k [u8]) -> At<'k> {
+        let slot = match self.layout {
+            Layout::Cluster => Slot::of(key),
+            Layout::Standalone => Slot::default(),
+        };
+        At { db, slot, hash: self.hashes.of(key), key }
+    }
+
+    /// Locates a key whose hash slot is known from routing.
+    #[must_use]
+    pub fn at_in<'k>(&self, db: u32, slot: Slot, key: &'k [u8]) -> At<'k> {
+        let slot = match self.layout {
+            Layout::Cluster => slot,
+            Layout::Standalone => Slot::default(),
+        };
+        At { db, slot, hash: self.hashes.of(key), key }
+    }
+
+    /// The entry of a key, expired or not.
+    #[must_use]
+    #[inline]
+    pub fn get(&self, at: &At<'_>) -> Option<&Entry> {
+        self.dbs[at.db as usize].table(at.slot)?.find(at.hash, at.key)
+    }
+
+    /// The access clock that new entries get; its low 24 bits count.
+    pub fn set_clock(&mut self, clock: u32) {
+        self.clock = clock;
+    }
+
+    /// Puts a key with its value, and answers the entry it had before.
+    pub fn insert(
+        &mut self,
+        at: &At<'_>,
+        value: Value<'_>,
+        expiry_ms: Option<u64>,
+        encoding: Encoding,
+    ) -> Option<Entry> {
+        let entry = Entry::new(at.key, value, expiry_ms, encoding, self.clock);
+        self.put(at, entry)
+    }
+
+    /// Puts an entry made before, such as one taken from another database; its key must be that of `at`.
+    pub fn put(&mut self, at: &At<'_>, entry: Entry) -> Option<Entry> {
+        debug_assert_eq!(entry.key(), at.key, "an entry lies under its own key");
+        let mut new = Some(entry);
+        let old = self.edit(at, |e| new.take().map(|new| core::mem::replace(e, new))).flatten();
+        if let Some(entry) = new {
+            let hidden = self.hidden.contains(at.slot);
+            let (layout, db) = (self.layout, &mut self.dbs[at.db as usize]);
+            self.used += db.allocate(layout);
+            let change = db.table_mut(at.slot).add(at.hash, entry, &self.hashes);
+            db.book(at.slot, hidden, &change);
+            self.used = self.used.wrapping_add_signed(change.bytes);
+        }
+        old
+    }
+
+    /// Puts a key with its value like [`Store::insert`], but writes over a value of the same size where it lies.
+    /// True when the key was there before.
+    pub fn set(&mut self, at: &At<'_>, value: Value<'_>, expiry_ms: Option<u64>, encoding: Encoding) -> bool {
+        let (mut value, clock) = (Some(value), self.clock);
+        let found = self.edit(at, |e| {
+            if let Some(value) = value.take() {
+                e.assign(value, expiry_ms, encoding, clock);
+            }
+        });
+        if let Some(value) = value {
+            self.insert(at, value, expiry_ms, encoding);
+        }
+        found.is_some()
+    }
+
+    /// Replaces the value of a key and keeps its expiry. False when there is no such key.
+    pub fn replace_value(&mut self, at: &At<'_>, value: Value<'_>, encoding: Encoding) -> bool {
+        self.edit(at, |e| e.set_value(value, encoding)).is_some()
+    }
+
+    /// Adds bytes at the end of a string, which becomes `raw`. Answers its new length, or nothing when there is no
+    /// such key.
+    pub fn append(&mut self, at: &At<'_>, tail: &[u8]) -> Option<usize> {
+        self.edit(at, |e| {
+            e.append(tail);
+            e.view().as_slice().len()
+        })
+    }
+
+    /// Writes bytes at an offset of a string, which becomes `raw` and grows by zeros as needed. Answers its new
+    /// length, or nothing when there is no such key.
+    pub fn write_range(&mut self, at: &At<'_>, offset: usize, patch: &[u8]) -> Option<usize> {
+        self.edit(at, |e| {
+            e.write_range(offset, patch);
+            e.view().as_slice().len()
+        })
+    }
+
+    /// Sets or clears the expiry of a key (milliseconds since the Unix epoch). False when there is no such key.
+    pub fn set_expiry(&mut self, at: &At<'_>, expiry_ms: Option<u64>) -> bool {
+        self.edit(at, |e| e.set_expiry(expiry_ms)).is_some()
+    }
+
+    /// Takes a key out.
+    pub fn remove(&mut self, at: &At<'_>) -> Option<Entry> {
+        let hidden = self.hidden.contains(at.slot);
+        let db = &mut self.dbs[at.db as usize];
+        if !db.has_tables() {
+            return None;
+        }
+        let (entry, change) = db.table_mut(at.slot).take(at.hash, at.key, &self.hashes)?;
+        db.book(at.slot, hidden, &change);
+        self.used = self.used.wrapping_add_signed(change.bytes);
+        Some(entry)
+    }
+
+    /// Notes an access to a key; the low 24 bits of `clock` count.
+    pub fn touch(&mut self, at: &At<'_>, clock: u32) {
+        if let Some(entry) = self.get(at) {
+            entry.set_clock(clock);
+        }
+    }
+
+    /// Runs an edit that keeps the key, and books what it changed.
+    fn edit<R>(&mut self, at: &At<'_>, edit: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+        let hidden = self.hidden.contains(at.slot);
+        let db = &mut self.dbs[at.db as usize];
+        if !db.has_tables() {
+            return None;
+        }
+        let (out, change) = db.table_mut(at.slot).edit(at.hash, at.key, edit)?;
+        db.book(at.slot, hidden, &change);
+        self.used = self.used.wrapping_add_signed(change.bytes);
+        Some(out)
+    }
+
+    /// How many keys of a database are visible.
+    #[must_use]
+    pub fn len(&self, db: u32) -> u64 {
+        self.dbs[db as usize].keys()
+    }
+
+    /// How many visible keys of a database have an expiry.
+    #[must_use]
+    pub fn expires(&self, db: u32) -> u64 {
+        self.dbs[db as usize].expires()
+    }
+
+    /// Whether there is no key at all, visible or hidden.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.dbs.iter().all(Db::is_empty)
+    }
+
+    /// How many keys a slot has in one database, hidden or not.
+    #[must_use]
+    pub fn slot_len(&self, db: u32, slot: Slot) -> u64 {
+        self.dbs[db as usize].table(slot).map_or(0, table::Table::len)
+    }
+
+    /// How many keys a slot has in all databases, hidden or not.
+    #[must_use]
+    pub fn slot_len_all(&self, slot: Slot) -> u64 {
+        (0..self.databases()).map(|db| self.slot_len(db, slot)).sum()
+    }
+
+    fn table_of(&self, db: u32, slot: Slot) -> Option<&table::Table> {
+        self.dbs[db as usize].table(slot)
+    }
+
+    fn has_keys(&self, db: u32) -> bool {
+        !self.dbs[db as usize].is_empty()
+    }
+
+    /// Bytes that entries and tables have asked of the allocator, those of [`Detached`] tables excepted.
+    #[must_use]
+    pub fn used_memory(&self) -> u64 {
+        self.used
+    }
+
+    /// Hides a slot: its keys do not count, and no walk for clients or expiry meets them.
+    pub fn hide(&mut self, slot: Slot) {
+        if self.hidden.insert(slot) {
+            for db in &mut self.dbs {
+                db.conceal(slot);
+            }
+        }
+    }
+
+    /// Ends [`Store::hide`].
+    pub fn unhide(&mut self, slot: Slot) {
+        if self.hidden.remove(slot) {
+            for db in &mut self.dbs {
+                db.reveal(slot);
+            }
+        }
+    }
+
+    /// Whether a slot is hidden.
+    #[must_use]
+    pub fn is_hidden(&self, slot: Slot) -> bool {
+        self.hidden.contains(slot)
+    }
+
+    /// Swaps two databases (SWAPDB). Constant time. Tell every [`Cursor`] by [`Cursor::swapped`].
+    pub fn swap(&mut self, a: u32, b: u32) {
+        self.dbs.swap(a as usize, b as usize);
+    }
+
+    /// Takes all keys of a slot out of every database, in constant time for each.
+    pub fn detach(&mut self, slot: Slot) -> Detached {
+        let hidden = self.hidden.contains(slot);
+        let mut detached = Detached::default();
+        for db in &mut self.dbs {
+            if let Some(table) = db.detach_slot(slot, hidden) {
+                self.used -= table.bytes();
+                detached.push(table);
+            }
+        }
+        detached
+    }
+
+    /// Takes all keys of a database out, hidden ones too. Constant time.
+    pub fn detach_db(&mut self, db: u32) -> Detached {
+        let mut detached = Detached::default();
+        self.detach_into(db, &mut detached);
+        detached
+    }
+
+    /// Takes all keys out. Constant time for each database.
+    pub fn detach_all(&mut self) -> Detached {
+        let mut detached = Detached::default();
+        for db in 0..self.databases() {
+            self.detach_into(db, &mut detached);
+        }
+        detached
+    }
+
+    fn detach_into(&mut self, db: u32, detached: &mut Detached) {
+        let db = core::mem::replace(&mut self.dbs[db as usize], Db::new());
+        self.used -= db.bytes();
+        detached.push_db(db);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,304 @@
+//! The directory of a big slot: an extendible hash of leaves, itself kept small by nesting.
+//!
+//! A node distinguishes up to [`NODE_BITS`] bits of a position. Where that does not suffice it holds a node of the
+//! next bits instead of a leaf, so that growing never copies more than one directory of 1024 words, however many
+//! keys there are.
+
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::mem::size_of;
+
+use super::leaf::{Leaf, SPARSE};
+use super::{Change, Hashes, POSITION_BITS, POSITION_SHIFT};
+
+/// Position bits of one node.
+const NODE_BITS: u8 = 10;
+/// Nodes start at bits 0, 10 and 20; the two bits left would not pay for a fourth level.
+const MAX_BASE: u8 = 2 * NODE_BITS;
+
+/// Marks a directory word as the index of a child node.
+const CHILD: u32 = 1 << 31;
+
+/// One directory with its leaves and deeper nodes.
+pub(super) struct Node {
+    /// Position bits that lead to this node.
+    base: u8,
+    /// Further bits that the directory tells apart.
+    bits: u8,
+    /// `2^bits` words: an index into `leaves`, or one into `nodes` marked with [`CHILD`].
+    dir: Vec<u32>,
+    leaves: Vec<Leaf>,
+    nodes: Vec<Box<Node>>,
+    /// No entry below is due before this.
+    due_ms: u64,
+}
+
+/// A leaf and the positions it covers.
+pub(super) struct Span<'t> {
+    pub(super) leaf: &'t Leaf,
+    pub(super) start: u32,
+    /// One past the last position; up to 2^32.
+    pub(super) end: u64,
+}
+
+enum Word {
+    Leaf(usize),
+    Child(usize),
+}
+
+fn word(raw: u32) -> Word {
+    if raw & CHILD == 0 { Word::Leaf(raw as usize) } else { Word::Child((raw & !CHILD) as usize) }
+}
+
+impl Node {
+    /// A node with one leaf.
+    pub(super) fn new(base: u8, mut leaf: Leaf) -> Self {
+        leaf.depth = 0;
+        let due_ms = leaf.due_ms;
+        Self { base, bits: 0, dir: vec![0], leaves: vec![leaf], nodes: Vec::new(), due_ms }
+    }
+
+    /// What a node with one leaf adds to the memory of that leaf.
+    pub(super) const SEED_BYTES: i64 = (size_of::<Self>() + size_of::<u32>()) as i64;
+
+    fn index(&self, position: u32) -> usize {
+        let shift = POSITION_BITS - u32::from(self.base) - u32::from(self.bits);
+        (u64::from(position) >> shift) as usize & ((1 << self.bits) - 1)
+    }
+
+    pub(super) fn due_ms(&self) -> u64 {
+        self.due_ms
+    }
+
+    /// Whether the node has come down to one leaf, which it then gives away.
+    pub(super) fn sole_leaf(&mut self) -> Option<Leaf> {
+        if self.bits == 0 && self.nodes.is_empty() { self.leaves.pop() } else { None }
+    }
+
+    #[inline]
+    pub(super) fn leaf(&self, position: u32) -> &Leaf {
+        let mut node = self;
+        loop {
+            match word(node.dir[node.index(position)]) {
+                Word::Leaf(i) => return &node.leaves[i],
+                Word::Child(i) => node = &node.nodes[i],
+            }
+        }
+    }
+
+    /// The leaf of a position, to change an entry that may be due at `due_ms`.
+    #[inline]
+    pub(super) fn leaf_mut(&mut self, position: u32, due_ms: u64) -> &mut Leaf {
+        let mut node = self;
+        loop {
+            node.due_ms = node.due_ms.min(due_ms);
+            match word(node.dir[node.index(position)]) {
+                Word::Leaf(i) => return &mut node.leaves[i],
+                Word::Child(i) => node = &mut node.nodes[i],
+            }
+        }
+    }
+
+    /// The leaf of a position with its bounds.
+    pub(super) fn span(&self, position: u32) -> Span<'_> {
+        let mut node = self;
+        loop {
+            match word(node.dir[node.index(position)]) {
+                Word::Child(i) => node = &node.nodes[i],
+                Word::Leaf(i) => {
+                    let leaf = &node.leaves[i];
+                    let width = 1u64 << (POSITION_BITS - u32::from(node.base) - u32::from(leaf.depth));
+                    let start = u64::from(position) & !(width - 1);
+                    return Span { leaf, start: start as u32, end: start + width };
+                }
+            }
+        }
+    }
+
+    /// Splits the leaf of a position. False when all bits are used up, and the leaf has to grow instead.
+    pub(super) fn split(&mut self, position: u32, hashes: &Hashes, change: &mut Change) -> bool {
+        loop {
+            let at = self.index(position);
+            let i = match word(self.dir[at]) {
+                Word::Child(i) => return self.nodes[i].split(position, hashes, change),
+                Word::Leaf(i) => i,
+            };
+            let depth = self.leaves[i].depth;
+            if depth < self.bits {
+                let bit = POSITION_BITS - 1 - u32::from(self.base) - u32::from(depth);
+                let high = self.leaves[i].split(1 << (bit + POSITION_SHIFT), hashes, change);
+                let width = 1 << (self.bits - depth);
+                let first = at & !(width - 1);
+                let new = self.leaves.len() as u32;
+                self.dir[first + width / 2..first + width].fill(new);
+                // Growing the list copies the leaves' headers, at most 1024 of them.
+                if self.leaves.len() == self.leaves.capacity() {
+                    change.moved += self.leaves.len();
+                }
+                self.leaves.push(high);
+                change.bytes += size_of::<Leaf>() as i64;
+                return true;
+            }
+            if self.bits < NODE_BITS {
+                self.double(change);
+            } else if self.base < MAX_BASE {
+                self.sink(at, i, change);
+            } else {
+                return false;
+            }
+        }
+    }
+
+    /// Twice as many words, each leaf covering twice as many.
+    fn double(&mut self, change: &mut Change) {
+        let words = self.dir.len();
+        self.dir = self.dir.iter().flat_map(|&w| [w, w]).collect();
+        self.bits += 1;
+        change.moved += words;
+        change.bytes += (words * size_of::<u32>()) as i64;
+    }
+
+    /// Replaces a leaf by a node of the next bits that holds it.
+    fn sink(&mut self, at: usize, i: usize, change: &mut Change) {
+        let leaf = self.remove_leaf(i);
+        self.dir[at] = CHILD | self.nodes.len() as u32;
+        self.nodes.push(Box::new(Self::new(self.base + self.bits, leaf)));
+        change.bytes += Self::SEED_BYTES;
+    }
+
+    /// Takes a leaf out of the list; the words that named it are left to the caller.
+    fn remove_leaf(&mut self, i: usize) -> Leaf {
+        let last = self.leaves.len() - 1;
+        let leaf = self.leaves.swap_remove(i);
+        if i != last {
+            self.rename(last as u32, i as u32);
+        }
+        leaf
+    }
+
+    fn rename(&mut self, from: u32, to: u32) {
+        for w in self.dir.iter_mut().filter(|w| **w == from) {
+            *w = to;
+        }
+    }
+
+    /// Joins the leaf of a position with its neighbours while they are sparse.
+    pub(super) fn merge(&mut self, position: u32, hashes: &Hashes, change: &mut Change) {
+        loop {
+            let at = self.index(position);
+            let i = match word(self.dir[at]) {
+                Word::Leaf(i) => i,
+                Word::Child(i) => {
+                    self.nodes[i].merge(position, hashes, change);
+                    if !self.raise(at, i, change) {
+                        return;
+                    }
+                    continue;
+                }
+            };
+            let depth = self.leaves[i].depth;
+            if depth == 0 {
+                return;
+            }
+            let width = 1 << (self.bits - depth);
+            let neighbour_at = (at & !(width - 1)) ^ width;
+            let Word::Leaf(n) = word(self.dir[neighbour_at]) else { return };
+            if self.leaves[n].depth != depth || self.leaves[i].len() + self.leaves[n].len() > SPARSE {
+                return;
+            }
+            self.dir[neighbour_at..neighbour_at + width].fill(i as u32);
+            self.leaves[i].depth -= 1;
+            // Removing the neighbour may move the leaf itself: find it again by its position.
+            let neighbour = self.remove_leaf(n);
+            let Word::Leaf(i) = word(self.dir[at]) else { unreachable!("a leaf stays a leaf") };
+            self.leaves[i].absorb(neighbour, hashes, change);
+            change.bytes -= size_of::<Leaf>() as i64;
+            self.halve(change);
+        }
+    }
+
+    /// Takes the leaf of a child that has only one back into this node.
+    fn raise(&mut self, at: usize, i: usize, change: &mut Change) -> bool {
+        let Some(mut leaf) = self.nodes[i].sole_leaf() else { return false };
+        leaf.depth = self.bits;
+        let last = self.nodes.len() - 1;
+        self.nodes.swap_remove(i);
+        if i != last {
+            self.rename(CHILD | last as u32, CHILD | i as u32);
+        }
+        self.dir[at] = self.leaves.len() as u32;
+        self.leaves.push(leaf);
+        change.bytes -= Self::SEED_BYTES;
+        true
+    }
+
+    /// Halves the directory as long as no leaf needs its last bit.
+    fn halve(&mut self, change: &mut Change) {
+        while self.bits > 0 && self.nodes.is_empty() && self.leaves.iter().all(|l| l.depth < self.bits) {
+            self.dir = self.dir.iter().step_by(2).copied().collect();
+            self.bits -= 1;
+            change.moved += self.dir.len();
+            change.bytes -= (self.dir.len() * size_of::<u32>()) as i64;
+        }
+    }
+
+    /// The first position, from `from` on, of a leaf that may hold entries due before `now_ms`.
+    pub(super) fn next_due(&self, now_ms: u64, from: u32) -> Option<u32> {
+        let shift = POSITION_BITS - u32::from(self.base) - u32::from(self.bits);
+        let below = (1u64 << (POSITION_BITS - u32::from(self.base))) - 1;
+        let prefix = u64::from(from) & !below;
+        let mut at = self.index(from);
+        let mut from = from;
+        while at < self.dir.len() {
+            match word(self.dir[at]) {
+                Word::Child(i) => {
+                    let child = &self.nodes[i];
+                    if child.due_ms < now_ms
+                        && let Some(position) = child.next_due(now_ms, from)
+                    {
+                        return Some(position);
+                    }
+                    at += 1;
+                }
+                Word::Leaf(i) => {
+                    if self.leaves[i].due_ms < now_ms {
+                        return Some(from);
+                    }
+                    let width = 1 << (self.bits - self.leaves[i].depth);
+                    at = (at & !(width - 1)) + width;
+                }
+            }
+            from = (prefix | ((at as u64) << shift)) as u32;
+        }
+        None
+    }
+
+    /// Recomputes `due_ms` from the leaves wherever it lies before `now_ms`.
+    pub(super) fn refresh_due(&mut self, now_ms: u64) {
+        for node in self.nodes.iter_mut().filter(|n| n.due_ms < now_ms) {
+            node.refresh_due(now_ms);
+        }
+        let leaves = self.leaves.iter().map(|l| l.due_ms);
+        self.due_ms = leaves.chain(self.nodes.iter().map(|n| n.due_ms)).min().unwrap_or(u64::MAX);
+    }
+
+    /// Frees leaves until `budget` entries are gone. True when nothing is left.
+    pub(super) fn free(&mut self, budget: &mut usize, keys: &mut u64) -> bool {
+        while let Some(node) = self.nodes.last_mut() {
+            if !node.free(budget, keys) {
+                return false;
+            }
+            self.nodes.pop();
+        }
+        while let Some(leaf) = self.leaves.last() {
+            if *budget == 0 {
+                return false;
+            }
+            *budget = budget.saturating_sub(leaf.len() + 1);
+            *keys -= leaf.len() as u64;
+            self.leaves.pop();
+        }
+        true
+    }
+}
