@@ -10,6 +10,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod action;
+pub mod command;
 pub mod ids;
 pub mod input;
 pub mod link;
