@@ -61,7 +61,7 @@ pub fn parse(text: &[u8]) -> Option<Parsed> {
 impl Extended {
     /// The sum, or `None` when it is too great.
     #[must_use]
-    pub fn add(self, other: Self) -> Option<Self> {
+    pub fn plus(self, other: Self) -> Option<Self> {
         let (high, low) = if (self.exponent, self.mantissa) >= (other.exponent, other.mantissa) {
             (self, other)
         } else {
@@ -455,7 +455,7 @@ mod tests {
             let [a, b, expected] = fields[..] else { panic!("three fields: {row}") };
             let sum = match (parse(a.as_bytes()), parse(b.as_bytes())) {
                 (Some(Parsed::Finite(a)), Some(Parsed::Finite(b))) => {
-                    a.add(b).map_or("too great".into(), |sum| String::from_utf8(sum.print()).unwrap())
+                    a.plus(b).map_or("too great".into(), |sum| String::from_utf8(sum.print()).unwrap())
                 }
                 (Some(_), Some(_)) => "too great".into(),
                 _ => "no number".into(),
@@ -472,7 +472,7 @@ mod tests {
             assert_eq!(shown(&text).as_deref(), Some(text.as_str()));
             assert_eq!(parse(text.as_bytes()), Some(Parsed::Finite(number.into())), "{text}");
             let opposite = Extended { negative: !Extended::from(number).negative, ..number.into() };
-            assert_eq!(Extended::from(number).add(opposite).unwrap().print(), b"0");
+            assert_eq!(Extended::from(number).plus(opposite).unwrap().print(), b"0");
         }
     }
 }
