@@ -11,6 +11,7 @@ extern crate std;
 
 pub mod action;
 pub mod command;
+pub mod config;
 pub mod ids;
 pub mod input;
 pub mod link;

@@ -32,6 +32,13 @@ pub(super) fn split(line: &[u8], words: &mut Vec<u8>, spans: &mut SmallVec<[Span
     }
 }
 
+/// The words of a line; `None` when a quote is not closed.
+pub(crate) fn words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let (mut decoded, mut spans) = (Vec::new(), SmallVec::new());
+    split(line, &mut decoded, &mut spans).ok()?;
+    Some(spans.iter().map(|s| decoded[s.start as usize..s.end as usize].to_vec()).collect())
+}
+
 /// Decodes one word into `out`; what is behind it.
 fn word<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Result<&'a [u8], Wrong> {
     while let Some((&first, behind)) = rest.split_first() {

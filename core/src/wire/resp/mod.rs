@@ -14,6 +14,7 @@ mod reply;
 mod value;
 
 pub use argv::{Argv, ArgvBuf, Span};
+pub(crate) use inline::words;
 pub use limits::{Limits, Wrong};
 pub use reader::Reader;
 pub use reply::{Proto, Reply};
