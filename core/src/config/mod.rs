@@ -13,7 +13,6 @@
 
 mod fields;
 mod file;
-mod pattern;
 mod rewrite;
 mod setting;
 mod table;
@@ -32,9 +31,10 @@ pub use fields::{
     Allowed, Config, EndpointType, Loglevel, OutputLimit, OutputLimits, Permissions, SaveBehavior,
 };
 pub use file::{CommandLine, Fatal};
-use pattern::matches;
 use setting::{Setting, Support};
 use table::SETTINGS;
+
+use crate::command::glob;
 
 /// Why CONFIG SET changed nothing: the text of its error reply.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -86,7 +86,7 @@ impl Config {
             }
             for setting in SETTINGS.iter().filter(|s| !s.hidden) {
                 let names = [Some(setting.name), setting.alias].into_iter().flatten();
-                for name in names.filter(|n| matches(pattern, n.as_bytes())) {
+                for name in names.filter(|n| glob::matches_nocase(pattern, n.as_bytes())) {
                     found.push((name.to_owned(), self.value(setting).into_owned()));
                 }
             }
