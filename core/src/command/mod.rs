@@ -3,3 +3,4 @@
 pub mod extended;
 pub mod glob;
 pub mod number;
+pub mod table;
