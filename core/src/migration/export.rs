@@ -11,7 +11,6 @@ mod answer;
 mod boundary;
 mod state;
 
-
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -294,9 +293,14 @@ impl Export {
     }
 
     fn next_message(&mut self, now: Now, bytes: &mut &[u8], out: &mut Vec<Action>) -> Verdict {
-        let Some(argv) = self.reader.next(&Limits::UNLIMITED, bytes).map_err(|_| Failure::CommandFailed)? else {
-            return Ok(());
+        // A line of words is refused at its first byte: nobody may be waiting to end it.
+        if self.reader.pending() == 0 && bytes.first().is_some_and(|&byte| byte != b'*') {
+            return Err(Failure::CommandFailed);
+        }
+        let Ok(argv) = self.reader.next(&Limits::UNLIMITED, bytes) else {
+            return Err(Failure::CommandFailed);
         };
+        let Some(argv) = argv else { return Ok(()) };
         let heard = syncslots::heard(argv.name(), argv.opt(1), argv.opt(2));
         if self.reader.last_was_inline() {
             return Err(Failure::CommandFailed);
@@ -341,10 +345,10 @@ impl Export {
     }
 
     fn snapshot_written(&mut self, now: Now, out: &mut Vec<Action>) -> Verdict {
+        self.enter(Phase::Replicating, out);
         self.send(Control::SnapshotEof.bytes(), out);
         self.selected = None;
         self.ack_due = now.mono + self.timing.ack_period;
-        self.enter(Phase::Replicating, out);
         Ok(())
     }
 
@@ -374,8 +378,8 @@ impl Export {
         if now.mono >= hold.until {
             return Err(Failure::PauseEndedBeforeRequest);
         }
-        self.send(Control::Paused.bytes(), out);
         self.enter(Phase::FailoverPaused(hold), out);
+        self.send(Control::Paused.bytes(), out);
         Ok(())
     }
 

@@ -3,6 +3,10 @@
 //! [`Export`](export::Export) runs where the slots are, [`Import`](import::Import) where they go. They know bytes,
 //! time and slots, and never a keyspace: somebody with a store of another kind embeds them as they are.
 
+pub mod edges;
+pub mod export;
 pub mod failure;
+pub mod import;
 pub mod job;
+pub mod log;
 pub mod request;

@@ -1,0 +1,317 @@
+//! The course of an import: its states, timers and endings.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::{Action, EDGES, Input, Rejected, State};
+use crate::migration::failure::Failure;
+use crate::migration::job::{Job, Outcome, Settlement, Timing};
+use crate::time::{Mono, Now, Wall};
+use crate::wire::syncslots::Control;
+
+/// Everything of an import but the bytes on their way in.
+#[derive(Debug)]
+pub(super) struct Course {
+    job: Arc<Job>,
+    timing: Timing,
+    phase: Phase,
+    linked: bool,
+    /// When the source's last byte came.
+    heard_at: Mono,
+    last_ack: Wall,
+    ack_due: Mono,
+    /// Commands that were handed out and whose outcome is not known.
+    unapplied: usize,
+}
+
+/// What only the present state needs.
+#[derive(Debug)]
+enum Phase {
+    WaitingForAck,
+    ReceivingSnapshot,
+    /// `paused`: the source said it, but earlier commands are still being applied.
+    WaitingForPaused {
+        paused: bool,
+    },
+    /// `granted`: the source said it, but earlier commands are still being applied.
+    FailoverRequested {
+        granted: bool,
+    },
+    /// `withdrawn`: the job failed for this reason; the answer to [`Action::Withdraw`] is awaited.
+    FailoverGranted {
+        withdrawn: Option<Failure>,
+    },
+    CleaningUp(Failure),
+    OccurringOnPrimary,
+    Finished(State),
+}
+
+impl Course {
+    pub(super) fn receive(job: Arc<Job>, timing: Timing, now: Now, out: &mut Vec<Action>) -> Self {
+        out.push(Action::Entered(State::WaitingForAck));
+        // Nothing more before the first ACK: a 9.1 source throws away what it reads together with this line.
+        out.push(Action::Send(Bytes::from_static(b"+OK\r\n")));
+        Self::begin(job, timing, Phase::WaitingForAck, now)
+    }
+
+    pub(super) fn follow(job: Arc<Job>, now: Now, out: &mut Vec<Action>) -> Self {
+        out.push(Action::Entered(State::OccurringOnPrimary));
+        Self::begin(job, Timing::default(), Phase::OccurringOnPrimary, now)
+    }
+
+    fn begin(job: Arc<Job>, timing: Timing, phase: Phase, now: Now) -> Self {
+        let linked = matches!(phase, Phase::WaitingForAck);
+        Self {
+            job,
+            timing,
+            phase,
+            linked,
+            heard_at: now.mono,
+            last_ack: now.wall,
+            ack_due: now.mono,
+            unapplied: 0,
+        }
+    }
+
+    pub(super) fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Action>) {
+        if self.state().is_finished() {
+            return;
+        }
+        assert!(self.can_happen(&input), "{input:?} in state {}", self.state());
+        match input {
+            Input::Closed => {
+                self.linked = false;
+                self.fail(Failure::ConnectionLostToSource, out);
+            }
+            Input::TakenOver => self.end(State::Success, Outcome::Success, out),
+            Input::Withdrawn => {
+                if let Phase::FailoverGranted { withdrawn: Some(failure) } = &mut self.phase {
+                    let failure = failure.clone();
+                    self.clean_up(failure, out);
+                }
+            }
+            Input::Settled(settlement) => self.settled(settlement, out),
+            Input::Stopped(failure) => match self.phase {
+                // A replica deletes nothing by itself.
+                Phase::OccurringOnPrimary => self.end(State::Failed, Outcome::Failed(failure), out),
+                _ => self.fail(failure, out),
+            },
+            Input::Cleaned => {
+                if let Phase::CleaningUp(failure) = &self.phase {
+                    let outcome = Outcome::Failed(failure.clone());
+                    self.end(State::Failed, outcome, out);
+                }
+            }
+            Input::Demoted => {
+                if !matches!(self.phase, Phase::OccurringOnPrimary) {
+                    self.enter(Phase::OccurringOnPrimary, out);
+                    self.close(out);
+                }
+            }
+            Input::Promoted(failure) => {
+                if matches!(self.phase, Phase::OccurringOnPrimary) {
+                    self.clean_up(failure, out);
+                }
+            }
+            Input::Finished { failure } => {
+                if matches!(self.phase, Phase::OccurringOnPrimary) {
+                    match failure {
+                        None => self.end(State::Success, Outcome::Success, out),
+                        Some(text) => {
+                            let outcome = Outcome::Failed(Failure::ToldByPrimary(text));
+                            self.end(State::Failed, outcome, out);
+                        }
+                    }
+                }
+            }
+            Input::Ticked => self.ticked(now, out),
+        }
+    }
+
+    /// Whether the input may be told in this state.
+    fn can_happen(&self, input: &Input) -> bool {
+        match input {
+            Input::Closed => self.linked,
+            Input::TakenOver => matches!(self.phase, Phase::FailoverGranted { .. }),
+            Input::Withdrawn => matches!(self.phase, Phase::FailoverGranted { withdrawn: Some(_) }),
+            // The cleaning may end after a demotion that was told meanwhile.
+            Input::Cleaned => matches!(self.phase, Phase::CleaningUp(_) | Phase::OccurringOnPrimary),
+            _ => true,
+        }
+    }
+
+    /// A message of the source; true if it ended the snapshot.
+    pub(super) fn message(&mut self, now: Now, control: Control, out: &mut Vec<Action>) -> bool {
+        match (control, &mut self.phase) {
+            (Control::Ack, phase) => {
+                self.last_ack = now.wall;
+                if matches!(phase, Phase::WaitingForAck) {
+                    self.ack_due = now.mono + self.timing.ack_period;
+                    self.enter(Phase::ReceivingSnapshot, out);
+                }
+            }
+            (Control::SnapshotEof, Phase::ReceivingSnapshot) => {
+                self.enter(Phase::WaitingForPaused { paused: false }, out);
+                out.push(Action::Send(Control::RequestPause.bytes()));
+                return true;
+            }
+            (Control::Paused, Phase::WaitingForPaused { paused: paused @ false }) => {
+                *paused = true;
+                self.go_on_when_applied(out);
+            }
+            (Control::FailoverGranted, Phase::FailoverRequested { granted: granted @ false }) => {
+                *granted = true;
+                self.go_on_when_applied(out);
+            }
+            _ => self.fail(Failure::UnexpectedTransition, out),
+        }
+        false
+    }
+
+    /// The source's word that nothing precedes any more counts when everything that preceded is applied.
+    fn go_on_when_applied(&mut self, out: &mut Vec<Action>) {
+        if self.unapplied > 0 {
+            return;
+        }
+        match self.phase {
+            Phase::WaitingForPaused { paused: true } => {
+                self.enter(Phase::FailoverRequested { granted: false }, out);
+                out.push(Action::Send(Control::RequestFailover.bytes()));
+            }
+            Phase::FailoverRequested { granted: true } => {
+                self.enter(Phase::FailoverGranted { withdrawn: None }, out);
+                out.push(Action::AssignSlots);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn handed_out(&mut self) {
+        self.unapplied += 1;
+    }
+
+    pub(super) fn applied(&mut self, result: Result<(), Rejected>, out: &mut Vec<Action>) {
+        assert!(self.unapplied > 0, "an outcome without a command");
+        self.unapplied -= 1;
+        match result {
+            _ if !self.is_reading() => {}
+            Ok(()) => self.go_on_when_applied(out),
+            Err(Rejected::Oom) => self.fail(Failure::OutOfMemory, out),
+            Err(Rejected::Error) => self.fail(Failure::CommandFailed, out),
+        }
+    }
+
+    fn settled(&mut self, settlement: Settlement, out: &mut Vec<Action>) {
+        match (settlement, &self.phase) {
+            // Until TakenOver the view may show our own claim.
+            (Settlement::OwnedByTarget, Phase::FailoverGranted { .. }) | (Settlement::OwnedBySource, _) => {}
+            (_, Phase::OccurringOnPrimary | Phase::CleaningUp(_)) => {}
+            _ => self.fail(Failure::SlotsNotOwnedBySource, out),
+        }
+    }
+
+    fn ticked(&mut self, now: Now, out: &mut Vec<Action>) {
+        if self.silence_ends().is_some_and(|end| end <= now.mono) {
+            self.fail(Failure::TimedOut, out);
+        } else if self.sends_acks() && self.ack_due <= now.mono {
+            self.ack_due = now.mono + self.timing.ack_period;
+            out.push(Action::Send(Control::Ack.bytes()));
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Mono> {
+        let ack = self.sends_acks().then_some(self.ack_due);
+        self.silence_ends().into_iter().chain(ack).min()
+    }
+
+    fn silence_ends(&self) -> Option<Mono> {
+        self.is_reading().then_some(self.heard_at + self.timing.repl_timeout)
+    }
+
+    fn sends_acks(&self) -> bool {
+        self.is_reading() && !matches!(self.phase, Phase::WaitingForAck)
+    }
+
+    /// Whether there is a link and the job has not failed.
+    pub(super) fn is_reading(&self) -> bool {
+        self.linked && !matches!(self.phase, Phase::FailoverGranted { withdrawn: Some(_) })
+    }
+
+    /// Whether commands may come. Behind the grant nothing may: the slots may be ours already, and have newer values.
+    pub(super) fn accepts_data(&self) -> bool {
+        !matches!(self.phase, Phase::FailoverGranted { .. })
+    }
+
+    /// Gives the job up. Once the claim was asked for, whether the slots are ours is not for this machine to say: it
+    /// asks for the claim to be withdrawn and waits for the answer.
+    pub(super) fn fail(&mut self, failure: Failure, out: &mut Vec<Action>) {
+        match &mut self.phase {
+            Phase::FailoverGranted { withdrawn: withdrawn @ None } => {
+                *withdrawn = Some(failure);
+                out.push(Action::Withdraw);
+            }
+            Phase::FailoverGranted { .. }
+            | Phase::CleaningUp(_)
+            | Phase::OccurringOnPrimary
+            | Phase::Finished(_) => {}
+            _ => self.clean_up(failure, out),
+        }
+    }
+
+    fn clean_up(&mut self, failure: Failure, out: &mut Vec<Action>) {
+        self.enter(Phase::CleaningUp(failure), out);
+        self.close(out);
+        out.push(Action::DropSlots);
+    }
+
+    fn end(&mut self, state: State, outcome: Outcome, out: &mut Vec<Action>) {
+        self.enter(Phase::Finished(state), out);
+        out.push(Action::Unhide);
+        self.close(out);
+        out.push(Action::Ended { outcome });
+    }
+
+    fn close(&mut self, out: &mut Vec<Action>) {
+        if core::mem::take(&mut self.linked) {
+            out.push(Action::Close);
+        }
+    }
+
+    fn enter(&mut self, phase: Phase, out: &mut Vec<Action>) {
+        let from = self.state();
+        self.phase = phase;
+        EDGES.check(from, self.state());
+        out.push(Action::Entered(self.state()));
+    }
+
+    pub(super) fn state(&self) -> State {
+        match self.phase {
+            Phase::WaitingForAck => State::WaitingForAck,
+            Phase::ReceivingSnapshot => State::ReceivingSnapshot,
+            Phase::WaitingForPaused { .. } => State::WaitingForPaused,
+            Phase::FailoverRequested { .. } => State::FailoverRequested,
+            Phase::FailoverGranted { .. } => State::FailoverGranted,
+            Phase::CleaningUp(_) => State::CleaningUp,
+            Phase::OccurringOnPrimary => State::OccurringOnPrimary,
+            Phase::Finished(state) => state,
+        }
+    }
+
+    pub(super) fn heard(&mut self, now: Now) {
+        self.heard_at = now.mono;
+    }
+
+    pub(super) fn job(&self) -> &Arc<Job> {
+        &self.job
+    }
+
+    pub(super) fn last_ack(&self) -> Wall {
+        self.last_ack
+    }
+
+    pub(super) fn set_timing(&mut self, timing: Timing) {
+        self.timing = timing;
+    }
+}
