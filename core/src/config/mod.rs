@@ -53,7 +53,9 @@ impl Refused {
 }
 
 /// Most rounds of periodic work per second.
-const MAX_HZ: u32 = 500;
+const MAX_HZ: u64 = 500;
+/// Fewest bytes of a replication backlog.
+const MIN_BACKLOG: u64 = 16 * 1024;
 
 const NOT_YET: &str = "not available in Whimbrel yet";
 
@@ -147,9 +149,14 @@ impl Config {
     }
 
     fn put(&mut self, setting: &Setting, mut value: String) {
-        if setting.name == "hz" {
-            // Out of range is brought into it.
-            value = value.parse::<u32>().unwrap_or(MAX_HZ).clamp(1, MAX_HZ).to_string();
+        // Two numbers that are brought into their range instead of being refused.
+        let bounds = match setting.name {
+            "hz" => Some((1, MAX_HZ)),
+            "repl-backlog-size" => Some((MIN_BACKLOG, u64::MAX)),
+            _ => None,
+        };
+        if let (Some((low, high)), Ok(n)) = (bounds, value.parse::<u64>()) {
+            value = n.clamp(low, high).to_string();
         }
         if self.set_field(setting.name, &value) {
             return;
