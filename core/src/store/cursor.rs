@@ -134,9 +134,11 @@ impl Cursor {
     }
 
     /// Emits keys until `budget_bytes` are used, each key counting its key, its value and 32 bytes; at least one if
-    /// there is one. `emit` gets the database's present number.
+    /// there is one. A leaf that is begun is finished when up to a quarter more of the budget does it. `emit` gets the
+    /// database's present number.
     pub fn step(&mut self, store: &Store, budget_bytes: u64, emit: &mut dyn FnMut(u32, &Entry)) -> StepEnd {
-        let mut slice = Slice { left: budget_bytes.max(1), emitted: 0, emit };
+        let budget = i64::try_from(budget_bytes).unwrap_or(i64::MAX).max(1);
+        let mut slice = Slice { left: budget, slack: budget / 4, emitted: 0, emit };
         while let Some((_, slot)) = self.turn {
             let place = self.places[self.db as usize];
             let table = if self.behind.contains(slot) { None } else { store.table_of(place, slot) };
@@ -150,7 +152,7 @@ impl Cursor {
                 None => slice.charge(EMPTY_COST),
             }
             self.next_slot(store);
-            if slice.left == 0 && self.turn.is_some() {
+            if slice.is_over() && self.turn.is_some() {
                 self.emitted += slice.emitted;
                 return StepEnd::More;
             }
@@ -169,7 +171,7 @@ impl Cursor {
         slice: &mut Slice<'_>,
     ) -> bool {
         while self.position < 1 << POSITION_BITS {
-            if slice.left == 0 {
+            if slice.is_over() {
                 return false;
             }
             let from = self.position as u32;
@@ -187,7 +189,7 @@ impl Cursor {
             });
             let mut cut = false;
             for entry in pending {
-                if slice.left == 0 {
+                if slice.must_stop() {
                     cut = true;
                     break;
                 }
@@ -281,14 +283,24 @@ impl Cursor {
 
 /// One step's budget and sink.
 struct Slice<'e> {
-    left: u64,
+    left: i64,
+    /// How far beyond the budget a begun leaf is finished, since keys of an unfinished one must be remembered.
+    slack: i64,
     emitted: u64,
     emit: &'e mut dyn FnMut(u32, &Entry),
 }
 
 impl Slice<'_> {
     fn charge(&mut self, bytes: u64) {
-        self.left = self.left.saturating_sub(bytes);
+        self.left = self.left.saturating_sub_unsigned(bytes);
+    }
+
+    fn is_over(&self) -> bool {
+        self.left <= 0
+    }
+
+    fn must_stop(&self) -> bool {
+        self.left <= -self.slack
     }
 
     fn emit(&mut self, db: u32, entry: &Entry) {
@@ -297,3 +309,6 @@ impl Slice<'_> {
         (self.emit)(db, entry);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ use core::alloc::Layout;
 use core::fmt;
 use core::mem::{align_of, size_of};
 use core::ptr::{self, NonNull};
+use core::slice;
 
 use bytes::Bytes;
 
@@ -206,12 +207,19 @@ impl Entry {
         (self.flags() & OBJECT != 0).then(|| unsafe { self.start.add(OBJECT_AT).cast::<Object>().as_mut() })
     }
 
+    /// # Safety
+    /// `len` initialized bytes must lie at the offset, written to only through `&mut self`.
+    unsafe fn bytes(&self, offset: usize, len: usize) -> &[u8] {
+        // SAFETY: the caller's promise; the slice borrows the entry.
+        unsafe { slice::from_raw_parts(self.start.add(offset).as_ptr(), len) }
+    }
+
     /// The key.
     #[must_use]
     pub fn key(&self) -> &[u8] {
         let shape = self.shape();
         // SAFETY: `key_len` initialized bytes lie there, and are written to only while building the entry.
-        unsafe { self.start.add(shape.key).as_ref_slice(shape.key_len) }
+        unsafe { self.bytes(shape.key, shape.key_len) }
     }
 
     /// The type of the value.
@@ -226,11 +234,11 @@ impl Entry {
     #[must_use]
     pub fn view(&self) -> View<'_> {
         match self.object() {
-            Some(Object::Str(bytes)) => View::Shared(bytes),
+            Some(Object::Str(string)) => View::Shared(string.bytes()),
             None => {
                 let shape = self.shape();
                 // SAFETY: `value_len` initialized bytes lie there; writing to them borrows the entry exclusively.
-                View::Inline(unsafe { self.start.add(shape.value()).as_ref_slice(shape.value_len) })
+                View::Inline(unsafe { self.bytes(shape.value(), shape.value_len) })
             }
         }
     }
@@ -338,21 +346,27 @@ impl Entry {
                 unsafe { self.start.add(shape.expiry).cast::<u64>().write_unaligned(ms) };
             }
             None if shape.flags & EXPIRES == 0 => {}
-            _ => *self = self.with_expiry(expiry_ms),
+            _ => *self = self.rebuild(None, expiry_ms),
         }
     }
 
-    /// The same key and value in a new allocation with or without room for an expiry.
-    fn with_expiry(&mut self, expiry_ms: Option<u64>) -> Self {
+    /// The same value under another key (RENAME); a long value is not copied.
+    #[must_use]
+    pub fn with_key(mut self, key: &[u8]) -> Self {
+        let expiry_ms = self.expiry_ms();
+        self.rebuild(Some(key), expiry_ms)
+    }
+
+    /// Moves the value to a new allocation with another key or another need of room for an expiry. The entry left
+    /// behind has no value worth looking at.
+    fn rebuild(&mut self, key: Option<&[u8]>, expiry_ms: Option<u64>) -> Self {
         let (encoding, clock) = (self.encoding(), self.clock());
-        match self.object_mut() {
-            Some(object) => {
-                // The entry left behind owns an empty string, which its drop frees like any other.
-                let object = core::mem::replace(object, Object::string(Bytes::new()));
-                Self::boxed(self.key(), object, expiry_ms, encoding, clock)
-            }
-            None => Self::inline(self.key(), [self.view().as_slice(), &[]], expiry_ms, encoding, clock),
+        if let Some(object) = self.object_mut() {
+            let object = core::mem::take(object);
+            return Self::boxed(key.unwrap_or(self.key()), object, expiry_ms, encoding, clock);
         }
+        let value = [self.view().as_slice(), &[]];
+        Self::inline(key.unwrap_or(self.key()), value, expiry_ms, encoding, clock)
     }
 
     /// Adds bytes at the end of a string.
@@ -405,20 +419,6 @@ impl Entry {
     }
 }
 
-/// `slice::from_raw_parts` with a name that fits a `NonNull`.
-trait AsRefSlice {
-    /// # Safety
-    /// `len` initialized bytes must lie at the address, not written to while the reference lives.
-    unsafe fn as_ref_slice<'a>(self, len: usize) -> &'a [u8];
-}
-
-impl AsRefSlice for NonNull<u8> {
-    unsafe fn as_ref_slice<'a>(self, len: usize) -> &'a [u8] {
-        // SAFETY: the caller's promise.
-        unsafe { core::slice::from_raw_parts(self.as_ptr(), len) }
-    }
-}
-
 impl Drop for Entry {
     fn drop(&mut self) {
         let layout = self.shape().layout();
@@ -440,5 +440,186 @@ impl fmt::Debug for Entry {
             .field("len", &self.view().as_slice().len())
             .field("expiry_ms", &self.expiry_ms())
             .finish()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use alloc::vec::Vec;
+    use core::cell::Cell;
+    use std::alloc::{GlobalAlloc, System};
+
+    use super::*;
+    use crate::rng::Rng;
+
+    std::thread_local! {
+        /// Allocations and bytes that this thread has made and not given back.
+        static LIVE: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
+    }
+
+    /// The system's allocator, counting per thread since tests run in parallel.
+    struct Counting;
+
+    fn count(allocations: isize, bytes: isize) {
+        // A thread that ends frees what it has after its thread locals are gone.
+        let _ = LIVE.try_with(|live| live.set((live.get().0 + allocations, live.get().1 + bytes)));
+    }
+
+    // SAFETY: passes every call on to the system's allocator as it is.
+    unsafe impl GlobalAlloc for Counting {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            count(1, layout.size() as isize);
+            // SAFETY: the caller's promises are those that `System` asks for.
+            unsafe { System.alloc(layout) }
+        }
+
+        unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+            count(-1, -(layout.size() as isize));
+            // SAFETY: as above.
+            unsafe { System.dealloc(ptr, layout) }
+        }
+    }
+
+    #[global_allocator]
+    static COUNTING: Counting = Counting;
+
+    /// Allocations and bytes that `run` made and did not give back.
+    pub(in crate::store) fn kept<R>(run: impl FnOnce() -> R) -> (R, (isize, isize)) {
+        let before = LIVE.get();
+        let out = run();
+        let after = LIVE.get();
+        (out, (after.0 - before.0, after.1 - before.1))
+    }
+
+    const LENGTHS: [usize; 9] = [0, 1, 44, 255, 256, 300, INLINE_MAX - 1, INLINE_MAX, INLINE_MAX + 1];
+
+    #[test]
+    fn entries_of_all_shapes_say_what_they_were_made_of() {
+        for key_len in [0, 1, 16, 255, 256, 70_000] {
+            for value_len in LENGTHS {
+                for expiry_ms in [None, Some(0), Some(u64::MAX)] {
+                    let (key, value) = (alloc::vec![b'k'; key_len], alloc::vec![b'v'; value_len]);
+                    let ((), left) = kept(|| {
+                        let entry =
+                            Entry::new(&key, Value::Str(&value), expiry_ms, Encoding::Raw, 0xab12_3456);
+                        assert_eq!(entry.key(), key);
+                        assert_eq!(entry.string(), Some(&value[..]));
+                        assert_eq!(entry.expiry_ms(), expiry_ms);
+                        assert_eq!(entry.clock(), 0x12_3456);
+                        entry.set_clock(0xff00_0001);
+                        assert_eq!((entry.clock(), entry.encoding()), (1, Encoding::Raw));
+                        assert_eq!(matches!(entry.view(), View::Shared(_)), value_len > INLINE_MAX);
+                    });
+                    assert_eq!(left, (0, 0), "{key_len} {value_len} {expiry_ms:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn memory_is_what_the_allocator_was_asked_for() {
+        for value_len in LENGTHS {
+            let value = alloc::vec![b'v'; value_len];
+            let make = || Entry::new(b"key", Value::Str(&value), Some(1), Encoding::Raw, 0);
+            let (entry, (_, bytes)) = kept(make);
+            // An inline entry is exact; the header of a shared chunk is not visible from here.
+            let hidden = bytes - entry.memory() as isize;
+            assert!(
+                hidden == 0 || (value_len > INLINE_MAX && (0..64).contains(&hidden)),
+                "{value_len}: {hidden}"
+            );
+        }
+    }
+
+    #[test]
+    fn small_entries_are_thin() {
+        assert_eq!(size_of::<Option<Entry>>(), 8);
+        let entry = Entry::new(&[b'k'; 16], Value::Str(&[b'v'; 16]), None, Encoding::Embstr, 0);
+        assert_eq!(entry.memory(), 6 + 16 + 16);
+    }
+
+    #[test]
+    fn a_long_value_is_never_copied_by_moves() {
+        let bytes = Bytes::from(alloc::vec![7; INLINE_MAX + 1]);
+        let place = bytes.as_ptr();
+        let mut entry = Entry::new(b"a", Value::Shared(bytes), None, Encoding::Raw, 9);
+        entry.set_expiry(Some(5));
+        let mut entry = entry.with_key(b"another");
+        entry.set_expiry(None);
+        assert_eq!((entry.key(), entry.clock(), entry.expiry_ms()), (&b"another"[..], 9, None));
+        assert!(matches!(entry.view(), View::Shared(b) if b.as_ptr() == place));
+    }
+
+    #[test]
+    fn values_of_equal_size_are_written_in_place() {
+        let mut entry = Entry::new(b"a", Value::Str(b"one"), Some(1), Encoding::Embstr, 0);
+        let place = entry.key().as_ptr();
+        entry.assign(Value::Str(b"two"), Some(2), Encoding::Raw, 3);
+        assert_eq!(entry.key().as_ptr(), place);
+        assert_eq!((entry.string(), entry.expiry_ms(), entry.clock()), (Some(&b"two"[..]), Some(2), 3));
+        assert_eq!(entry.encoding(), Encoding::Raw);
+        entry.assign(Value::Str(b"six"), None, Encoding::Embstr, 4);
+        assert_eq!((entry.string(), entry.expiry_ms(), entry.clock()), (Some(&b"six"[..]), None, 4));
+    }
+
+    #[test]
+    fn edits_do_what_they_do_to_a_plain_string_and_leak_nothing() {
+        let rounds = if cfg!(miri) { 2 } else { 60 };
+        for seed in 0..rounds {
+            let ((), left) = kept(|| edit_at_random(seed));
+            assert_eq!(left, (0, 0), "seed {seed}");
+        }
+    }
+
+    fn edit_at_random(seed: u64) {
+        let mut rng = Rng::new(seed);
+        let mut key = alloc::vec![b'k'; rng.index(400)];
+        let mut model: (Vec<u8>, Option<u64>) = (Vec::new(), None);
+        let mut entry = Entry::new(&key, Value::Str(b""), None, Encoding::Raw, 0);
+        let mut held = Vec::new();
+        for n in 0..100u64 {
+            let len = [3, 300, 9000, 20_000][rng.index(4)];
+            let patch = alloc::vec![n as u8; rng.index(len)];
+            match rng.below(7) {
+                0 => {
+                    entry.set_value(Value::Str(&patch), Encoding::Raw);
+                    model.0 = patch;
+                }
+                1 => {
+                    model.1 = (!rng.one_in(3)).then_some(n);
+                    entry.set_expiry(model.1);
+                }
+                2 => {
+                    entry.append(&patch);
+                    model.0.extend_from_slice(&patch);
+                }
+                3 => {
+                    let offset = rng.index(model.0.len() + 100);
+                    entry.write_range(offset, &patch);
+                    model.0.resize(model.0.len().max(offset + patch.len()), 0);
+                    model.0[offset..offset + patch.len()].copy_from_slice(&patch);
+                }
+                4 => {
+                    model = (patch.clone(), (!rng.one_in(2)).then_some(n));
+                    entry.assign(Value::Shared(patch.into()), model.1, Encoding::Embstr, 1);
+                }
+                5 => {
+                    key = alloc::vec![n as u8; rng.index(400)];
+                    entry = entry.with_key(&key);
+                }
+                _ => {
+                    if let View::Shared(bytes) = entry.view() {
+                        held.push((bytes.clone(), model.0.clone()));
+                    }
+                }
+            }
+            assert_eq!(entry.key(), key, "seed {seed}");
+            assert!(entry.string() == Some(&model.0[..]), "seed {seed}");
+            assert_eq!(entry.expiry_ms(), model.1, "seed {seed}");
+            if held.len() > 4 {
+                let (bytes, then) = held.swap_remove(0);
+                assert!(bytes == then, "seed {seed}: a chunk held by others has changed");
+            }
+        }
     }
 }

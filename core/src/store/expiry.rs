@@ -7,8 +7,12 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::db::GROUP;
+use super::node::NextDue;
 use super::{POSITION_BITS, Store};
 use crate::slots::Slot;
+
+/// What looking through a directory for leaves costs of the budget.
+const NODE_COST: usize = 32;
 
 /// Where the round of active expiry stands.
 #[derive(Default)]
@@ -71,23 +75,30 @@ impl Store {
         let db = self.sweep.db as u32;
         let Some(slot) = Slot::new(self.sweep.slot as u16) else { return true };
         let table = self.dbs[self.sweep.db].table_mut(slot);
-        while let Some(position) = table.next_due(now_ms, self.sweep.position) {
+        loop {
             if *budget == 0 {
-                self.sweep.position = position;
                 return false;
             }
-            let leaf = table.refreshed_leaf(position);
-            *budget = budget.saturating_sub(leaf.len());
-            let due = leaf.table.iter().filter(|e| e.is_expired(now_ms));
-            found.extend(due.map(|e| Due { db, slot, key: e.key().into() }));
-            let end = table.span(position).end;
-            if end == 1 << POSITION_BITS {
-                break;
+            match table.next_due(now_ms, self.sweep.position) {
+                NextDue::Leaf(position) => {
+                    let leaf = table.refreshed_leaf(position);
+                    *budget = budget.saturating_sub(leaf.len());
+                    let due = leaf.table.iter().filter(|e| e.is_expired(now_ms));
+                    found.extend(due.map(|e| Due { db, slot, key: e.key().into() }));
+                    let end = table.span(position).end;
+                    if end == 1 << POSITION_BITS {
+                        table.refresh_due();
+                        return true;
+                    }
+                    self.sweep.position = end as u32;
+                }
+                NextDue::Later(position) => {
+                    *budget = budget.saturating_sub(NODE_COST);
+                    self.sweep.position = position;
+                }
+                NextDue::End => return true,
             }
-            self.sweep.position = end as u32;
         }
-        table.refresh_due(now_ms);
-        true
     }
 
     /// Makes the bound of a group as exact as those of its tables.
@@ -98,5 +109,98 @@ impl Store {
         let due_ms =
             tables.filter(|(i, _)| !self.hidden_at(*i)).map(|(_, t)| t.due_ms()).min().unwrap_or(u64::MAX);
         self.dbs[self.sweep.db].groups_mut()[group].due_ms = due_ms;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeMap;
+    use alloc::format;
+    use alloc::string::String;
+
+    use super::*;
+    use crate::rng::Rng;
+    use crate::store::{Encoding, Layout, StoreConfig, Value};
+
+    #[test]
+    fn every_due_key_is_found_and_no_other() {
+        for seed in 0..30 {
+            let rng = &mut Rng::new(seed);
+            let layout = if seed % 2 == 0 { Layout::Standalone } else { Layout::Cluster };
+            let mut store = Store::new(StoreConfig { databases: 2, layout, seed });
+            let mut model: BTreeMap<(u32, String), u64> = BTreeMap::new();
+            for now_ms in (0..1000).step_by(50) {
+                for _ in 0..rng.below(1500) {
+                    let (db, n) = (rng.below(2) as u32, rng.below(3000));
+                    let key = if n % 2 == 0 { format!("{{06S}}{n}") } else { format!("{n}") };
+                    let expiry_ms = (!rng.one_in(3)).then(|| now_ms + rng.below(400));
+                    let at = store.at(db, key.as_bytes());
+                    store.insert(&at, Value::Str(b""), expiry_ms, Encoding::Embstr);
+                    match expiry_ms {
+                        Some(ms) => model.insert((db, key), ms),
+                        None => model.remove(&(db, key)),
+                    };
+                }
+                let due: Vec<_> =
+                    model.iter().filter(|(_, ms)| **ms < now_ms).map(|(k, _)| k.clone()).collect();
+                let mut found = sweep(&mut store, now_ms, rng);
+                found.sort();
+                assert_eq!(found, due, "seed {seed} at {now_ms}");
+                for (db, key) in found {
+                    assert!(store.remove(&store.at(db, key.as_bytes())).is_some());
+                    model.remove(&(db, key));
+                }
+            }
+        }
+    }
+
+    /// One whole round in slices.
+    fn sweep(store: &mut Store, now_ms: u64, rng: &mut Rng) -> Vec<(u32, String)> {
+        let mut found = Vec::new();
+        loop {
+            let mut budget = 1 + rng.index(300);
+            let (given, before) = (budget, found.len());
+            let done = store.expire_due(now_ms, &mut budget, &mut found);
+            assert!(budget == 0 || done);
+            assert!(found.len() - before <= given + 56);
+            if done {
+                break;
+            }
+        }
+        found.into_iter().map(|due| (due.db, String::from_utf8_lossy(&due.key).into_owned())).collect()
+    }
+
+    #[test]
+    fn rounds_without_due_keys_cost_next_to_nothing() {
+        let mut store = Store::new(StoreConfig { databases: 1, layout: Layout::Cluster, seed: 1 });
+        for n in 0..50_000u32 {
+            let key = n.to_be_bytes();
+            store.insert(&store.at(0, &key), Value::Str(b""), Some(1000), Encoding::Embstr);
+        }
+        let (mut budget, mut found) = (200, Vec::new());
+        assert!(store.expire_due(1000, &mut budget, &mut found), "a round that skips all groups");
+        assert!(found.is_empty());
+        // Keys that are refreshed leave their old bounds behind: one costly round makes them exact.
+        for n in 0..50_000u32 {
+            store.set_expiry(&store.at(0, &n.to_be_bytes()), Some(9000));
+        }
+        let mut budget = 100_000;
+        assert!(store.expire_due(2000, &mut budget, &mut found));
+        assert!(budget <= 100_000 - 50_000);
+        let mut budget = 200;
+        assert!(store.expire_due(2000, &mut budget, &mut found) && found.is_empty());
+    }
+
+    #[test]
+    fn hidden_keys_are_not_found_until_they_are_shown() {
+        let mut store = Store::new(StoreConfig { databases: 1, layout: Layout::Cluster, seed: 1 });
+        let at = store.at(0, b"key");
+        store.insert(&at, Value::Str(b""), Some(1), Encoding::Embstr);
+        store.hide(at.slot);
+        let (mut budget, mut found) = (1000, Vec::new());
+        assert!(store.expire_due(5, &mut budget, &mut found) && found.is_empty());
+        store.unhide(at.slot);
+        assert!(store.expire_due(5, &mut budget, &mut found));
+        assert_eq!(found, [Due { db: 0, slot: at.slot, key: b"key"[..].into() }]);
     }
 }

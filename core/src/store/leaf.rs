@@ -120,3 +120,47 @@ impl Leaf {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use core::mem::size_of;
+
+    use super::*;
+    use crate::store::{POSITION_BITS, position};
+
+    /// What an audit has counted.
+    #[derive(Default, PartialEq, Eq, Debug)]
+    pub(in crate::store) struct Sums {
+        pub(in crate::store) keys: u64,
+        pub(in crate::store) expires: u64,
+        pub(in crate::store) bytes: u64,
+    }
+
+    impl Leaf {
+        /// Checks a leaf whose positions all start with `prefix`, of `bits` bits.
+        pub(in crate::store) fn audit(&self, hashes: &Hashes, prefix: u64, bits: u32, sums: &mut Sums) {
+            let mut volatile = 0;
+            for entry in &self.table {
+                let position = u64::from(position(hashes.of(entry.key())));
+                assert_eq!(position >> (POSITION_BITS - bits), prefix, "an entry in a wrong leaf");
+                if let Some(ms) = entry.expiry_ms() {
+                    volatile += 1;
+                    assert!(self.due_ms <= ms, "a leaf due too late");
+                }
+                sums.bytes += entry.memory() as u64;
+            }
+            assert_eq!(self.volatile, volatile);
+            assert!(volatile > 0 || self.due_ms == u64::MAX);
+            assert!(!self.table.is_empty() || self.table.allocation_size() == 0);
+            sums.keys += self.len() as u64;
+            sums.expires += u64::from(volatile);
+            sums.bytes += self.table.allocation_size() as u64;
+        }
+    }
+
+    #[test]
+    fn a_leaf_has_sixty_four_buckets_when_full() {
+        assert_eq!(HashTable::<Entry>::with_capacity(FULL).num_buckets(), 64);
+        assert_eq!(size_of::<Leaf>(), 48);
+    }
+}

@@ -4,7 +4,6 @@
 //! next bits instead of a leaf, so that growing never copies more than one directory of 1024 words, however many
 //! keys there are.
 
-use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::mem::size_of;
@@ -29,7 +28,7 @@ pub(super) struct Node {
     /// `2^bits` words: an index into `leaves`, or one into `nodes` marked with [`CHILD`].
     dir: Vec<u32>,
     leaves: Vec<Leaf>,
-    nodes: Vec<Box<Node>>,
+    nodes: Vec<Node>,
     /// No entry below is due before this.
     due_ms: u64,
 }
@@ -40,6 +39,16 @@ pub(super) struct Span<'t> {
     pub(super) start: u32,
     /// One past the last position; up to 2^32.
     pub(super) end: u64,
+}
+
+/// Where due entries may be.
+pub(super) enum NextDue {
+    /// In the leaf of this position.
+    Leaf(u32),
+    /// Nowhere before this position.
+    Later(u32),
+    /// Nowhere.
+    End,
 }
 
 enum Word {
@@ -163,7 +172,10 @@ impl Node {
     fn sink(&mut self, at: usize, i: usize, change: &mut Change) {
         let leaf = self.remove_leaf(i);
         self.dir[at] = CHILD | self.nodes.len() as u32;
-        self.nodes.push(Box::new(Self::new(self.base + self.bits, leaf)));
+        if self.nodes.len() == self.nodes.capacity() {
+            change.moved += self.nodes.len();
+        }
+        self.nodes.push(Self::new(self.base + self.bits, leaf));
         change.bytes += Self::SEED_BYTES;
     }
 
@@ -243,42 +255,44 @@ impl Node {
         }
     }
 
-    /// The first position, from `from` on, of a leaf that may hold entries due before `now_ms`.
-    pub(super) fn next_due(&self, now_ms: u64, from: u32) -> Option<u32> {
+    /// Looks, from position `from` on, for a leaf that may hold entries due before `now_ms`. Looks through at most one
+    /// child that has none, so that a call stays short.
+    pub(super) fn next_due(&mut self, now_ms: u64, from: u32) -> NextDue {
         let shift = POSITION_BITS - u32::from(self.base) - u32::from(self.bits);
         let below = (1u64 << (POSITION_BITS - u32::from(self.base))) - 1;
         let prefix = u64::from(from) & !below;
         let mut at = self.index(from);
         let mut from = from;
         while at < self.dir.len() {
+            let start_of = |at: usize| (prefix | ((at as u64) << shift)) as u32;
             match word(self.dir[at]) {
                 Word::Child(i) => {
-                    let child = &self.nodes[i];
-                    if child.due_ms < now_ms
-                        && let Some(position) = child.next_due(now_ms, from)
-                    {
-                        return Some(position);
-                    }
                     at += 1;
+                    let child = &mut self.nodes[i];
+                    if child.due_ms < now_ms {
+                        match child.next_due(now_ms, from) {
+                            NextDue::End if at < self.dir.len() => return NextDue::Later(start_of(at)),
+                            NextDue::End => break,
+                            found => return found,
+                        }
+                    }
                 }
                 Word::Leaf(i) => {
                     if self.leaves[i].due_ms < now_ms {
-                        return Some(from);
+                        return NextDue::Leaf(from);
                     }
                     let width = 1 << (self.bits - self.leaves[i].depth);
                     at = (at & !(width - 1)) + width;
                 }
             }
-            from = (prefix | ((at as u64) << shift)) as u32;
+            from = start_of(at);
         }
-        None
+        self.refresh_due();
+        NextDue::End
     }
 
-    /// Recomputes `due_ms` from the leaves wherever it lies before `now_ms`.
-    pub(super) fn refresh_due(&mut self, now_ms: u64) {
-        for node in self.nodes.iter_mut().filter(|n| n.due_ms < now_ms) {
-            node.refresh_due(now_ms);
-        }
+    /// Recomputes `due_ms` from the leaves and nodes right below.
+    pub(super) fn refresh_due(&mut self) {
         let leaves = self.leaves.iter().map(|l| l.due_ms);
         self.due_ms = leaves.chain(self.nodes.iter().map(|n| n.due_ms)).min().unwrap_or(u64::MAX);
     }
@@ -300,5 +314,58 @@ impl Node {
             self.leaves.pop();
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::leaf::tests::Sums;
+
+    impl Node {
+        /// Checks a node whose positions all start with `prefix`.
+        pub(in crate::store) fn audit(&self, hashes: &Hashes, prefix: u64, sums: &mut Sums) {
+            assert_eq!(self.dir.len(), 1 << self.bits);
+            assert!(self.bits > 0, "a node of one leaf is no node");
+            let deepest = self.leaves.iter().map(|l| l.depth).max();
+            assert!(deepest == Some(self.bits) || !self.nodes.is_empty(), "a directory too large");
+            let (mut at, mut leaves, mut nodes) = (0, 0, 0);
+            while at < self.dir.len() {
+                match word(self.dir[at]) {
+                    Word::Child(i) => {
+                        let node = &self.nodes[i];
+                        assert_eq!((self.bits, node.base), (NODE_BITS, self.base + NODE_BITS));
+                        assert!(self.due_ms <= node.due_ms, "a node due too late");
+                        node.audit(hashes, (prefix << self.bits) | at as u64, sums);
+                        nodes += 1;
+                        at += 1;
+                    }
+                    Word::Leaf(i) => {
+                        let leaf = &self.leaves[i];
+                        let width = 1 << (self.bits - leaf.depth);
+                        assert!(at % width == 0 && self.dir[at..at + width].iter().all(|&w| w == i as u32));
+                        assert!(self.due_ms <= leaf.due_ms, "a node due too late");
+                        let inner = (at / width) as u64;
+                        let bits = u32::from(self.base + leaf.depth);
+                        leaf.audit(hashes, (prefix << leaf.depth) | inner, bits, sums);
+                        self.audit_neighbour(at, width, leaf);
+                        leaves += 1;
+                        at += width;
+                    }
+                }
+            }
+            assert_eq!((leaves, nodes), (self.leaves.len(), self.nodes.len()));
+            let lists = self.leaves.len() * size_of::<Leaf>() + self.dir.len() * size_of::<u32>();
+            sums.bytes += (size_of::<Self>() + lists) as u64;
+        }
+
+        fn audit_neighbour(&self, at: usize, width: usize, leaf: &Leaf) {
+            if leaf.depth > 0
+                && let Word::Leaf(n) = word(self.dir[at ^ width])
+                && self.leaves[n].depth == leaf.depth
+            {
+                assert!(self.leaves[n].len() + leaf.len() > SPARSE, "two sparse leaves side by side");
+            }
+        }
     }
 }

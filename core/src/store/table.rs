@@ -5,7 +5,7 @@ use core::mem::size_of;
 
 use super::entry::Entry;
 use super::leaf::{FULL, Leaf, SPARSE};
-use super::node::{Node, Span};
+use super::node::{NextDue, Node, Span};
 use super::{Change, Hashes, position};
 
 /// All entries of one slot in one database.
@@ -181,10 +181,11 @@ impl Table {
         }
     }
 
-    /// The first position, from `from` on, of a leaf that may hold entries due before `now_ms`.
-    pub(super) fn next_due(&self, now_ms: u64, from: u32) -> Option<u32> {
-        match &self.root {
-            Root::Leaf(leaf) => (leaf.due_ms < now_ms).then_some(from),
+    /// Looks, from position `from` on, for a leaf that may hold entries due before `now_ms`.
+    pub(super) fn next_due(&mut self, now_ms: u64, from: u32) -> NextDue {
+        match &mut self.root {
+            Root::Leaf(leaf) if leaf.due_ms < now_ms => NextDue::Leaf(from),
+            Root::Leaf(_) => NextDue::End,
             Root::Big(big) => big.node.next_due(now_ms, from),
         }
     }
@@ -197,9 +198,9 @@ impl Table {
     }
 
     /// Recomputes `due_ms` from the leaves.
-    pub(super) fn refresh_due(&mut self, now_ms: u64) {
+    pub(super) fn refresh_due(&mut self) {
         if let Root::Big(big) = &mut self.root {
-            big.node.refresh_due(now_ms);
+            big.node.refresh_due();
         }
     }
 
@@ -214,5 +215,30 @@ impl Table {
         }
         *self = Self::default();
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::leaf::tests::Sums;
+
+    impl Table {
+        pub(in crate::store) fn audit(&self, hashes: &Hashes, all: &mut Sums) {
+            let mut sums = Sums::default();
+            match &self.root {
+                Root::Leaf(leaf) => leaf.audit(hashes, 0, 0, &mut sums),
+                Root::Big(big) => {
+                    assert!(big.keys > 0, "an empty slot has no directory");
+                    big.node.audit(hashes, 0, &mut sums);
+                    sums.bytes += (size_of::<Big>() - size_of::<Node>()) as u64;
+                }
+            }
+            let own = Sums { keys: self.len(), expires: self.expires(), bytes: self.bytes };
+            assert_eq!(sums, own);
+            all.keys += sums.keys;
+            all.expires += sums.expires;
+            all.bytes += sums.bytes;
+        }
     }
 }

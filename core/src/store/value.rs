@@ -136,31 +136,52 @@ impl<'a> View<'a> {
 #[derive(Debug)]
 pub(super) enum Object {
     /// A string longer than [`INLINE_MAX`], or one that was once.
-    Str(Box<Bytes>),
+    Str(Box<LongString>),
+}
+
+/// A string in a chunk of its own, shared with replies and snapshots until it is edited.
+#[derive(Default, Debug)]
+pub(super) struct LongString {
+    bytes: Bytes,
+    /// Room of the chunk behind the string, left by the last edit.
+    spare: usize,
+}
+
+impl LongString {
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+impl Default for Object {
+    fn default() -> Self {
+        Self::Str(Box::default())
+    }
 }
 
 impl Object {
     pub(super) fn string(bytes: Bytes) -> Self {
-        Self::Str(Box::new(bytes))
+        Self::Str(Box::new(LongString { bytes, spare: 0 }))
     }
 
     /// Bytes on the heap besides the object itself. Constant time.
     pub(super) fn memory(&self) -> usize {
         match self {
-            Self::Str(bytes) => size_of::<Bytes>() + bytes.len(),
+            Self::Str(string) => size_of::<LongString>() + string.bytes.len() + string.spare,
         }
     }
 
     /// Edits a string, without copying it unless a reply or a snapshot still holds the chunk.
     pub(super) fn edit<R>(&mut self, edit: impl FnOnce(&mut BytesMut) -> R) -> R {
         match self {
-            Self::Str(bytes) => {
-                let mut buf = match core::mem::take(&mut **bytes).try_into_mut() {
+            Self::Str(string) => {
+                let mut buf = match core::mem::take(&mut string.bytes).try_into_mut() {
                     Ok(own) => own,
                     Err(shared) => BytesMut::from(&shared[..]),
                 };
                 let out = edit(&mut buf);
-                **bytes = buf.freeze();
+                string.spare = buf.capacity() - buf.len();
+                string.bytes = buf.freeze();
                 out
             }
         }
@@ -197,14 +218,27 @@ mod tests {
     #[test]
     fn editing_copies_only_what_somebody_else_holds() {
         let mut object = Object::string(Bytes::from(alloc::vec![7u8; 100]));
-        let Object::Str(bytes) = &object;
-        let held = Bytes::clone(bytes);
+        let bytes = |object: &Object| match object {
+            Object::Str(string) => Bytes::clone(string.bytes()),
+        };
+        let held = bytes(&object);
         object.edit(|b| b[0] = 1);
         assert_eq!(held[0], 7);
-        let Object::Str(bytes) = &object;
-        let place = bytes.as_ptr();
+        let place = bytes(&object).as_ptr();
         object.edit(|b| b[0] = 2);
-        let Object::Str(bytes) = &object;
-        assert_eq!((bytes.as_ptr(), bytes[0]), (place, 2));
+        assert_eq!((bytes(&object).as_ptr(), bytes(&object)[0]), (place, 2));
+    }
+
+    #[test]
+    fn appending_byte_by_byte_seldom_moves_a_long_string() {
+        let mut object = Object::string(Bytes::from(alloc::vec![7u8; INLINE_MAX]));
+        let mut places = alloc::collections::BTreeSet::new();
+        for _ in 0..INLINE_MAX {
+            object.edit(|b| b.extend_from_slice(b"x"));
+            let Object::Str(string) = &object;
+            places.insert(string.bytes().as_ptr());
+        }
+        assert!(places.len() <= 3, "{} places", places.len());
+        assert!(object.memory() >= 2 * INLINE_MAX);
     }
 }
