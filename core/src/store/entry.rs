@@ -23,6 +23,9 @@ use bytes::Bytes;
 
 use super::value::{Encoding, INLINE_MAX, Kind, Object, Value, View};
 
+#[cfg(test)]
+pub(super) use tests::kept;
+
 /// Both lengths take four bytes.
 const WIDE: u8 = 1;
 /// An expiry lies before the key.
@@ -444,7 +447,7 @@ impl fmt::Debug for Entry {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use alloc::vec::Vec;
     use core::cell::Cell;
     use std::alloc::{GlobalAlloc, System};

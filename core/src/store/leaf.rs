@@ -6,6 +6,9 @@ use smallvec::SmallVec;
 use super::entry::Entry;
 use super::{Change, Hashes};
 
+#[cfg(test)]
+pub(super) use tests::Sums;
+
 /// A leaf with this many entries splits before it takes another: 64 buckets, full.
 pub(super) const FULL: usize = 56;
 /// Two neighbours with at most this many entries together become one. Far from [`FULL`], so that a leaf does not
@@ -122,7 +125,7 @@ impl Leaf {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use core::mem::size_of;
 
     use super::*;

@@ -320,7 +320,7 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::leaf::tests::Sums;
+    use crate::store::leaf::Sums;
 
     impl Node {
         /// Checks a node whose positions all start with `prefix`.

@@ -221,7 +221,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::leaf::tests::Sums;
+    use crate::store::leaf::Sums;
 
     impl Table {
         pub(in crate::store) fn audit(&self, hashes: &Hashes, all: &mut Sums) {

@@ -5,7 +5,7 @@ use alloc::format;
 use core::mem::size_of;
 
 use super::db::GROUP;
-use super::leaf::tests::Sums;
+use super::leaf::Sums;
 use super::*;
 use crate::rng::Rng;
 
@@ -276,7 +276,7 @@ fn removing_every_key_gives_all_but_the_headers_back() {
 
 #[test]
 fn used_memory_is_what_the_allocator_gave() {
-    let ((store, at_once), (_, bytes)) = entry::tests::kept(|| {
+    let ((store, at_once), (_, bytes)) = entry::kept(|| {
         let mut store = store(1, Layout::Cluster, 1);
         for n in 0..200_000u32 {
             let key = if n % 2 == 0 { format!("{{06S}}{n}") } else { format!("{n}") };
@@ -288,7 +288,7 @@ fn used_memory_is_what_the_allocator_gave() {
     // The lists of leaves have spare room that is not counted.
     let ratio = bytes as f64 / at_once as f64;
     assert!((1.0..1.02).contains(&ratio), "{ratio}");
-    let (_, left) = entry::tests::kept(|| drop(store));
+    let (_, left) = entry::kept(|| drop(store));
     assert!(left.1 <= -bytes, "{left:?}");
 }
 
@@ -412,7 +412,7 @@ fn random_keys_are_drawn_fairly() {
 #[test]
 fn detached_keys_are_freed_in_slices() {
     for layout in [Layout::Cluster, Layout::Standalone] {
-        let (left, _) = entry::tests::kept(|| {
+        let (left, _) = entry::kept(|| {
             let mut store = store(2, layout, 4);
             for n in 0..50_000 {
                 let key = if n % 2 == 0 { format!("{{06S}}{n}") } else { format!("{n}") };
