@@ -119,7 +119,10 @@ impl Export {
         assert!(self.can_happen(&input), "{input:?} in state {}", self.state());
         let verdict = match input {
             Input::Connected => self.connected(out),
-            Input::ConnectFailed { reason } => Err(Failure::ConnectFailed(reason.into())),
+            Input::ConnectFailed { reason } => {
+                self.link = Link::Gone;
+                Err(Failure::ConnectFailed(reason.into()))
+            }
             Input::Filled { bytes } => self.filled(now, bytes, out),
             Input::Closed => self.closed(),
             Input::Pending { bytes } => self.pending_changed(now, bytes, out),

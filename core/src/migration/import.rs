@@ -62,7 +62,7 @@ impl Import {
 
     /// Takes the next thing out of the source's bytes and advances `input` behind it. To be called until it answers
     /// [`Read::Starved`], which leaves `input` empty.
-    pub fn read<'a>(&'a mut self, now: Now, input: &mut &'a [u8], out: &mut Vec<Action>) -> Read<'a> {
+    pub fn read<'a, 'i: 'a>(&'a mut self, now: Now, input: &mut &'i [u8], out: &mut Vec<Action>) -> Read<'a> {
         let Self { reader, course, db, databases } = self;
         if !course.is_reading() {
             *input = &[];

@@ -10,3 +10,6 @@ pub mod import;
 pub mod job;
 pub mod log;
 pub mod request;
+
+#[cfg(test)]
+mod script;
