@@ -18,10 +18,11 @@ use bytes::Bytes;
 
 pub use self::boundary::{Action, Credentials, Input};
 pub use self::state::{EDGES, State};
+use super::LIMITS;
 use super::failure::Failure;
 use super::job::{Job, Outcome, Settlement, Timing};
 use crate::time::{Mono, Now, Span, Wall};
-use crate::wire::resp::{Limits, Reader};
+use crate::wire::resp::Reader;
 use crate::wire::syncslots::{self, Control, Heard, Word};
 use answer::{ANSWER_LIMIT, Answer, Line};
 
@@ -296,18 +297,11 @@ impl Export {
     }
 
     fn next_message(&mut self, now: Now, bytes: &mut &[u8], out: &mut Vec<Action>) -> Verdict {
-        // A line of words is refused at its first byte: nobody may be waiting to end it.
-        if self.reader.pending() == 0 && bytes.first().is_some_and(|&byte| byte != b'*') {
-            return Err(Failure::CommandFailed);
-        }
-        let Ok(argv) = self.reader.next(&Limits::UNLIMITED, bytes) else {
+        let Ok(argv) = self.reader.next(&LIMITS, bytes) else {
             return Err(Failure::CommandFailed);
         };
         let Some(argv) = argv else { return Ok(()) };
         let heard = syncslots::heard(argv.name(), argv.opt(1), argv.opt(2));
-        if self.reader.last_was_inline() {
-            return Err(Failure::CommandFailed);
-        }
         match heard {
             Heard::Sync(Word::Control(Control::Ack)) => {
                 self.heard_at = now;

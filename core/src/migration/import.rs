@@ -17,10 +17,11 @@ use alloc::vec::Vec;
 pub use self::boundary::{Action, Input, Read, Rejected};
 use self::course::Course;
 pub use self::state::{EDGES, State};
+use super::LIMITS;
 use super::failure::Failure;
 use super::job::{Job, Timing};
 use crate::time::{Mono, Now, Wall};
-use crate::wire::resp::{Argv, Limits, Reader, number};
+use crate::wire::resp::{Argv, Reader, number};
 use crate::wire::syncslots::{self, Heard, Word};
 
 /// The target's end of one migration.
@@ -71,10 +72,7 @@ impl Import {
         if !input.is_empty() {
             course.heard(now);
         }
-        // A line of words is refused at its first byte: nobody may be waiting to end it.
-        let is_line = reader.pending() == 0 && input.first().is_some_and(|&byte| byte != b'*');
-        let next = if is_line { None } else { reader.next(&Limits::UNLIMITED, input).ok() };
-        let Some(next) = next else {
+        let Ok(next) = reader.next(&LIMITS, input) else {
             *input = &[];
             course.fail(Failure::CommandFailed, out);
             return Read::Starved;

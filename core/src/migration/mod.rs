@@ -11,5 +11,11 @@ pub mod job;
 pub mod log;
 pub mod request;
 
+use crate::wire::resp::Limits;
+
+/// The bytes of a migration link come from a node, and are arrays only. Valkey leaves a job with a line of words on
+/// its link hanging until `repl-timeout`; here it fails at once.
+const LIMITS: Limits = Limits { arrays_only: true, ..Limits::UNLIMITED };
+
 #[cfg(test)]
 mod script;

@@ -23,6 +23,8 @@ pub struct Limits {
     pub max_query: usize,
     /// Whether the client may send more than 10 arguments, or arguments of more than 16 KiB.
     pub authenticated: bool,
+    /// Whether a line of words is no command here: a slot migration refuses one at its first byte.
+    pub arrays_only: bool,
 }
 
 impl Limits {
@@ -33,6 +35,7 @@ impl Limits {
         inline: LINE,
         max_query: usize::MAX,
         authenticated: true,
+        arrays_only: false,
     };
 
     /// The count of a command's arguments, checked; zero and less is no command.
@@ -67,6 +70,7 @@ impl Default for Limits {
             inline: LINE,
             max_query: 1024 * 1024 * 1024,
             authenticated: true,
+            arrays_only: false,
         }
     }
 }
@@ -75,6 +79,8 @@ impl Default for Limits {
 /// [is one](Self::has_reply). `Display` is the text behind `-ERR `.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrong {
+    /// A line of words where [`Limits::arrays_only`] forbids it.
+    Inline,
     /// No newline within [`Limits::inline`].
     TooBigInline,
     /// No end of the line of the count.
@@ -112,6 +118,7 @@ impl Wrong {
 impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
+            Self::Inline => "an inline command where none is accepted",
             Self::TooBigInline => "too big inline request",
             Self::TooBigMbulkCount => "too big mbulk count string",
             Self::TooBigBulkCount => "too big bulk count string",

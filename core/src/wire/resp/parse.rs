@@ -123,6 +123,7 @@ impl Parse {
                     self.big = 0;
                     self.state = match first {
                         b'*' => State::Header { header: Header::Count, scanned: 0 },
+                        _ if limits.arrays_only => return Err(Wrong::Inline),
                         _ => State::Inline { scanned: 0 },
                     };
                 }

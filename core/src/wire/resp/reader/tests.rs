@@ -406,3 +406,17 @@ fn inline_commands_are_told_apart() {
     }
     assert_eq!(seen, "ia");
 }
+
+#[test]
+fn a_line_of_words_is_refused_at_its_first_byte_where_only_arrays_may_come() {
+    let limits = Limits { arrays_only: true, ..Limits::default() };
+    for before in ["", "*1\r\n$4\r\nPING\r\n", "*0\r\n"] {
+        let bytes = [before, "P"].concat();
+        let mut reader = Reader::default();
+        let mut input = bytes.as_bytes();
+        while let Ok(argv) = reader.next(&limits, &mut input) {
+            assert_eq!(argv.expect("the line is refused before more is awaited").name(), b"PING");
+        }
+        assert_eq!(reader.next(&limits, &mut &b"*"[..]).map(|_| ()), Err(Wrong::Inline), "{before:?}");
+    }
+}
