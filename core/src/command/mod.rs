@@ -2,5 +2,6 @@
 
 pub mod extended;
 pub mod glob;
+pub mod introspect;
 pub mod number;
 pub mod table;

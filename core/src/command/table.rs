@@ -1,7 +1,7 @@
 //! The commands Whimbrel has: how each is called, what it may do, where its keys are, and what is told about it.
 //!
-//! Everything else is derived from here: dispatch matches on [`Id`], routing asks [`keys`](super::keys), ACL reads
-//! the categories, and COMMAND prints it all. The facts agree with Valkey 9.1.0, a test compares them.
+//! Everything else is derived from here: dispatch matches on [`Id`], routing asks [`keys_of`], ACL reads the
+//! categories, and [COMMAND](super::introspect) prints it all. The facts agree with Valkey 9.1.0, a test compares them.
 
 use core::fmt;
 
@@ -14,6 +14,7 @@ mod connection;
 mod generic;
 mod id;
 mod index;
+mod keys;
 mod server;
 mod specs;
 mod string;
@@ -21,6 +22,7 @@ mod transactions;
 
 pub use id::Id;
 pub use index::find;
+pub use keys::{Keys, Misfit, accesses, keys_of};
 pub use specs::{Begin, Find, KeySpec, access};
 
 /// What a command may do and when it may run; a set of bits.
@@ -359,6 +361,16 @@ pub static GROUPS: [&[Command]; 6] = [
 /// All commands without subcommands.
 pub fn all() -> impl Iterator<Item = &'static Command> + Clone {
     GROUPS.iter().copied().flatten()
+}
+
+/// The command or subcommand that `argv` names, whatever else it says; the container itself if it says no more.
+#[must_use]
+pub fn lookup(argv: Argv<'_>) -> Option<&'static Command> {
+    let command = find(argv.name())?;
+    match argv.opt(1) {
+        Some(name) if !command.subcommands.is_empty() => command.find_sub(name),
+        _ => Some(command),
+    }
 }
 
 /// Which command `argv` calls, its subcommand being looked up and its arguments counted.

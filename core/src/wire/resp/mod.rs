@@ -18,4 +18,4 @@ pub(crate) use inline::words;
 pub use limits::{Limits, Wrong};
 pub use reader::Reader;
 pub use reply::{Proto, Reply};
-pub use value::{BadReply, Value, encode_command};
+pub use value::{BadReply, Value, encode_command, send_command};

@@ -141,3 +141,103 @@ fn shortest(d: f64, text: &mut Text) {
         text.push(decimal(i64::from(exponent.abs()), &mut [0; INTEGER_LEN]));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+    use alloc::string::{String, ToString};
+
+    #[test]
+    fn integers_are_canonical() {
+        let rows: [(&[u8], Option<i64>); 18] = [
+            (b"0", Some(0)),
+            (b"7", Some(7)),
+            (b"-1", Some(-1)),
+            (b"9223372036854775807", Some(i64::MAX)),
+            (b"-9223372036854775808", Some(i64::MIN)),
+            (b"9223372036854775808", None),
+            (b"-9223372036854775809", None),
+            (b"99999999999999999999999", None),
+            (b"", None),
+            (b"-", None),
+            (b"-0", None),
+            (b"00", None),
+            (b"01", None),
+            (b"+1", None),
+            (b" 1", None),
+            (b"1 ", None),
+            (b"1.0", None),
+            (b"1\0", None),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(integer(text), expected, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn integers_are_written_as_they_are_read() {
+        let mut rng = Rng::new(1);
+        for i in 0..20_000 {
+            let n = match i {
+                0 => i64::MIN,
+                1 => i64::MAX,
+                2 => 0,
+                _ => (rng.bits() >> rng.index(64)) as i64,
+            };
+            let mut room = [0; INTEGER_LEN];
+            assert_eq!(decimal(n, &mut room), n.to_string().as_bytes());
+            assert_eq!(integer(n.to_string().as_bytes()), Some(n));
+        }
+    }
+
+    fn text(d: f64) -> String {
+        String::from_utf8_lossy(double(d).as_bytes()).into_owned()
+    }
+
+    #[test]
+    fn doubles_in_the_shape_of_valkey() {
+        let rows = [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.0, "1"),
+            (-3.0, "-3"),
+            (0.1, "0.1"),
+            (0.1 + 0.2, "0.30000000000000004"),
+            (1.5, "1.5"),
+            (-123.456, "-123.456"),
+            (0.001, "0.001"),
+            (0.000_001, "0.000001"),
+            (0.000_000_1, "1e-7"),
+            (1.5e-9, "1.5e-9"),
+            (1.234_567_89e-5, "1.23456789e-5"),
+            (3.0e10, "30000000000"),
+            (4_503_599_627_370_496.0, "4503599627370496"),
+            (1e17, "1e+17"),
+            (1e20, "1e+20"),
+            (1.2345e30, "1.2345e+30"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (f64::MIN_POSITIVE, "2.2250738585072014e-308"),
+            (5e-324, "5e-324"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
+            (f64::NAN, "nan"),
+        ];
+        for (d, expected) in rows {
+            assert_eq!(text(d), expected);
+        }
+    }
+
+    #[test]
+    fn doubles_read_back_as_what_they_were() {
+        for seed in 0..20_000 {
+            let d = f64::from_bits(Rng::new(seed).bits());
+            let text = text(d);
+            assert!(text.len() <= 25, "{text}");
+            assert!(
+                d.is_nan() || text.parse::<f64>().map(f64::to_bits) == Ok(d.to_bits()),
+                "{text} of seed {seed}"
+            );
+        }
+    }
+}

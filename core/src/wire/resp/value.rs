@@ -12,6 +12,8 @@ use nom::sequence::terminated;
 use nom::{Err, IResult};
 
 use super::number::{self, INTEGER_LEN};
+use super::reply::{Proto, Reply};
+use crate::link::Outbox;
 
 /// Deepest nesting that is followed; Valkey's own replies stay below ten.
 const DEPTH: usize = 64;
@@ -151,6 +153,13 @@ pub fn encode_command(out: &mut Vec<u8>, args: &[&[u8]]) {
     }
 }
 
+/// Writes the command made of `args` to a link.
+pub fn send_command(out: &mut Outbox, args: &[&[u8]]) {
+    let mut writer = Reply::new(out, Proto::Resp2);
+    writer.array(args.len());
+    args.iter().for_each(|arg| writer.bulk(arg));
+}
+
 fn value(input: &[u8], depth: usize) -> IResult<&[u8], Value> {
     let (rest, marker) = byte(input)?;
     if depth == 0 {
@@ -271,4 +280,116 @@ fn pairs(input: &[u8], depth: usize) -> IResult<&[u8], Vec<(Value, Value)>> {
         input = rest;
     }
     Ok((input, list))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+    use alloc::vec;
+
+    fn bulk(text: &str) -> Value {
+        Value::Bulk(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn every_kind_of_reply() {
+        let rows: [(&[u8], Value); 26] = [
+            (b"+OK\r\n", Value::Simple("OK".into())),
+            (b"-ERR x y\r\n", Value::Error("ERR x y".into())),
+            (b"!5\r\nERR x\r\n", Value::Error("ERR x".into())),
+            (b":-7\r\n", Value::Int(-7)),
+            (b"$0\r\n\r\n", bulk("")),
+            (b"$4\r\na\r\nb\r\n", bulk("a\r\nb")),
+            (b"$-1\r\n", Value::Null),
+            (b"*-1\r\n", Value::Null),
+            (b"_\r\n", Value::Null),
+            (b"*0\r\n", Value::Array(vec![])),
+            (b"*2\r\n:1\r\n*1\r\n_\r\n", Value::Array(vec![Value::Int(1), Value::Array(vec![Value::Null])])),
+            (b"%1\r\n+a\r\n:1\r\n", Value::Map(vec![(Value::Simple("a".into()), Value::Int(1))])),
+            (b"~1\r\n:1\r\n", Value::Set(vec![Value::Int(1)])),
+            (b">1\r\n$1\r\nx\r\n", Value::Push(vec![bulk("x")])),
+            (b",1.5\r\n", Value::Double(1.5)),
+            (b",inf\r\n", Value::Double(f64::INFINITY)),
+            (b",-inf\r\n", Value::Double(f64::NEG_INFINITY)),
+            (b",1e+20\r\n", Value::Double(1e20)),
+            (b"#t\r\n", Value::Bool(true)),
+            (b"#f\r\n", Value::Bool(false)),
+            (b"=5\r\ntxt:a\r\n", Value::Verbatim("txt".into(), b"a".to_vec())),
+            (b"=4\r\ntxt:\r\n", Value::Verbatim("txt".into(), vec![])),
+            (b"(-123456789012345678901\r\n", Value::Big("-123456789012345678901".into())),
+            (b"|1\r\n+ttl\r\n:3\r\n:7\r\n", Value::Int(7)),
+            (b"*1\r\n|0\r\n#t\r\n", Value::Array(vec![Value::Bool(true)])),
+            (b"+\r\n", Value::Simple("".into())),
+        ];
+        for (bytes, expected) in rows {
+            let mut stream = bytes.to_vec();
+            stream.extend_from_slice(b"+next\r\n");
+            assert_eq!(Value::parse(&stream), Ok(Some((expected, bytes.len()))), "{}", bytes.escape_ascii());
+            for cut in 0..bytes.len() {
+                assert_eq!(Value::parse(&bytes[..cut]), Ok(None), "{} cut at {cut}", bytes.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_reply() {
+        for bytes in [
+            &b"x\r\n"[..],
+            b"PING\r\n",
+            b":a\r\n",
+            b":01\r\n",
+            b"$-2\r\n",
+            b"$1\r\nabc",
+            b"*-2\r\n",
+            b"%-1\r\n",
+            b"~-1\r\n",
+            b"!-1\r\n",
+            b"#x\r\n",
+            b",x\r\n",
+            b"(12x\r\n",
+            b"(-\r\n",
+            b"_x\r\n",
+            b"=3\r\ntxt\r\n",
+            b"=5\r\ntxt-a\r\n",
+            b"+a\rb",
+            b"*1\r\n?",
+        ] {
+            assert_eq!(Value::parse(bytes), Err(BadReply), "{}", bytes.escape_ascii());
+        }
+        assert_eq!(Value::parse(&b"*1\r\n".repeat(DEPTH - 1)), Ok(None));
+        assert_eq!(Value::parse(&b"*1\r\n".repeat(DEPTH + 1)), Err(BadReply), "nested too deep");
+    }
+
+    #[test]
+    fn garbage_never_panics() {
+        for seed in 0..5000 {
+            let mut rng = Rng::new(seed);
+            let alphabet = b"*$%~>|+-:_#,(=!\r\n\r\n0129tfx";
+            let bytes: Vec<u8> = (0..rng.index(40)).map(|_| alphabet[rng.index(alphabet.len())]).collect();
+            if let Ok(Some((_, used))) = Value::parse(&bytes) {
+                assert!(used > 0 && used <= bytes.len(), "seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn fields_of_maps_in_both_versions() {
+        for bytes in
+            [&b"%2\r\n$1\r\na\r\n:1\r\n$1\r\nb\r\n:2\r\n"[..], b"*4\r\n$1\r\na\r\n:1\r\n$1\r\nb\r\n:2\r\n"]
+        {
+            let (map, _) = Value::parse(bytes).expect("well-formed").expect("whole");
+            assert_eq!((map.field("b").and_then(Value::as_int), map.field("c")), (Some(2), None));
+        }
+    }
+
+    #[test]
+    fn commands_are_the_same_in_memory_and_on_a_link() {
+        let args: [&[u8]; 3] = [b"SET", b"", b"a\r\nb"];
+        let (mut bytes, mut out) = (Vec::new(), Outbox::default());
+        encode_command(&mut bytes, &args);
+        send_command(&mut out, &args);
+        assert_eq!(bytes, b"*3\r\n$3\r\nSET\r\n$0\r\n\r\n$4\r\na\r\nb\r\n");
+        assert_eq!(out.chunks().flatten().copied().collect::<Vec<_>>(), bytes);
+    }
 }
