@@ -1,0 +1,57 @@
+//! The sections about clients, and about the keys of each database.
+
+use crate::shard::info::text::Text;
+use crate::shard::session::{Session, Waiting};
+use crate::shard::{Link, Shard};
+use crate::time::Now;
+
+/// The clients of the shard.
+pub(super) fn sessions(shard: &Shard) -> impl Iterator<Item = &Session> {
+    shard.links.values().filter_map(|link| match link {
+        Link::Client(session) => Some(&**session),
+        _ => None,
+    })
+}
+
+pub(super) fn clients(text: &mut Text, now: Now, shard: &Shard) {
+    let mut longest_unread = 0;
+    let mut longest_unsent = 0;
+    let mut held = 0;
+    let mut watching = 0;
+    let mut watched = 0;
+    for session in sessions(shard) {
+        longest_unread = longest_unread.max(session.reader.pending());
+        longest_unsent = longest_unsent.max(session.outbox.len());
+        held += u32::from(session.client.waiting == Waiting::Hold);
+        let keys = session.client.transaction.watching();
+        watching += u32::from(keys > 0);
+        watched += keys;
+    }
+    let (reason, actions, timeout_ms) = shard.data.holds.paused(now.mono);
+    text.field("connected_clients", shard.links.len());
+    text.field("cluster_connections", 0);
+    text.field("maxclients", shard.env.config.maxclients);
+    text.field("client_recent_max_input_buffer", longest_unread);
+    text.field("client_recent_max_output_buffer", longest_unsent);
+    text.field("blocked_clients", held);
+    text.all(&["tracking_clients", "pubsub_clients"], 0);
+    text.field("watching_clients", watching);
+    text.field("clients_in_timeout_table", 0);
+    text.field("total_watched_keys", watched);
+    text.all(&["total_blocking_keys", "total_blocking_keys_on_nokey"], 0);
+    text.field("paused_reason", reason);
+    text.field("paused_actions", actions);
+    text.field("paused_timeout_milliseconds", timeout_ms);
+}
+
+/// Databases without keys are not shown, nor are the keys of slots that are being imported.
+pub(super) fn keyspace(text: &mut Text, shard: &Shard) {
+    let store = &shard.data.store;
+    for db in 0..store.databases() {
+        let (keys, expires) = (store.len(db), store.expires(db));
+        if keys > 0 {
+            let values = format_args!("keys={keys},expires={expires},avg_ttl=0,keys_with_volatile_items=0");
+            text.field(&alloc::format!("db{db}"), values);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The sections that count what happened, and those about persistence and replication, which is little so far.
+
+use crate::shard::Shard;
+use crate::shard::info::server::run_id;
+use crate::shard::info::text::Text;
+use crate::shard::rates::Metric;
+use crate::time::Span;
+
+/// Bytes sent to targets of slot migrations, by links that are gone and links that are there.
+pub(super) fn export_bytes(shard: &Shard) -> u64 {
+    let exports = &shard.data.exports;
+    let live: u64 = exports.iter().map(|e| e.outbox.end() - e.outbox.len() as u64).sum();
+    exports.bytes_out + live
+}
+
+pub(super) fn persistence(text: &mut Text, shard: &Shard) {
+    text.all(
+        &["loading", "async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age"],
+        0,
+    );
+    text.ratio("current_fork_perc", 0.0);
+    text.all(&["current_save_keys_processed", "current_save_keys_total"], 0);
+    text.field("rdb_changes_since_last_save", shard.data.effects.total());
+    text.field("rdb_bgsave_in_progress", 0);
+    text.field("rdb_last_save_time", shard.env.started.wall.as_secs());
+    text.field("rdb_last_bgsave_status", "ok");
+    text.all(&["rdb_last_bgsave_time_sec", "rdb_current_bgsave_time_sec"], -1);
+    text.all(
+        &["rdb_saves", "rdb_last_cow_size", "rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"],
+        0,
+    );
+    text.all(&["aof_enabled", "aof_rewrite_in_progress", "aof_rewrite_scheduled"], 0);
+    text.all(&["aof_last_rewrite_time_sec", "aof_current_rewrite_time_sec"], -1);
+    text.field("aof_last_bgrewrite_status", "ok");
+    text.all(&["aof_rewrites", "aof_rewrites_consecutive_failures"], 0);
+    text.field("aof_last_write_status", "ok");
+    text.all(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"], 0);
+    text.field("slot_migration_fork_in_progress", 0);
+}
+
+pub(super) fn stats(text: &mut Text, shard: &Shard) {
+    let (totals, keys) = (&shard.data.totals, &shard.data.stats);
+    let export_bytes = export_bytes(shard);
+    text.field("total_connections_received", totals.connections);
+    text.field("total_commands_processed", totals.commands);
+    text.field("instantaneous_ops_per_sec", shard.rates.per_second(Metric::Commands));
+    text.field("total_net_input_bytes", totals.bytes_in);
+    text.field("total_net_output_bytes", totals.bytes_out + export_bytes);
+    text.all(&["total_net_repl_input_bytes", "total_net_repl_output_bytes"], 0);
+    text.field("total_net_cluster_slot_import_bytes", totals.import_bytes);
+    text.field("total_net_cluster_slot_export_bytes", export_bytes);
+    text.ratio("instantaneous_input_kbps", shard.rates.kib_per_second(Metric::BytesIn));
+    text.ratio("instantaneous_output_kbps", shard.rates.kib_per_second(Metric::BytesOut));
+    text.ratio("instantaneous_input_repl_kbps", 0.0);
+    text.ratio("instantaneous_output_repl_kbps", 0.0);
+    text.field("rejected_connections", totals.rejected_connections);
+    text.all(&["sync_full", "sync_partial_ok", "sync_partial_err"], 0);
+    text.field("expired_keys", keys.expired);
+    text.field("expired_fields", 0);
+    text.ratio("expired_stale_perc", 0.0);
+    text.ratio("expired_keys_with_volatile_items_stale_perc", 0.0);
+    text.all(&["expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds"], 0);
+    text.all(&["evicted_keys", "evicted_clients", "evicted_scripts"], 0);
+    text.all(&["total_eviction_exceeded_time", "current_eviction_exceeded_time"], 0);
+    text.field("keyspace_hits", keys.hits);
+    text.field("keyspace_misses", keys.misses);
+    text.all(&["pubsub_channels", "pubsub_patterns", "pubsubshard_channels"], 0);
+    text.all(&["latest_fork_usec", "total_forks", "migrate_cached_sockets", "slave_expires_tracked_keys"], 0);
+    text.all(&["active_defrag_hits", "active_defrag_misses", "active_defrag_key_hits"], 0);
+    text.all(&["active_defrag_key_misses", "total_active_defrag_time", "current_active_defrag_time"], 0);
+    text.all(&["tracking_total_keys", "tracking_total_items", "tracking_total_prefixes"], 0);
+    text.field("unexpected_error_replies", 0);
+    text.field("total_error_replies", totals.errors);
+    text.field("dump_payload_sanitizations", 0);
+    text.field("total_reads_processed", totals.reads);
+    text.field("total_writes_processed", totals.writes);
+    text.all(
+        &["io_threaded_reads_processed", "io_threaded_writes_processed", "io_threaded_freed_objects"],
+        0,
+    );
+    text.all(&["io_threaded_accept_processed", "io_threaded_poll_processed"], 0);
+    text.all(&["io_threaded_total_prefetch_batches", "io_threaded_total_prefetch_entries"], 0);
+    text.field("client_query_buffer_limit_disconnections", totals.query_limit_disconnections);
+    text.field("client_output_buffer_limit_disconnections", totals.output_limit_disconnections);
+    text.all(&["reply_buffer_shrinks", "reply_buffer_expands"], 0);
+    text.field("eventloop_cycles", shard.vitals.turns);
+    text.field("eventloop_duration_sum", shard.vitals.turns_us);
+    text.field("eventloop_duration_cmd_sum", 0);
+    text.all(&["instantaneous_eventloop_cycles_per_sec", "instantaneous_eventloop_duration_usec"], 0);
+    text.all(&["acl_access_denied_auth", "acl_access_denied_cmd", "acl_access_denied_key"], 0);
+    text.all(&["acl_access_denied_channel", "acl_access_denied_tls_cert", "acl_access_denied_db"], 0);
+    migrations(text, shard);
+}
+
+/// Fields of our own about slot migrations: jobs that run, the rate of their streams, and how long the hand-over
+/// held writes to the moving slots.
+fn migrations(text: &mut Text, shard: &Shard) {
+    text.field("slot_migration_exports", shard.data.exports.iter().count());
+    text.field("slot_migration_imports", shard.importing().count());
+    text.ratio("instantaneous_slot_import_kbps", shard.rates.kib_per_second(Metric::ImportBytes));
+    text.ratio("instantaneous_slot_export_kbps", shard.rates.kib_per_second(Metric::ExportBytes));
+    text.millis("slot_migration_last_pause_ms", shard.pauses.last.unwrap_or(Span::ZERO));
+    text.millis("slot_migration_max_pause_ms", shard.pauses.max);
+}
+
+/// A primary without replicas. Its history of writes has the name of the run: it is as new and as unique.
+pub(super) fn replication(text: &mut Text, shard: &Shard) {
+    text.field("role", "master");
+    text.all(&["connected_slaves", "replicas_waiting_psync"], 0);
+    text.field("master_failover_state", "no-failover");
+    text.field("master_replid", run_id(shard));
+    text.field("master_replid2", "0000000000000000000000000000000000000000");
+    text.field("master_repl_offset", 0);
+    text.field("second_repl_offset", -1);
+    text.field("repl_backlog_active", 0);
+    text.field("repl_backlog_size", shard.env.config.repl_backlog_size);
+    text.all(&["repl_backlog_first_byte_offset", "repl_backlog_histlen"], 0);
+}

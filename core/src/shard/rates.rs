@@ -1,0 +1,162 @@
+//! Figures that only mean something over time: what happens per second, and how long hand-overs held writes.
+
+use crate::time::{Mono, Span};
+
+/// Samples that a rate is averaged over: 1.6 s when one is taken each 100 ms, as in Valkey.
+const SAMPLES: usize = 16;
+
+/// A counter whose growth per second is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Metric {
+    /// Commands run.
+    Commands,
+    /// Bytes that came on any link.
+    BytesIn,
+    /// Bytes that went to any link.
+    BytesOut,
+    /// Bytes that came from sources of slot migrations.
+    ImportBytes,
+    /// Bytes that went to targets of slot migrations.
+    ExportBytes,
+}
+
+const METRICS: usize = 5;
+
+/// The counters at one moment, by [`Metric`].
+pub(crate) type Counters = [u64; METRICS];
+
+/// The growth of counters per second, averaged over the last samples.
+#[derive(Clone, Debug)]
+pub(crate) struct Rates {
+    at: Mono,
+    seen: Counters,
+    samples: [Counters; SAMPLES],
+    next: usize,
+}
+
+impl Rates {
+    /// Rates of counters that stand at zero now.
+    pub(crate) fn new(now: Mono) -> Self {
+        Self { at: now, seen: [0; METRICS], samples: [[0; METRICS]; SAMPLES], next: 0 }
+    }
+
+    /// Takes a sample. A counter that fell was set back (CONFIG RESETSTAT): its growth counts from zero.
+    pub(crate) fn sample(&mut self, now: Mono, counters: Counters) {
+        let micros = now.since(self.at).0;
+        if micros == 0 {
+            return;
+        }
+        let sample = &mut self.samples[self.next];
+        for ((rate, seen), counter) in sample.iter_mut().zip(self.seen).zip(counters) {
+            let grown = counter.checked_sub(seen).unwrap_or(counter);
+            *rate = (u128::from(grown) * 1_000_000 / u128::from(micros)) as u64;
+        }
+        self.next = (self.next + 1) % SAMPLES;
+        self.at = now;
+        self.seen = counters;
+    }
+
+    /// Growth per second.
+    pub(crate) fn per_second(&self, metric: Metric) -> u64 {
+        let sum: u128 = self.samples.iter().map(|sample| u128::from(sample[metric as usize])).sum();
+        (sum / SAMPLES as u128) as u64
+    }
+
+    /// Growth in KiB per second, of a counter of bytes.
+    pub(crate) fn kib_per_second(&self, metric: Metric) -> f64 {
+        self.per_second(metric) as f64 / 1024.0
+    }
+}
+
+/// How long the hand-overs of slot migrations held writes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Pauses {
+    /// In the last job that paused.
+    pub(crate) last: Option<Span>,
+    /// In the job that paused longest.
+    pub(crate) max: Span,
+}
+
+impl Pauses {
+    /// A job that had paused for `span` ended.
+    pub(crate) fn ended(&mut self, span: Span) {
+        self.last = Some(span);
+        self.max = self.max.max(span);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Mono = Mono(5_000_000);
+
+    /// Counters that grow by `step` in each of `samples` rounds of 100 ms.
+    fn steady(samples: u64, step: Counters) -> Rates {
+        let mut rates = Rates::new(START);
+        for n in 1..=samples {
+            rates.sample(START + Span::ms(100 * n), step.map(|s| s * n));
+        }
+        rates
+    }
+
+    #[test]
+    fn a_steady_counter_has_its_rate_once_the_samples_are_full() {
+        let rates = steady(16, [100, 2048, 0, 1, 3]);
+        assert_eq!(rates.per_second(Metric::Commands), 1000);
+        assert_eq!(rates.per_second(Metric::BytesIn), 20480);
+        assert!((rates.kib_per_second(Metric::BytesIn) - 20.0).abs() < 1e-9);
+        assert_eq!(rates.per_second(Metric::BytesOut), 0);
+        assert_eq!(rates.per_second(Metric::ImportBytes), 10);
+        assert_eq!(rates.per_second(Metric::ExportBytes), 30);
+        assert_eq!(steady(8, [100; 5]).per_second(Metric::Commands), 500, "eight samples of silence before");
+        assert_eq!(steady(100, [100; 5]).per_second(Metric::Commands), 1000);
+    }
+
+    #[test]
+    fn what_was_before_the_samples_is_forgotten() {
+        let mut rates = steady(16, [100; 5]);
+        for n in 17..=32 {
+            assert_ne!(rates.per_second(Metric::Commands), 0);
+            rates.sample(START + Span::ms(100 * n), [1600; 5]);
+        }
+        assert_eq!(rates.per_second(Metric::Commands), 0);
+    }
+
+    #[test]
+    fn samples_count_by_the_time_that_passed() {
+        let mut rates = Rates::new(START);
+        for n in 1..=16 {
+            rates.sample(START + Span::ms(250 * n), [100 * n; 5]);
+        }
+        assert_eq!(rates.per_second(Metric::Commands), 400);
+        // A second sample at the same time has nothing to say.
+        let before = rates.clone();
+        rates.sample(START + Span::ms(4000), [9999; 5]);
+        assert_eq!(rates.per_second(Metric::Commands), before.per_second(Metric::Commands));
+    }
+
+    #[test]
+    fn a_counter_that_was_set_back_counts_from_zero() {
+        let mut rates = steady(16, [100; 5]);
+        rates.sample(START + Span::ms(1700), [100; 5]);
+        assert_eq!(rates.per_second(Metric::Commands), 1000);
+    }
+
+    #[test]
+    fn the_largest_numbers_do_not_overflow() {
+        let mut rates = Rates::new(Mono(0));
+        rates.sample(Mono(1_000_000), [u64::MAX; 5]);
+        assert_eq!(rates.per_second(Metric::BytesIn), u64::MAX / 16);
+    }
+
+    #[test]
+    fn pauses_keep_the_last_and_the_longest() {
+        let mut pauses = Pauses::default();
+        assert_eq!((pauses.last, pauses.max), (None, Span::ZERO));
+        for (span, max) in [(3, 3), (9, 9), (4, 9)] {
+            pauses.ended(Span::ms(span));
+            assert_eq!((pauses.last, pauses.max), (Some(Span::ms(span)), Span::ms(max)));
+        }
+    }
+}
