@@ -10,6 +10,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod action;
+pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod ids;

@@ -1,0 +1,61 @@
+//! The logical clock of the cluster and the epochs of slot claims.
+
+use super::Cluster;
+
+/// Outcome of CLUSTER BUMPEPOCH.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bump {
+    /// This node's epoch was raised to the number.
+    Bumped(u64),
+    /// This node's epoch, the number, is the highest already.
+    Still(u64),
+}
+
+/// What nodes.conf calls its `vars`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Epochs {
+    /// At least every epoch this node has heard of.
+    pub(super) current: u64,
+    /// The election in which this node voted last.
+    pub(super) last_vote: u64,
+}
+
+impl Cluster {
+    /// Somebody knows of `epoch`.
+    pub(super) fn saw_epoch(&mut self, epoch: u64) {
+        if epoch > self.epochs.current {
+            self.epochs.current = epoch;
+            self.todo.save_durably();
+        }
+    }
+
+    /// Takes the next epoch for this node's slots without asking anybody, unless it has the highest already.
+    pub(super) fn bump_without_consensus(&mut self) -> Bump {
+        let highest = self.nodes.highest_epoch().max(self.epochs.current);
+        let mine = self.nodes.myself().config_epoch;
+        if mine != 0 && mine == highest {
+            return Bump::Still(mine);
+        }
+        let epoch = self.next_epoch();
+        tracing::info!(epoch, "epoch raised without consensus");
+        Bump::Bumped(epoch)
+    }
+
+    /// Two primaries have the same epoch: the one with the smaller name takes another.
+    pub(super) fn resolve_collision(&mut self, sender_epoch: u64, sender: crate::ids::NodeId) {
+        let me = self.nodes.myself();
+        if sender_epoch != me.config_epoch || sender <= me.id {
+            return;
+        }
+        let epoch = self.next_epoch();
+        tracing::info!(epoch, with = %sender, "epoch collision: this node takes a new one");
+    }
+
+    fn next_epoch(&mut self) -> u64 {
+        self.epochs.current += 1;
+        self.nodes.myself_mut().config_epoch = self.epochs.current;
+        self.todo.save_durably();
+        self.changed();
+        self.epochs.current
+    }
+}

@@ -1,0 +1,97 @@
+//! The take-over room: when slots change hands without a claim, and when copies of slots may be deleted.
+//!
+//! Today this is what stock Valkey does, with its holes: the importing node decides alone and raises its epoch; the
+//! exporting node believes any claim for slots it has granted. A protocol that asks a majority will replace the
+//! inside of this room, so nothing outside may depend on how it decides.
+
+use alloc::vec::Vec;
+
+use super::Cluster;
+use super::boundary::Action;
+use super::node_table::NodeIx;
+use super::ownership::{Ownership, Reason, only, ranges_where};
+use crate::ids::JobName;
+use crate::slots::{Slot, SlotRanges};
+use crate::time::Now;
+
+/// The permission to delete this node's copy of slots. Only the take-over room makes it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Confirmed {
+    slots: SlotRanges,
+}
+
+impl Confirmed {
+    /// The slots whose copy may be deleted.
+    #[must_use]
+    pub fn slots(&self) -> &SlotRanges {
+        &self.slots
+    }
+
+    /// Those of `slots` that were this node's and are another node's by an accepted claim.
+    pub(super) fn of_lost(owners: &Ownership, slots: &SlotRanges) -> Option<Self> {
+        let slots = ranges_where(slots, |slot| owners.lost_to_a_claim(slot));
+        (!slots.0.is_empty()).then_some(Self { slots })
+    }
+}
+
+/// Slots that this node exports and has let go of: a claim for them is accepted whatever its epoch.
+#[derive(Debug, Default)]
+pub(super) struct Grants(Vec<(JobName, SlotRanges)>);
+
+impl Grants {
+    pub(super) fn contains(&self, slot: Slot) -> bool {
+        self.0.iter().any(|(_, slots)| slots.contains(slot))
+    }
+}
+
+/// The target of a migration takes the slots: the source has granted it and holds their writes.
+///
+/// Raises this node's epoch unless it is the highest already, assigns the slots, saves durably, announces. As in
+/// stock Valkey nobody is asked, and nobody has confirmed it when this returns.
+pub fn take_over(cluster: &mut Cluster, now: Now, job: JobName, slots: &SlotRanges, out: &mut Vec<Action>) {
+    cluster.begin(now);
+    cluster.bump_without_consensus();
+    let set = slots.to_set();
+    cluster.assign(&set, Some(NodeIx::MYSELF), Reason::TakeOver { job });
+    for slot in set.iter() {
+        cluster.open.close(slot);
+    }
+    cluster.todo.announce = true;
+    cluster.settle(out);
+}
+
+/// The source of a migration lets go: until [`ungrant`] any claim for these slots is accepted, because the target
+/// may not have the higher epoch.
+pub fn grant(cluster: &mut Cluster, job: JobName, slots: &SlotRanges) {
+    ungrant(cluster, job);
+    cluster.grants.0.push((job, slots.clone()));
+}
+
+/// The migration is over, whatever its outcome.
+pub fn ungrant(cluster: &mut Cluster, job: JobName) {
+    cluster.grants.0.retain(|(name, _)| *name != job);
+}
+
+/// The permission to delete those of `slots` that were this node's until another node's claim was accepted.
+#[must_use]
+pub fn confirm_lost(cluster: &Cluster, slots: &SlotRanges) -> Option<Confirmed> {
+    Confirmed::of_lost(&cluster.slots, slots)
+}
+
+/// The permission to delete what a failed import left in those of its `slots` that are not this node's.
+#[must_use]
+pub fn confirm_failed_import(cluster: &Cluster, slots: &SlotRanges) -> Option<Confirmed> {
+    let slots = ranges_where(slots, |slot| !cluster.slots.is_mine(slot));
+    (!slots.0.is_empty()).then_some(Confirmed { slots })
+}
+
+impl Cluster {
+    /// A slot imported by hand, whose source still is its recorded owner but no longer announces it, becomes this
+    /// node's: otherwise a source that lost it in a failover would leave it without a server.
+    pub(super) fn take_let_go(&mut self, slot: Slot) {
+        self.open.close(slot);
+        self.assign(&only(slot), Some(NodeIx::MYSELF), Reason::SourceLetGo);
+        self.bump_without_consensus();
+        self.todo.announce = true;
+    }
+}
