@@ -238,7 +238,7 @@ impl Export {
     }
 
     /// Whether the input may be told in this state.
-    fn can_happen(&self, input: &Input<'_>) -> bool {
+    pub(in crate::migration) fn can_happen(&self, input: &Input<'_>) -> bool {
         match input {
             Input::Connected | Input::ConnectFailed { .. } => self.link == Link::Opening,
             Input::Filled { .. } | Input::Closed => self.link == Link::Open,
@@ -461,6 +461,11 @@ impl Export {
     fn end(&mut self, now: Now, state: State, outcome: Outcome, out: &mut Vec<Action>) {
         let hold = self.hold();
         self.enter(Phase::Finished(state), out);
+        // First the link: a grant that has not left must not leave once writes go on.
+        if self.link != Link::Gone {
+            out.push(Action::Close);
+        }
+        self.link = Link::Gone;
         if let Some(hold) = hold {
             self.paused_for = Some(now.mono.since(hold.since));
             out.push(Action::Resume);
@@ -468,10 +473,6 @@ impl Export {
         if state == State::Success {
             out.push(Action::DropSlots);
         }
-        if self.link != Link::Gone {
-            out.push(Action::Close);
-        }
-        self.link = Link::Gone;
         self.reader = Reader::default();
         out.push(Action::Ended { outcome });
     }

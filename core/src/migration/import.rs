@@ -61,6 +61,11 @@ impl Import {
         }
     }
 
+    #[cfg(test)]
+    pub(in crate::migration) fn can_happen(&self, input: &Input) -> bool {
+        self.course.can_happen(input)
+    }
+
     /// Takes the next thing out of the source's bytes and advances `input` behind it. To be called until it answers
     /// [`Read::Starved`], which leaves `input` empty.
     pub fn read<'a, 'i: 'a>(&'a mut self, now: Now, input: &mut &'i [u8], out: &mut Vec<Action>) -> Read<'a> {

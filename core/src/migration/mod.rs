@@ -18,4 +18,8 @@ use crate::wire::resp::Limits;
 const LIMITS: Limits = Limits { arrays_only: true, ..Limits::UNLIMITED };
 
 #[cfg(test)]
+mod dialogues;
+#[cfg(test)]
+mod matrix;
+#[cfg(test)]
 mod script;

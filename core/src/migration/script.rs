@@ -43,6 +43,8 @@ pub(super) trait End {
     fn tell(&mut self, now: Now, word: &str, rest: &str, said: &mut Vec<String>) -> bool;
     /// When the machine wants to be told the time.
     fn deadline(&self) -> Option<Mono>;
+    /// Whether the input of a script's line can happen to it now.
+    fn accepts(&self, word: &str, rest: &str) -> bool;
     /// The time that was asked for has come.
     fn tick(&mut self, now: Now, said: &mut Vec<String>);
 }
@@ -56,7 +58,13 @@ pub(super) enum Cuts {
 }
 
 impl Cuts {
-    fn next(&mut self, left: usize) -> usize {
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        let seeded = (0..5).map(|seed| Self::Seeded(Rng::new(seed)));
+        [Self::Whole, Self::Bytes].into_iter().chain(seeded)
+    }
+
+    /// How many of `left` bytes come next.
+    pub(super) fn next(&mut self, left: usize) -> usize {
         match self {
             Self::Whole => left,
             Self::Bytes => 1,
@@ -124,8 +132,7 @@ impl<E: End> Stand<E> {
 
 /// Runs a script three ways.
 pub(super) fn run<E: End>(script: &str) {
-    let seeded = (0..5).map(|seed| Cuts::Seeded(Rng::new(seed)));
-    for cuts in [Cuts::Whole, Cuts::Bytes].into_iter().chain(seeded) {
+    for cuts in Cuts::all() {
         let way = format!("{cuts:?}");
         let mut stand = Stand::<E>::new(cuts);
         for (input, answer) in lines(script) {

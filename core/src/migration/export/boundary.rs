@@ -92,7 +92,8 @@ pub enum Action {
     Granted,
     /// The target owns the slots: delete their keys here. Only a proven change of owner leads here, never a timeout.
     DropSlots,
-    /// End the link, or the attempt to open it. Nothing about the link may be told afterwards.
+    /// End the link, or the attempt to open it, at once: unsent bytes are lost, and must be. Nothing about the link may
+    /// be told afterwards.
     Close,
     /// The job is in this state now.
     Entered(State),

@@ -48,7 +48,7 @@ fn a_migration_that_succeeds() {
         TO_SNAPSHOT,
         TO_PAUSE,
         TO_GRANT,
-        "settled target => enter success, resume, drop-slots, close, ended success",
+        "settled target => enter success, close, resume, drop-slots, ended success",
     ]);
 }
 
@@ -172,9 +172,10 @@ fn what_can_end_a_job_ends_it_everywhere() {
             stand.step(input);
             let paused = state.starts_with("failover-");
             let mut expected = alloc::vec![format!("enter {}", end.split(':').next().expect("a word"))];
+            expected.push("close".into());
             expected.extend(paused.then(|| String::from("resume")));
             expected.extend((end == "success").then(|| String::from("drop-slots")));
-            expected.extend([String::from("close"), format!("ended {end}")]);
+            expected.push(format!("ended {end}"));
             assert_eq!(stand.said, expected, "{input} in {state}");
             assert_eq!(stand.end.0.paused_for().is_some(), paused);
             assert_eq!(stand.end.0.poll_timeout(), None);
@@ -342,7 +343,7 @@ fn a_pause_that_ends_by_itself_ends_the_job() {
         TO_SNAPSHOT,
         TO_PAUSE,
         "jump 9.999999 => send ACK
-         jump 0.000001 => enter failed, resume, close, ended failed: Timed out before streaming completed",
+         jump 0.000001 => enter failed, close, resume, ended failed: Timed out before streaming completed",
     ]);
     // The hold did not even come into force.
     let asked = "written => enter replicating, send SNAPSHOT-EOF
@@ -351,7 +352,7 @@ fn a_pause_that_ends_by_itself_ends_the_job() {
     run(&[
         TO_SNAPSHOT,
         asked,
-        "jump 10 => enter failed, resume, close, ended failed: Timed out before streaming completed",
+        "jump 10 => enter failed, close, resume, ended failed: Timed out before streaming completed",
     ]);
     let mut stand = lead_to::<ExportEnd>(&SITUATIONS[7].1[..6]);
     stand.pass(Span::secs(10));
@@ -363,7 +364,7 @@ fn a_pause_that_ends_by_itself_ends_the_job() {
     stand.step("< REQUEST-FAILOVER");
     assert_eq!(
         stand.said,
-        ["enter failed", "resume", "close", "ended failed: Unpaused before failover completed"]
+        ["enter failed", "close", "resume", "ended failed: Unpaused before failover completed"]
     );
     assert_eq!(stand.end.0.paused_for(), Some(Span::secs(10)));
 }

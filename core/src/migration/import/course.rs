@@ -131,7 +131,7 @@ impl Course {
     }
 
     /// Whether the input may be told in this state.
-    fn can_happen(&self, input: &Input) -> bool {
+    pub(super) fn can_happen(&self, input: &Input) -> bool {
         match input {
             Input::Closed => self.linked,
             Input::TakenOver => matches!(self.phase, Phase::FailoverGranted { .. }),

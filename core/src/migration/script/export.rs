@@ -81,6 +81,11 @@ impl End for ExportEnd {
         true
     }
 
+    fn accepts(&self, word: &str, rest: &str) -> bool {
+        let input = if word == "<" { Some(Input::Filled { bytes: &[] }) } else { input(word, rest) };
+        self.0.state().is_finished() || input.is_none_or(|input| self.0.can_happen(&input))
+    }
+
     fn deadline(&self) -> Option<Mono> {
         self.0.poll_timeout()
     }

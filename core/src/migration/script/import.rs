@@ -106,6 +106,12 @@ impl End for ImportEnd {
         true
     }
 
+    fn accepts(&self, word: &str, rest: &str) -> bool {
+        // Bytes of a link that is gone are not read, so that a caller may finish what it holds.
+        self.import.state().is_finished()
+            || input(word, rest).is_none_or(|input| self.import.can_happen(&input))
+    }
+
     fn deadline(&self) -> Option<Mono> {
         self.import.poll_timeout()
     }
