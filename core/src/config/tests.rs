@@ -88,7 +88,7 @@ fn refusals_are_worded_as_in_valkey() {
 fn values_are_shown_in_one_form() {
     let rows = [
         ("repl-backlog-size", "2Mb", "2097152"),
-        ("repl-backlog-size", "3k", "3000"),
+        ("repl-backlog-size", "3k", "16384"),
         ("hz", "1000", "500"),
         ("appendfsync", "ALWAYS", "always"),
         (
