@@ -123,6 +123,12 @@ impl LinkId {
         Self(n | DIALED)
     }
 
+    /// The `n` it was drawn with, so that a driver finds its socket without a search.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0 & !DIALED
+    }
+
     /// Whether the machine asked for this link.
     #[must_use]
     pub const fn is_dialed(self) -> bool {

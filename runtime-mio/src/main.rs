@@ -1,2 +1,11 @@
 //! The program `whimbrel-mio`.
-fn main() {}
+
+use std::process::exit;
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    exit(whimbrel_mio::program(std::env::args().skip(1)));
+}

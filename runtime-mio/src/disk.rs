@@ -1,0 +1,181 @@
+//! The one thread that writes files: what it has said is written survives a power cut.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, JoinHandle};
+
+use bytes::Bytes;
+use mio::Waker;
+use whimbrel_core::action;
+use whimbrel_core::ids::Ticket;
+
+use crate::listen::words;
+use crate::machine::Which;
+
+struct Job {
+    which: Which,
+    ticket: Ticket,
+    file: action::File,
+    bytes: Bytes,
+    fsync: bool,
+}
+
+/// How a request ended.
+pub(crate) struct Written {
+    pub(crate) which: Which,
+    pub(crate) ticket: Ticket,
+    pub(crate) result: Result<(), String>,
+}
+
+/// The disk as the event loop sees it: requests go out, results come back in the same order.
+pub(crate) struct Disk {
+    requests: Option<Sender<Job>>,
+    results: Receiver<Written>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Where the files of a process are.
+pub(crate) struct Places {
+    /// `cluster-config-file`, locked, outside of cluster mode none.
+    pub(crate) nodes_conf: Option<Locked>,
+    /// The configuration file, if there is one.
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// A file that one process at a time may have, and that is replaced without ever being free.
+pub(crate) struct Locked {
+    path: PathBuf,
+    /// Held for its lock.
+    file: File,
+}
+
+impl Locked {
+    /// Takes the file, creating it if need be; its content.
+    pub(crate) fn take(path: &Path) -> Result<(Self, Vec<u8>), String> {
+        let shown = path.display();
+        let cannot = |e: &io::Error| format!("Can't open {shown} in order to acquire a lock: {}", words(e));
+        let mut file = loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path)
+                .map_err(|e| cannot(&e))?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    return Err(format!(
+                        "Sorry, the cluster configuration file {shown} is already used by a different cluster \
+                         node. Please make sure that different nodes use different cluster configuration files."
+                    ));
+                }
+                Err(TryLockError::Error(e)) => return Err(cannot(&e)),
+            }
+            // Its owner may have replaced it between the two steps: what is locked then is the old file.
+            if fs::metadata(path).is_ok_and(|now| file.metadata().is_ok_and(|ours| same_file(&now, &ours))) {
+                break file;
+            }
+        };
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).map_err(|e| cannot(&e))?;
+        Ok((Self { path: path.to_owned(), file }, content))
+    }
+}
+
+fn same_file(a: &fs::Metadata, b: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+impl Disk {
+    /// Starts the thread. `waker` is woken for every result.
+    pub(crate) fn start(places: Places, waker: Arc<Waker>) -> io::Result<Self> {
+        let (requests, jobs) = mpsc::channel::<Job>();
+        let (done, results) = mpsc::channel();
+        let thread = thread::Builder::new().name("disk".into()).spawn(move || {
+            let mut places = places;
+            for Job { which, ticket, file, bytes, fsync } in jobs {
+                let result = places.write(file, &bytes, fsync).map_err(|e| words(&e));
+                if done.send(Written { which, ticket, result }).is_err() {
+                    return;
+                }
+                let _ = waker.wake();
+            }
+        })?;
+        Ok(Self { requests: Some(requests), results, thread: Some(thread) })
+    }
+
+    /// Asks for a file to be replaced.
+    pub(crate) fn write(&self, which: Which, ticket: Ticket, file: action::File, bytes: Bytes, fsync: bool) {
+        if let Some(requests) = &self.requests {
+            // The thread ends only when this end hangs up.
+            let _ = requests.send(Job { which, ticket, file, bytes, fsync });
+        }
+    }
+
+    /// The next result that has come.
+    pub(crate) fn result(&self) -> Option<Written> {
+        self.results.try_recv().ok()
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // What was asked for is written before the process ends.
+        self.requests = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Places {
+    fn write(&mut self, file: action::File, bytes: &[u8], fsync: bool) -> io::Result<()> {
+        let nowhere = || io::Error::new(io::ErrorKind::NotFound, "The server has no such file");
+        match file {
+            action::File::NodesConf => {
+                let locked = self.nodes_conf.as_mut().ok_or_else(nowhere)?;
+                locked.file = replace(&locked.path, bytes, fsync, true)?;
+            }
+            action::File::Config => {
+                replace(self.config.as_deref().ok_or_else(nowhere)?, bytes, fsync, false)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Replaces a file as a whole: whoever looks, even after a power cut, sees the old content or the new.
+fn replace(path: &Path, bytes: &[u8], fsync: bool, lock: bool) -> io::Result<File> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = (|| {
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&temporary)?;
+        if lock {
+            file.try_lock().map_err(io::Error::from)?;
+        }
+        if let Ok(old) = fs::metadata(path) {
+            file.set_permissions(old.permissions())?;
+        }
+        file.write_all(bytes)?;
+        if fsync {
+            file.sync_all()?;
+        }
+        fs::rename(&temporary, path)?;
+        if fsync {
+            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(file)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}

@@ -1,0 +1,47 @@
+//! The two machines of a process as the event loop sees them.
+
+use whimbrel_core::action::Actions;
+use whimbrel_core::ids::LinkId;
+use whimbrel_core::input::{Input, Progress};
+use whimbrel_core::link::Outbox;
+use whimbrel_core::time::{Mono, Now};
+
+/// What a node and a shard have in common: see the boundary in `whimbrel_core::{input, action}`.
+pub(crate) trait Machine: Send {
+    /// Takes in one thing that happened; what has to be done is appended to `out`.
+    fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Actions) -> Progress;
+
+    /// When to call with [`Input::Ticked`].
+    fn poll_timeout(&self) -> Option<Mono>;
+
+    /// The machine's own memory to read into, while it waits for the rest of a large value.
+    fn inbox(&mut self, link: LinkId) -> Option<&mut [u8]>;
+
+    /// What is to be sent on a link.
+    fn outbox(&mut self, link: LinkId) -> Option<&mut Outbox>;
+}
+
+/// Which machine a link, file or message belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Which {
+    /// The control plane.
+    Node,
+    /// The data plane.
+    Shard,
+}
+
+/// Both machines.
+pub(crate) struct Machines {
+    pub(crate) node: Box<dyn Machine>,
+    pub(crate) shard: Box<dyn Machine>,
+}
+
+impl Machines {
+    /// One of them.
+    pub(crate) fn get(&mut self, which: Which) -> &mut dyn Machine {
+        match which {
+            Which::Node => self.node.as_mut(),
+            Which::Shard => self.shard.as_mut(),
+        }
+    }
+}

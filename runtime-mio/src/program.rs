@@ -1,0 +1,242 @@
+//! The server as a program: arguments, files, the log, the life of the process.
+
+use std::env;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use whimbrel_core::config::{CommandLine, Config};
+
+use crate::listen::words;
+use crate::logging;
+use crate::server::Server;
+
+/// File descriptors that are not clients: listeners, files, bus links of small clusters.
+const RESERVED_FDS: u64 = 32;
+
+/// Tells a process started by itself that it is the one in the background.
+const DETACHED: &str = "WHIMBREL_DETACHED";
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Runs the server as a program with these arguments (without its name); the exit status.
+///
+/// Arguments are those of valkey-server: `[file] [--name value …]… [-]`, `--version`, `--help`.
+pub fn program(arguments: impl IntoIterator<Item = String>) -> i32 {
+    let arguments: Vec<String> = arguments.into_iter().collect();
+    match arguments.first().map(String::as_str) {
+        Some("-v" | "--version") => {
+            println!(
+                "Whimbrel server v={VERSION} sha=00000000:0 malloc={} bits={}",
+                allocator(),
+                usize::BITS
+            );
+            return 0;
+        }
+        Some("-h" | "--help") => {
+            print!("{}", usage());
+            return 0;
+        }
+        _ => {}
+    }
+    let line = CommandLine::parse(&arguments);
+    let mut from_stdin = String::new();
+    if line.stdin
+        && let Err(e) = io::stdin().read_to_string(&mut from_stdin)
+    {
+        eprintln!("Fatal error, can't read the configuration from standard input: {}", words(&e));
+        return 1;
+    }
+    let config = match configuration(&line, &from_stdin) {
+        Ok(config) => config,
+        Err(text) => {
+            eprintln!("{text}");
+            return 1;
+        }
+    };
+    if config.daemonize && env::var_os(DETACHED).is_none() {
+        return detach(&arguments, &from_stdin);
+    }
+    serve(config, line.file.is_some())
+}
+
+/// Reads all configuration there is; on failure, what to print.
+fn configuration(line: &CommandLine, from_stdin: &str) -> Result<Config, String> {
+    let mut text = String::new();
+    let mut config_file = String::new();
+    if let Some(path) = &line.file {
+        let path = std::path::absolute(path).map_err(|e| format!("{path}: {}", words(&e)))?;
+        text = read(&path)?;
+        config_file = path.display().to_string();
+    }
+    for more in [from_stdin, &line.options] {
+        text.push('\n');
+        text.push_str(more);
+    }
+    // Valkey counts the lines of one text: without a file there is an empty one before the options.
+    let mut config =
+        Config::load(&text, &mut |pattern| included(pattern)).map_err(|fatal| fatal.to_string())?;
+    config.config_file = config_file;
+    let folder = fs::canonicalize(&config.dir)
+        .map_err(|e| format!("Fatal error, can't use the folder '{}': {}", config.dir, words(&e)))?;
+    config.dir = folder.display().to_string();
+    Ok(config)
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path)
+        .map_err(|e| format!("Fatal error, can't open config file '{}': {}", path.display(), words(&e)))
+}
+
+/// The text of an included file, or of all that match a pattern in the last part of the path.
+fn included(pattern: &str) -> Result<String, String> {
+    if !pattern.contains(['*', '?', '[']) {
+        return read(Path::new(pattern));
+    }
+    let path = Path::new(pattern);
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default();
+    let mut found: Vec<PathBuf> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| {
+            let entry = entry.file_name();
+            // As in a shell, a leading dot is matched by a dot only.
+            let hidden = entry.as_bytes().starts_with(b".") && !name.as_bytes().starts_with(b".");
+            !hidden && whimbrel_core::command::glob::matches(name.as_bytes(), entry.as_bytes())
+        })
+        .map(|entry| entry.path())
+        .collect();
+    found.sort();
+    found.iter().map(|path| read(path)).collect()
+}
+
+/// Starts the same program again in the background, and ends.
+fn detach(arguments: &[String], from_stdin: &str) -> i32 {
+    let child = env::current_exe().and_then(|program| {
+        Command::new(program)
+            .args(arguments)
+            .env(DETACHED, "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+    });
+    let result = child.and_then(|mut child| match child.stdin.take() {
+        Some(mut stdin) => stdin.write_all(from_stdin.as_bytes()),
+        None => Ok(()),
+    });
+    match result {
+        Ok(()) => 0,
+        Err(e) => {
+            eprintln!("Can't run in the background: {}", words(&e));
+            1
+        }
+    }
+}
+
+fn serve(mut config: Config, has_file: bool) -> i32 {
+    if env::var_os(DETACHED).is_some() {
+        // Fails only for the leader of a group, which a child is not.
+        let _ = nix::unistd::setsid();
+    }
+    if let Err(e) = env::set_current_dir(&config.dir) {
+        eprintln!("Fatal error, can't use the folder '{}': {}", config.dir, words(&e));
+        return 1;
+    }
+    let logfile = (!config.logfile.is_empty()).then(|| Path::new(&config.dir).join(&config.logfile));
+    if let Some(path) = &logfile
+        && let Err(e) = fs::OpenOptions::new().append(true).create(true).open(path)
+    {
+        eprintln!(
+            "\n*** FATAL CONFIG FILE ERROR (Version {VERSION}) ***\nCan't open the log file: {}",
+            words(&e)
+        );
+        return 1;
+    }
+    logging::install(config.loglevel, logfile);
+    report(&config, has_file);
+    raise_descriptor_limit(&mut config);
+
+    let pidfile = (!config.pidfile.is_empty()).then(|| Path::new(&config.dir).join(&config.pidfile));
+    let server = match Server::new(config, true) {
+        Ok(server) => server,
+        Err(error) => {
+            tracing::error!("{error}");
+            return 1;
+        }
+    };
+    if let Some(path) = &pidfile
+        && let Err(e) = fs::write(path, format!("{}\n", std::process::id()))
+    {
+        tracing::warn!("Failed to write PID file: {}", words(&e));
+    }
+    let code = server.run();
+    if let Some(path) = &pidfile {
+        let _ = fs::remove_file(path);
+    }
+    code
+}
+
+/// The first lines of the log.
+fn report(config: &Config, has_file: bool) {
+    tracing::info!("oO0OoO0OoO0Oo Whimbrel is starting oO0OoO0OoO0Oo");
+    tracing::info!(
+        "Whimbrel version={VERSION}, bits={}, commit=00000000, modified=0, pid={}, just started",
+        usize::BITS,
+        std::process::id()
+    );
+    if has_file {
+        tracing::info!("Configuration loaded");
+    }
+    let ignored = config.ignored();
+    if !ignored.is_empty() {
+        tracing::warn!("Settings that Whimbrel does not act on yet: {}", ignored.join(", "));
+    }
+    let mode = if config.cluster_enabled { "cluster" } else { "standalone" };
+    tracing::info!("Running mode={mode}, port={}.", config.port);
+}
+
+/// Raises the limit of open files to what `maxclients` needs, or lowers `maxclients` to what can be had.
+fn raise_descriptor_limit(config: &mut Config) {
+    let wanted = u64::from(config.maxclients) + RESERVED_FDS;
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    if soft >= wanted {
+        return;
+    }
+    let reachable = if setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted)).is_ok() {
+        wanted
+    } else if setrlimit(Resource::RLIMIT_NOFILE, hard.min(wanted), hard).is_ok() {
+        hard.min(wanted)
+    } else {
+        soft
+    };
+    if reachable < wanted {
+        let fewer = reachable.saturating_sub(RESERVED_FDS).max(1);
+        tracing::warn!(
+            "Current maximum open files is {reachable}. maxclients has been reduced to {fewer} to compensate for \
+             low ulimit. If you need higher maxclients increase 'ulimit -n'."
+        );
+        config.maxclients = u32::try_from(fewer).unwrap_or(u32::MAX);
+    }
+}
+
+fn allocator() -> &'static str {
+    if cfg!(feature = "mimalloc") { "mimalloc" } else { "system" }
+}
+
+fn usage() -> String {
+    let name = "whimbrel-mio";
+    format!(
+        "Whimbrel {VERSION}: a Valkey-compatible cluster node\n\n\
+         Usage: {name} [/path/to/valkey.conf] [--name value ...] [-]\n       \
+         {name} -v | --version\n       {name} -h | --help\n\n\
+         The file and the names are Valkey's; `-` reads more of the same from standard input.\n\n\
+         Examples:\n       {name} --port 7000 --cluster-enabled yes\n       \
+         echo 'maxclients 100' | {name} -\n       {name} /etc/valkey/7000.conf --loglevel verbose\n"
+    )
+}

@@ -1,0 +1,583 @@
+//! The event loop: one turn waits, reads, lets the machines work, and sends.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+use smallvec::SmallVec;
+use whimbrel_core::action::{Action, Actions, Ending};
+use whimbrel_core::config::Config;
+use whimbrel_core::ids::LinkId;
+use whimbrel_core::input::{Input, Progress};
+use whimbrel_core::link::Outbox;
+use whimbrel_core::mail::Mail;
+use whimbrel_core::time::{Mono, Now};
+
+use crate::clock::Clock;
+use crate::disk::Disk;
+use crate::links::{Links, Phase, Stream};
+use crate::listen::{Listeners, unmapped, words};
+use crate::machine::{Machines, Which};
+use crate::vitals;
+
+pub(crate) const WAKER: Token = Token(0);
+pub(crate) const SIGNALS: Token = Token(1);
+/// Tokens of listeners, then of links, begin here.
+pub(crate) const FIRST: usize = 2;
+
+/// Size of the one buffer that all links are read into.
+const SCRATCH: usize = 64 * 1024;
+/// Reads from one link before the others have their turn.
+const READS: usize = 4;
+/// Bytes sent on one link before the others have their turn.
+const SEND: usize = 1024 * 1024;
+/// Slices of one vectored send.
+const SLICES: usize = 64;
+/// Events taken from the kernel at a time.
+const EVENTS: usize = 1024;
+/// Time between two looks at the process, in microseconds.
+const OBSERVE_US: u64 = 1_000_000;
+/// How long the end of the process waits for peers to take what they are owed.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// An input whose cause arose while actions were carried out, when no machine may be called.
+enum Late {
+    ConnectFailed { link: LinkId, reason: String },
+    Closed { link: LinkId },
+}
+
+/// The event loop and everything it drives.
+pub(crate) struct Turn {
+    pub(crate) poll: Poll,
+    pub(crate) machines: Machines,
+    pub(crate) links: Links,
+    pub(crate) listeners: Listeners,
+    pub(crate) disk: Disk,
+    /// Absent when embedded: signals are the program's.
+    pub(crate) signals: Option<Signals>,
+    /// Set by whoever embeds us, with a wake-up, to ask for the end.
+    pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) keepalive: u32,
+    pub(crate) source: Option<IpAddr>,
+    clock: Clock,
+    now: Now,
+    actions: Actions,
+    mail: VecDeque<(Which, Mail)>,
+    late: VecDeque<(Which, Late)>,
+    /// Machines with work left that needs no input.
+    more: [bool; 2],
+    scratch: Vec<u8>,
+    observed: Mono,
+    turns: u64,
+    turns_us: u64,
+    asked_to_stop: bool,
+    exit: Option<i32>,
+}
+
+/// What a turn is made of.
+pub(crate) struct Parts {
+    pub(crate) poll: Poll,
+    pub(crate) machines: Machines,
+    pub(crate) listeners: Listeners,
+    pub(crate) disk: Disk,
+    pub(crate) signals: Option<Signals>,
+    pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) clock: Clock,
+}
+
+impl Turn {
+    pub(crate) fn new(parts: Parts, config: &Config) -> io::Result<Self> {
+        let Parts { poll, machines, listeners, disk, mut signals, stop, clock } = parts;
+        if let Some(signals) = &mut signals {
+            poll.registry().register(signals, SIGNALS, Interest::READABLE)?;
+        }
+        let links = Links::new(poll.registry().try_clone()?, FIRST + listeners.len());
+        let mut turn = Self {
+            poll,
+            machines,
+            links,
+            listeners,
+            disk,
+            signals,
+            stop,
+            keepalive: 0,
+            source: None,
+            now: clock.now(),
+            clock,
+            actions: Actions::default(),
+            mail: VecDeque::new(),
+            late: VecDeque::new(),
+            more: [false; 2],
+            scratch: vec![0; SCRATCH],
+            observed: Mono(0),
+            turns: 0,
+            turns_us: 0,
+            asked_to_stop: false,
+            exit: None,
+        };
+        turn.configure(config);
+        Ok(turn)
+    }
+
+    /// Turns until a machine asks for the end; the exit status.
+    pub(crate) fn run(&mut self) -> io::Result<i32> {
+        let mut events = Events::with_capacity(EVENTS);
+        self.observe();
+        loop {
+            match self.poll.poll(&mut events, self.patience()) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e),
+            }
+            self.now = self.clock.now();
+            let start = self.now.mono;
+            // Before new events: what is found unread now waits until replies to it are sent.
+            self.read_unread();
+            self.hear(&events);
+            self.accept();
+            self.tick();
+            self.settle();
+            self.flush();
+            self.turns += 1;
+            self.turns_us += self.clock.now().mono.since(start).0;
+            if let Some(code) = self.exit {
+                self.say_farewell();
+                return Ok(code);
+            }
+        }
+    }
+
+    /// How long to wait for events: not at all while there is work.
+    fn patience(&self) -> Option<Duration> {
+        let busy = self.more.contains(&true)
+            || !self.links.dirty.is_empty()
+            || !self.links.unread.is_empty()
+            || !self.mail.is_empty()
+            || !self.late.is_empty();
+        if busy {
+            return Some(Duration::ZERO);
+        }
+        let now = self.clock.now().mono;
+        let observe = Mono(self.observed.0 + OBSERVE_US);
+        let timers = [self.machines.node.poll_timeout(), self.machines.shard.poll_timeout(), Some(observe)];
+        let next = timers.into_iter().flatten().min().unwrap_or(observe);
+        let timer = Duration::from_micros(next.since(now).0);
+        Some(self.listeners.deadline().map_or(timer, |accept| accept.min(timer)))
+    }
+
+    /// Goes through what the kernel had to say.
+    fn hear(&mut self, events: &Events) {
+        for event in events {
+            match event.token() {
+                WAKER => {
+                    self.take_results();
+                    if self.stop.load(Ordering::Acquire) {
+                        self.terminate("a request of the embedding program");
+                    }
+                }
+                SIGNALS => self.take_signals(),
+                token if self.listeners.has(token) => self.listeners.note(token),
+                token => {
+                    let slot = self.links.slot_of_token(token);
+                    let Some(conn) = self.links.get(slot) else { continue };
+                    if conn.phase == Phase::Connecting {
+                        if event.is_writable() || event.is_error() || event.is_read_closed() {
+                            self.connected(slot);
+                        }
+                        continue;
+                    }
+                    if event.is_writable() && conn.full {
+                        conn.full = false;
+                        self.links.mark_dirty(slot);
+                    }
+                    if event.is_readable() || event.is_read_closed() || event.is_error() {
+                        if let Some(conn) = self.links.get(slot) {
+                            conn.ending |= event.is_read_closed() || event.is_error();
+                        }
+                        self.read(slot);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_results(&mut self) {
+        while let Some(written) = self.disk.result() {
+            let result = written.result.as_ref().copied().map_err(String::as_str);
+            self.step(written.which, Input::Done { ticket: written.ticket, result });
+        }
+    }
+
+    fn take_signals(&mut self) {
+        let caught: Vec<i32> = self.signals.as_mut().map(|s| s.pending().collect()).unwrap_or_default();
+        for signal in caught {
+            match signal {
+                SIGTERM => self.terminate("SIGTERM"),
+                SIGINT => self.terminate("SIGINT"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Passes on that somebody wants the process to end; the second time it ends at once.
+    fn terminate(&mut self, signal: &str) {
+        if self.asked_to_stop {
+            tracing::warn!("You insist... exiting now.");
+            self.exit.get_or_insert(1);
+            return;
+        }
+        self.asked_to_stop = true;
+        self.step(Which::Node, Input::Terminated { signal });
+    }
+
+    fn accept(&mut self) {
+        if self.listeners.deadline().is_none() {
+            return;
+        }
+        let mut arrived = Vec::new();
+        self.listeners.accept(&mut arrived);
+        for (which, stream, origin) in arrived {
+            if which == Which::Shard {
+                stream.keep_alive(self.keepalive);
+            }
+            match self.links.accept(which, stream) {
+                Ok(link) => self.step(which, Input::Opened { link, origin }),
+                Err(e) => tracing::warn!("Error accepting a client connection: {}", words(&e)),
+            }
+        }
+    }
+
+    /// Finishes what `Action::Connect` began.
+    fn connected(&mut self, slot: usize) {
+        let Some(conn) = self.links.get(slot) else { return };
+        let (which, link) = (conn.which, conn.link);
+        let Stream::Tcp(stream) = &conn.stream else { return };
+        let outcome = match stream.take_error() {
+            Ok(Some(e)) | Err(e) => Err(e),
+            Ok(None) => match stream.peer_addr() {
+                Ok(_) => stream.local_addr(),
+                // A spurious event: it is still being connected.
+                Err(e) if e.kind() == io::ErrorKind::NotConnected => return,
+                Err(e) => Err(e),
+            },
+        };
+        match outcome {
+            Ok(local) => {
+                conn.phase = Phase::Open;
+                self.step(which, Input::Connected { link, local: unmapped(local) });
+                // What it said meanwhile was not announced as such.
+                self.read(slot);
+            }
+            Err(e) => {
+                self.links.remove(slot);
+                self.step(which, Input::ConnectFailed { link, reason: &words(&e) });
+            }
+        }
+    }
+
+    fn read_unread(&mut self) {
+        for slot in std::mem::take(&mut self.links.unread) {
+            self.read(slot);
+        }
+    }
+
+    /// Reads a link until the kernel has no more, or the others must have their turn.
+    fn read(&mut self, slot: usize) {
+        for _ in 0..READS {
+            let Some(conn) = self.links.get(slot) else { return };
+            if conn.paused || conn.phase != Phase::Open {
+                return;
+            }
+            let (which, link, ending) = (conn.which, conn.link, conn.ending);
+            let (result, room) = match self.machines.get(which).inbox(link).filter(|inbox| !inbox.is_empty())
+            {
+                Some(inbox) => {
+                    let result = conn.stream.read(inbox);
+                    let room = inbox.len();
+                    if let Ok(len @ 1..) = result {
+                        self.step(which, Input::InboxFilled { link, len });
+                    }
+                    (result, room)
+                }
+                None => {
+                    let mut scratch = std::mem::take(&mut self.scratch);
+                    let result = conn.stream.read(&mut scratch);
+                    if let Ok(len @ 1..) = result {
+                        self.step(which, Input::Filled { link, bytes: &scratch[..len] });
+                    }
+                    let room = scratch.len();
+                    self.scratch = scratch;
+                    (result, room)
+                }
+            };
+            match result {
+                Ok(0) => {
+                    self.links.remove(slot);
+                    self.step(which, Input::Closed { link });
+                    return;
+                }
+                // The end of the stream, already announced, is next: not before the replies are out.
+                Ok(_) if ending => break,
+                // Less than there was room for: more will be announced.
+                Ok(len) if len < room => return,
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    tracing::debug!("Reading from link {link}: {}", words(&e));
+                    self.links.remove(slot);
+                    self.step(which, Input::Closed { link });
+                    return;
+                }
+            }
+        }
+        self.links.unread.push(slot);
+    }
+
+    /// Timers that are due, and work that was announced.
+    fn tick(&mut self) {
+        let now = self.now.mono;
+        for which in [Which::Node, Which::Shard] {
+            let due = self.machines.get(which).poll_timeout().is_some_and(|at| at <= now);
+            if due || std::mem::take(&mut self.more[which as usize]) {
+                self.step(which, Input::Ticked);
+            }
+        }
+        if now.since(self.observed).0 >= OBSERVE_US {
+            self.observe();
+        }
+    }
+
+    fn observe(&mut self) {
+        self.observed = self.now.mono;
+        let mut vitals = vitals::observe();
+        vitals.turns = self.turns;
+        vitals.turns_us = self.turns_us;
+        self.step(Which::Shard, Input::Observed(vitals));
+    }
+
+    /// Delivers mail and late inputs until there are none.
+    fn settle(&mut self) {
+        loop {
+            if let Some((which, late)) = self.late.pop_front() {
+                match late {
+                    Late::ConnectFailed { link, reason } => {
+                        self.step(which, Input::ConnectFailed { link, reason: &reason });
+                    }
+                    Late::Closed { link } => self.step(which, Input::Closed { link }),
+                }
+            } else if let Some((to, mail)) = self.mail.pop_front() {
+                self.step(to, Input::Mailed(mail));
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Gives a machine one input and carries out what it wants.
+    fn step(&mut self, which: Which, input: Input<'_>) {
+        let progress = self.machines.get(which).handle(self.now, input, &mut self.actions);
+        self.more[which as usize] = progress == Progress::More;
+        let mut actions = std::mem::take(&mut self.actions);
+        for action in actions.list.drain(..) {
+            self.carry_out(which, action);
+        }
+        let to = if which == Which::Node { Which::Shard } else { Which::Node };
+        self.mail.extend(actions.mail.drain(..).map(|mail| (to, mail)));
+        self.actions = actions;
+    }
+
+    /// Does one thing. No machine is called here: what it leads to is told later.
+    fn carry_out(&mut self, which: Which, action: Action) {
+        match action {
+            Action::Flush { link } => {
+                if let Some(slot) = self.links.find(which, link) {
+                    self.links.mark_dirty(slot);
+                }
+            }
+            Action::Connect { link, to, purpose } => {
+                if let Err(e) = self.links.connect(which, link, to, self.source, purpose) {
+                    self.late.push_back((which, Late::ConnectFailed { link, reason: words(&e) }));
+                }
+            }
+            Action::Close { link, ending } => {
+                let Some(slot) = self.links.find(which, link) else { return };
+                match (ending, self.links.get(slot)) {
+                    (Ending::Flushed, Some(conn)) if conn.phase != Phase::Connecting => {
+                        conn.phase = Phase::Closing;
+                        self.links.mark_dirty(slot);
+                    }
+                    _ => self.links.remove(slot),
+                }
+            }
+            Action::PauseReading { link } => self.pause(which, link, true),
+            Action::ResumeReading { link } => self.pause(which, link, false),
+            Action::Tune { link, purpose } => {
+                if let Some(conn) = self.links.find(which, link).and_then(|slot| self.links.get(slot)) {
+                    conn.stream.tune(purpose);
+                }
+            }
+            Action::Persist { ticket, file, bytes, fsync } => {
+                self.disk.write(which, ticket, file, bytes, fsync);
+            }
+            Action::Exit { code, reason } => {
+                tracing::warn!("{reason}");
+                self.exit.get_or_insert(code);
+            }
+        }
+    }
+
+    fn pause(&mut self, which: Which, link: LinkId, paused: bool) {
+        let Some(slot) = self.links.find(which, link) else { return };
+        let Some(conn) = self.links.get(slot) else { return };
+        let resumed = conn.paused && !paused;
+        conn.paused = paused;
+        if resumed {
+            // The kernel announced only once what came meanwhile.
+            self.links.unread.push(slot);
+        }
+    }
+
+    /// Sends what is to be sent, each link once.
+    fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.links.dirty);
+        for slot in dirty.drain(..) {
+            let Some(conn) = self.links.get(slot) else { continue };
+            conn.dirty = false;
+            if !conn.full && conn.phase != Phase::Connecting {
+                self.send(slot);
+            }
+        }
+        // What became dirty meanwhile has its turn in the next one.
+        if self.links.dirty.is_empty() {
+            self.links.dirty = dirty;
+        }
+    }
+
+    fn send(&mut self, slot: usize) {
+        let Some(conn) = self.links.get(slot) else { return };
+        let (which, link, closing) = (conn.which, conn.link, conn.phase == Phase::Closing);
+        let mut sent = 0;
+        let mut broken = false;
+        let mut left = false;
+        if let Some(outbox) = self.machines.get(which).outbox(link) {
+            match send_some(&mut conn.stream, outbox, &mut sent) {
+                Ok(Sent::All) => left = !outbox.is_empty(),
+                Ok(Sent::Enough) => {
+                    left = true;
+                    self.links.mark_dirty(slot);
+                }
+                Ok(Sent::Full) => {
+                    left = true;
+                    self.links.mark_full(slot);
+                }
+                Err(e) => {
+                    tracing::debug!("Writing to link {link}: {}", words(&e));
+                    broken = true;
+                }
+            }
+        }
+        if broken || (closing && !left) {
+            self.end(slot, which, link);
+        } else if sent > 0 {
+            self.step(which, Input::Drained { link });
+        }
+    }
+
+    /// Closes a link whose outbox is of no more use; the machine may forget it.
+    fn end(&mut self, slot: usize, which: Which, link: LinkId) {
+        if let Some(conn) = self.links.get(slot) {
+            // Unread bytes would make the kernel reset the connection, and the peer lose what was just sent.
+            let _ = conn.stream.read(&mut self.scratch);
+        }
+        self.links.remove(slot);
+        self.late.push_back((which, Late::Closed { link }));
+    }
+
+    /// Lets peers take what they are owed before the process ends, if they do so soon.
+    fn say_farewell(&mut self) {
+        let end = Instant::now() + FAREWELL;
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            let mut waiting = false;
+            for slot in self.links.occupied().collect::<Vec<_>>() {
+                let Some(conn) = self.links.get(slot) else { continue };
+                let (which, link) = (conn.which, conn.link);
+                let Some(outbox) = self.machines.get(which).outbox(link) else { continue };
+                let mut sent = 0;
+                match send_some(&mut conn.stream, outbox, &mut sent) {
+                    Ok(Sent::All) => {}
+                    Ok(Sent::Enough) => waiting = true,
+                    Ok(Sent::Full) => {
+                        waiting = true;
+                        self.links.mark_full(slot);
+                    }
+                    Err(_) => self.links.remove(slot),
+                }
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if !waiting || left.is_zero() {
+                return;
+            }
+            let _ = self.poll.poll(&mut events, Some(left.min(Duration::from_millis(10))));
+        }
+    }
+
+    /// Takes over the settings that the driver itself acts on.
+    fn configure(&mut self, config: &Config) {
+        self.keepalive = config.tcp_keepalive;
+        self.source = config.bind_source_addr.parse().ok();
+        crate::logging::set_level(config.loglevel);
+    }
+}
+
+/// How far a send went.
+enum Sent {
+    /// Everything that may be sent now is.
+    All,
+    /// A share; the others shall have theirs.
+    Enough,
+    /// The kernel takes no more.
+    Full,
+}
+
+/// Sends from an outbox, counting the bytes in `sent`.
+fn send_some(stream: &mut Stream, outbox: &mut Outbox, sent: &mut usize) -> io::Result<Sent> {
+    loop {
+        let slices: SmallVec<[IoSlice<'_>; SLICES]> =
+            outbox.chunks().take(SLICES).map(IoSlice::new).collect();
+        if slices.is_empty() {
+            return Ok(Sent::All);
+        }
+        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+        let last = slices.len() < SLICES;
+        match stream.write_vectored(&slices) {
+            Ok(n) => {
+                drop(slices);
+                outbox.advance(n);
+                *sent += n;
+                if n < offered {
+                    return Ok(Sent::Full);
+                }
+                if last {
+                    return Ok(Sent::All);
+                }
+                if *sent >= SEND {
+                    return Ok(Sent::Enough);
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Sent::Full),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
