@@ -72,11 +72,11 @@ fn configuration(line: &CommandLine, from_stdin: &str) -> Result<Config, String>
         text = read(&path)?;
         config_file = path.display().to_string();
     }
-    for more in [from_stdin, &line.options] {
+    if !text.is_empty() && !text.ends_with('\n') && !from_stdin.is_empty() {
         text.push('\n');
-        text.push_str(more);
     }
-    // Valkey counts the lines of one text: without a file there is an empty one before the options.
+    // As in Valkey, whose numbers of lines people know, options begin on a line of their own.
+    text.extend([from_stdin, "\n", &line.options]);
     let mut config =
         Config::load(&text, &mut |pattern| included(pattern)).map_err(|fatal| fatal.to_string())?;
     config.config_file = config_file;

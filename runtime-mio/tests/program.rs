@@ -44,11 +44,11 @@ fn a_wrong_configuration_ends_the_program_with_the_line_to_blame() {
         )
     };
     let rows: [(&[&str], String); 5] = [
-        (&["--port", "x"], fatal(3, "port \"x\"", "argument couldn't be parsed into an integer")),
-        (&["--nope", "1"], fatal(3, "nope \"1\"", "Bad directive or wrong number of arguments")),
+        (&["--port", "x"], fatal(2, "port \"x\"", "argument couldn't be parsed into an integer")),
+        (&["--nope", "1"], fatal(2, "nope \"1\"", "Bad directive or wrong number of arguments")),
         (
             &["--hz", "5", "--appendonly", "yes"],
-            fatal(4, "appendonly \"yes\"", "'appendonly' with this value is not available in Whimbrel yet"),
+            fatal(3, "appendonly \"yes\"", "'appendonly' with this value is not available in Whimbrel yet"),
         ),
         (
             &["/nope.conf"],
