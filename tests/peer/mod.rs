@@ -5,9 +5,9 @@
 
 #![allow(dead_code, unreachable_pub)] // every test file includes it and uses its own part
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -81,6 +81,8 @@ impl Drop for Folder {
 /// A server process, killed when dropped.
 pub struct Server {
     child: Child,
+    program: PathBuf,
+    arguments: Vec<OsString>,
     folder: Folder,
     port: u16,
 }
@@ -94,21 +96,38 @@ impl Server {
     /// Like [`start`](Self::start), on a given port.
     pub fn start_at<A: AsRef<OsStr>>(program: &Path, port: u16, arguments: &[A]) -> Self {
         let folder = Folder::new();
-        let log = File::create(folder.path().join("log")).expect("a log file");
-        let child = Command::new(program)
-            .arg("--port")
-            .arg(port.to_string())
-            .arg("--dir")
-            .arg(folder.path())
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stderr(log.try_clone().expect("a second handle of the log"))
-            .stdout(log)
-            .spawn()
-            .unwrap_or_else(|e| panic!("{}: {e}", program.display()));
-        let mut server = Self { child, folder, port };
+        let mut all: Vec<OsString> = vec!["--port".into(), port.to_string().into()];
+        all.extend(["--dir".into(), folder.path().into()]);
+        all.extend(arguments.iter().map(|a| a.as_ref().to_owned()));
+        Self::start_in(program, folder, port, all)
+    }
+
+    /// Starts `program <arguments>`, which will serve at `port`, and waits until it answers PING.
+    pub fn start_in(program: &Path, folder: Folder, port: u16, arguments: Vec<OsString>) -> Self {
+        let child = spawn(program, &arguments, &folder);
+        let mut server = Self { child, program: program.to_owned(), arguments, folder, port };
         server.await_ping();
         server
+    }
+
+    /// Kills the process and starts it again, with the same arguments in the same folder.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.child = spawn(&self.program, &self.arguments, &self.folder);
+        self.await_ping();
+    }
+
+    /// Kills the process, as a failing machine would.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Sends a signal by its name: `STOP`, `CONT`, `TERM` …
+    pub fn signal(&self, name: &str) {
+        let line = format!("kill -{name} {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &line]).status().expect("a shell");
+        assert!(status.success(), "{line}");
     }
 
     /// Starts an installed peer; `None` means: skip the test.
@@ -150,7 +169,7 @@ impl Server {
         let end = Instant::now() + START;
         loop {
             if let Ok(mut client) = Client::connect(self.port)
-                && client.try_ask(&["PING"]).is_ok_and(|r| r == Reply::Simple("PONG".into()))
+                && client.try_ask(&["PING"]).is_ok_and(|r| r.is("PONG") || r.text().starts_with("NOAUTH"))
             {
                 return;
             }
@@ -163,10 +182,21 @@ impl Server {
     }
 }
 
+fn spawn(program: &Path, arguments: &[OsString], folder: &Folder) -> Child {
+    let log = OpenOptions::new().append(true).create(true).open(folder.path().join("log"));
+    let log = log.expect("a log file");
+    Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stderr(log.try_clone().expect("a second handle of the log"))
+        .stdout(log)
+        .spawn()
+        .unwrap_or_else(|e| panic!("{}: {e}", program.display()))
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
         if thread::panicking() {
             let log = self.log();
             let tail = log.lines().rev().take(30).collect::<Vec<_>>();
@@ -196,6 +226,16 @@ pub enum Reply {
 }
 
 impl Reply {
+    /// Whether it is this simple or bulk string.
+    pub fn is(&self, expected: &str) -> bool {
+        matches!(self, Self::Simple(text) | Self::Bulk(text) if text == expected)
+    }
+
+    /// Whether it is an error.
+    pub fn is_error(&self) -> bool {
+        matches!(self, Self::Error(_))
+    }
+
     /// The text of a simple or bulk string, or of an error.
     pub fn text(&self) -> &str {
         match self {
@@ -232,7 +272,7 @@ impl fmt::Display for Reply {
     }
 }
 
-/// A blocking client of one connection; replies have to come within ten seconds.
+/// A blocking client of one connection; replies have to come within twenty seconds.
 pub struct Client {
     stream: BufReader<TcpStream>,
 }
@@ -242,13 +282,13 @@ impl Client {
     pub fn connect(port: u16) -> io::Result<Self> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         Ok(Self { stream: BufReader::new(stream) })
     }
 
     /// Sends one command and reads its reply.
     pub fn ask(&mut self, words: &[&str]) -> Reply {
-        self.try_ask(words).unwrap_or_else(|e| panic!("{words:?}: {e}"))
+        self.try_ask(words).unwrap_or_else(|e| panic!("{words:.100?}: {e}"))
     }
 
     /// Like [`ask`](Self::ask), for servers that may be gone.
