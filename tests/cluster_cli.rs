@@ -1,0 +1,124 @@
+//! Operators' work with `valkey-cli --cluster` on Whimbrel nodes: what it prints, and what the nodes say afterwards.
+
+mod cluster;
+mod peer;
+
+use cluster::cli::Cli;
+use cluster::{Cluster, Kind, Node, eventually, same, tag};
+
+/// Nodes that know each other no better than `--cluster create` made them; `None` means: skip the test.
+fn created(cli: &Cli, count: usize) -> Option<Cluster> {
+    let nodes: Option<Vec<Node>> = (0..count).map(|_| Node::start_with_file(Kind::Whimbrel, &[])).collect();
+    let nodes = nodes?;
+    cli.create(&nodes);
+    let cluster = Cluster { nodes };
+    cluster.await_agreement();
+    Some(cluster)
+}
+
+/// Two keys in each of some slots, in two databases; how many there are per database.
+fn fill(cluster: &Cluster, slots: impl Iterator<Item = u16>) -> i64 {
+    let mut keys = 0;
+    for slot in slots {
+        let node = &cluster.nodes[cluster.owner(slot)];
+        for db in [0, 3] {
+            let mut client = node.client(db);
+            for name in ["a", "b"] {
+                let key = format!("{{{}}}{name}", tag(slot));
+                assert!(client.ask(&["SET", &key, &format!("{slot} {name} {db}")]).is("OK"));
+            }
+        }
+        keys += 2;
+    }
+    keys
+}
+
+fn total(cluster: &Cluster, db: u32) -> i64 {
+    cluster.nodes.iter().map(|node| node.dbsize(db)).sum()
+}
+
+#[test]
+fn create_makes_a_cluster_that_check_info_and_call_can_read() {
+    let Some(cli) = Cli::find() else { return };
+    let Some(cluster) = created(&cli, 3) else { return };
+    let view = cluster.agreement().expect("agreement");
+    let mut shares: Vec<(u16, u16)> =
+        view.values().map(|slots| (*slots.first().expect("slots"), *slots.last().expect("slots"))).collect();
+    shares.sort_unstable();
+    assert_eq!(shares, [(0, 5460), (5461, 10922), (10923, 16383)]);
+    let epochs: Vec<u64> =
+        cluster.nodes.iter().map(|n| n.line_about(&n.id()).expect("itself").epoch).collect();
+    assert_eq!(epochs, [1, 2, 3]);
+
+    for node in &cluster.nodes {
+        cli.check(node);
+    }
+    fill(&cluster, [1, 2, 6000, 16383].into_iter());
+    let text = cli.cluster(&format!("info {}", cluster.nodes[1].address()));
+    assert!(text.contains("[OK] 8 keys in 3 primaries."), "{text}");
+    let text = cli.cluster(&format!("call {} PING", cluster.nodes[2].address()));
+    assert_eq!(text.matches(": PONG").count(), 3, "{text}");
+
+    let said = cli.run(&format!("--cluster create {} --cluster-yes", cluster.nodes[0].address()));
+    assert!(!said.success && said.text.contains("[ERR]"), "a node that has slots: {}", said.text);
+}
+
+#[test]
+fn a_node_is_added_gets_its_share_atomically_and_leaves_again() {
+    let Some(cli) = Cli::find() else { return };
+    let Some(mut cluster) = created(&cli, 3) else { return };
+    let keys = fill(&cluster, (0..16384).step_by(97));
+    let new = Node::start_with_file(Kind::Whimbrel, &[]).expect("the others have started");
+    let text = cli.cluster(&format!("add-node {} {}", new.address(), cluster.nodes[0].address()));
+    assert!(text.contains("[OK] New node added correctly."), "{text}");
+    cluster.nodes.push(new);
+    cluster.await_agreement();
+
+    let entry = cluster.nodes[1].address();
+    let text = cli.cluster(&format!(
+        "rebalance {entry} --cluster-use-empty-primaries --cluster-use-atomic-slot-migration"
+    ));
+    assert!(!text.contains("failed"), "{text}");
+    cluster.await_agreement();
+    let id = cluster.nodes[3].id();
+    let share = cluster.agreement().expect("agreement")[&id].len();
+    assert!((4095..=4097).contains(&share), "{share} slots: {text}");
+    cli.check(&cluster.nodes[3]);
+    for db in [0, 3] {
+        eventually("no key is at two nodes", || same(total(&cluster, db), keys));
+    }
+
+    let first = cluster.nodes[0].id();
+    let line = format!(
+        "reshard {entry} --cluster-from {id} --cluster-to {first} --cluster-slots {share} --cluster-yes \
+         --cluster-use-atomic-slot-migration"
+    );
+    cli.cluster(&line);
+    cluster.await_agreement();
+    assert_eq!(cluster.agreement().expect("agreement")[&id].len(), 0);
+    let gone = cluster.nodes.pop().expect("four nodes");
+    let text = cli.cluster(&format!("del-node {entry} {id}"));
+    assert!(text.contains("CLUSTER RESET SOFT"), "{text}");
+    eventually("the node is alone", || same(gone.info("cluster_known_nodes"), "1".to_owned()));
+    cluster.await_agreement();
+    cli.check(&cluster.nodes[2]);
+    for db in [0, 3] {
+        eventually("no key is lost", || same(total(&cluster, db), keys));
+    }
+}
+
+#[test]
+fn set_timeout_reaches_every_node_and_its_configuration_file() {
+    let Some(cli) = Cli::find() else { return };
+    let Some(mut cluster) = created(&cli, 3) else { return };
+    let text = cli.cluster(&format!("set-timeout {} 7654", cluster.nodes[0].address()));
+    assert!(text.contains("New node timeout set. 3 OK, 0 ERR."), "{text}");
+    for node in &mut cluster.nodes {
+        assert_eq!(node.run("CONFIG GET cluster-node-timeout").list()[1].text(), "7654");
+        let id = node.id();
+        node.server.restart();
+        assert_eq!(node.run("CONFIG GET cluster-node-timeout").list()[1].text(), "7654");
+        assert_eq!(node.id(), id, "a restarted node is who it was");
+    }
+    cluster.await_agreement();
+}
