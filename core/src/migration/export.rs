@@ -9,6 +9,7 @@
 
 mod answer;
 mod boundary;
+mod phase;
 mod state;
 
 use alloc::sync::Arc;
@@ -25,6 +26,7 @@ use crate::time::{Mono, Now, Span, Wall};
 use crate::wire::resp::Reader;
 use crate::wire::syncslots::{self, Control, Heard, Word};
 use answer::{ANSWER_LIMIT, Answer, Line};
+use phase::{Hold, Phase};
 
 /// The source's end of one migration.
 #[derive(Debug)]
@@ -44,30 +46,6 @@ pub struct Export {
     selected: Option<u32>,
     pause_prevented: bool,
     paused_for: Option<Span>,
-}
-
-/// What only the present state needs.
-#[derive(Debug)]
-enum Phase {
-    Connecting,
-    SendingAuthCommand,
-    ReadingAuthResponse(Line),
-    SendingEstablishCommand,
-    ReadingEstablishResponse(Line),
-    WaitingToSnapshot,
-    Snapshotting,
-    Replicating,
-    WaitingToPause { asked: Option<Hold> },
-    FailoverPaused(Hold),
-    FailoverGranted(Hold),
-    Finished(State),
-}
-
-/// A hold on writes, from the moment we asked for it.
-#[derive(Clone, Copy, Debug)]
-struct Hold {
-    since: Mono,
-    until: Mono,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -155,27 +133,14 @@ impl Export {
     /// When [`Input::Ticked`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Mono> {
-        let ack = self.sends_acks().then_some(self.ack_due);
-        [self.silence_ends(), self.hold().map(|hold| hold.until), ack].into_iter().flatten().min()
+        let ack = self.phase.sends_acks().then_some(self.ack_due);
+        [self.silence_ends(), self.phase.hold().map(|hold| hold.until), ack].into_iter().flatten().min()
     }
 
     /// Where the export is.
     #[must_use]
     pub fn state(&self) -> State {
-        match self.phase {
-            Phase::Connecting => State::Connecting,
-            Phase::SendingAuthCommand => State::SendingAuthCommand,
-            Phase::ReadingAuthResponse(_) => State::ReadingAuthResponse,
-            Phase::SendingEstablishCommand => State::SendingEstablishCommand,
-            Phase::ReadingEstablishResponse(_) => State::ReadingEstablishResponse,
-            Phase::WaitingToSnapshot => State::WaitingToSnapshot,
-            Phase::Snapshotting => State::Snapshotting,
-            Phase::Replicating => State::Replicating,
-            Phase::WaitingToPause { .. } => State::WaitingToPause,
-            Phase::FailoverPaused(_) => State::FailoverPaused,
-            Phase::FailoverGranted(_) => State::FailoverGranted,
-            Phase::Finished(state) => state,
-        }
+        self.phase.state()
     }
 
     /// The job.
@@ -206,15 +171,7 @@ impl Export {
     /// link.
     #[must_use]
     pub fn is_streaming(&self) -> bool {
-        let begun = matches!(
-            self.phase,
-            Phase::Snapshotting
-                | Phase::Replicating
-                | Phase::WaitingToPause { .. }
-                | Phase::FailoverPaused(_)
-                | Phase::FailoverGranted(_)
-        );
-        begun && self.link == Link::Open
+        self.phase.streams() && self.link == Link::Open
     }
 
     /// Whether the pause waits for unsent bytes to go: the time to slow down writes to the slots that outrun the link.
@@ -399,13 +356,13 @@ impl Export {
         if self.silence_ends().is_some_and(|end| end <= now.mono) {
             return Err(Failure::TimedOut);
         }
-        if self.hold().is_some_and(|hold| hold.until <= now.mono) {
+        if self.phase.hold().is_some_and(|hold| hold.until <= now.mono) {
             return Err(match self.phase {
                 Phase::FailoverGranted(_) => Failure::UnpausedAfterGrant,
                 _ => Failure::PauseEndedBeforeRequest,
             });
         }
-        if self.sends_acks() && self.ack_due <= now.mono {
+        if self.phase.sends_acks() && self.ack_due <= now.mono {
             if self.pending == 0 {
                 self.send_ack(now, out);
             } else {
@@ -420,25 +377,6 @@ impl Export {
     fn silence_ends(&self) -> Option<Mono> {
         let counts = !matches!(self.phase, Phase::FailoverGranted(_) | Phase::Finished(_));
         counts.then_some(self.heard_at.mono + self.timing.repl_timeout)
-    }
-
-    fn hold(&self) -> Option<Hold> {
-        match self.phase {
-            Phase::WaitingToPause { asked } => asked,
-            Phase::FailoverPaused(hold) | Phase::FailoverGranted(hold) => Some(hold),
-            _ => None,
-        }
-    }
-
-    /// During the snapshot its bytes say that we are alive.
-    fn sends_acks(&self) -> bool {
-        matches!(
-            self.phase,
-            Phase::WaitingToSnapshot
-                | Phase::Replicating
-                | Phase::WaitingToPause { .. }
-                | Phase::FailoverPaused(_)
-        )
     }
 
     fn send_ack(&mut self, now: Now, out: &mut Vec<Action>) {
@@ -459,7 +397,7 @@ impl Export {
     }
 
     fn end(&mut self, now: Now, state: State, outcome: Outcome, out: &mut Vec<Action>) {
-        let hold = self.hold();
+        let hold = self.phase.hold();
         self.enter(Phase::Finished(state), out);
         // First the link: a grant that has not left must not leave once writes go on.
         if self.link != Link::Gone {

@@ -168,8 +168,8 @@ fn document() -> String {
     let mut text = String::from(
         "# The two machines of a slot migration\n\n\
          Printed by a test (`core/src/migration/matrix.rs`) out of the machines themselves; do not edit. What the\n\
-         states mean is in `core/src/migration/export/state.rs` and `import/state.rs`, the dialogue they hold in\n\
-         [protocol.md](protocol.md). `enter` is a change of state, `send` a message to the other end; times count\n\
+         states mean is in `core/src/migration/export/state.rs` and `core/src/migration/import/state.rs`, the dialogue\n\
+         they hold in [protocol.md](protocol.md). `enter` is a change of state, `send` a message to the other end; times count\n\
          from the first second of the job. Limits are the defaults: silence 60 s, pause 10 s, a sign of life each\n\
          second, no unsent byte at the pause.\n\n\
          ## Export: the source's end\n\n",
