@@ -135,7 +135,7 @@ pub struct Store {
     hashes: Hashes,
     /// Slots whose keys nobody sees: being imported.
     hidden: SlotSet,
-    /// The access clock that new entries get.
+    /// The access clock that entries get when they are made or changed.
     clock: u32,
     used: u64,
     sweep: Sweep,
@@ -204,7 +204,7 @@ impl Store {
         self.dbs[at.db as usize].table(at.slot)?.find(at.hash, at.key)
     }
 
-    /// The access clock that new entries get; its low 24 bits count.
+    /// The access clock that entries get when they are made or changed; its low 24 bits count.
     pub fn set_clock(&mut self, clock: u32) {
         self.clock = clock;
     }
@@ -254,13 +254,13 @@ impl Store {
 
     /// Replaces the value of a key and keeps its expiry. False when there is no such key.
     pub fn replace_value(&mut self, at: &At<'_>, value: Value<'_>, encoding: Encoding) -> bool {
-        self.edit(at, |e| e.set_value(value, encoding)).is_some()
+        self.modify(at, |e| e.set_value(value, encoding)).is_some()
     }
 
     /// Adds bytes at the end of a string, which becomes `raw`. Answers its new length, or nothing when there is no
     /// such key.
     pub fn append(&mut self, at: &At<'_>, tail: &[u8]) -> Option<usize> {
-        self.edit(at, |e| {
+        self.modify(at, |e| {
             e.append(tail);
             e.view().as_slice().len()
         })
@@ -269,7 +269,7 @@ impl Store {
     /// Writes bytes at an offset of a string, which becomes `raw` and grows by zeros as needed. Answers its new
     /// length, or nothing when there is no such key.
     pub fn write_range(&mut self, at: &At<'_>, offset: usize, patch: &[u8]) -> Option<usize> {
-        self.edit(at, |e| {
+        self.modify(at, |e| {
             e.write_range(offset, patch);
             e.view().as_slice().len()
         })
@@ -277,7 +277,7 @@ impl Store {
 
     /// Sets or clears the expiry of a key (milliseconds since the Unix epoch). False when there is no such key.
     pub fn set_expiry(&mut self, at: &At<'_>, expiry_ms: Option<u64>) -> bool {
-        self.edit(at, |e| e.set_expiry(expiry_ms)).is_some()
+        self.modify(at, |e| e.set_expiry(expiry_ms)).is_some()
     }
 
     /// Takes a key out.
@@ -298,6 +298,16 @@ impl Store {
         if let Some(entry) = self.get(at) {
             entry.set_clock(clock);
         }
+    }
+
+    /// Runs an edit that passes for an access.
+    fn modify<R>(&mut self, at: &At<'_>, edit: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+        let clock = self.clock;
+        self.edit(at, |entry| {
+            let out = edit(entry);
+            entry.set_clock(clock);
+            out
+        })
     }
 
     /// Runs an edit that keeps the key, and books what it changed.

@@ -8,8 +8,9 @@ use bytes::{Bytes, BytesMut};
 /// copying; shorter ones live in the entry itself.
 pub const INLINE_MAX: usize = 16 * 1024;
 
-/// The longest string that `OBJECT ENCODING` calls `embstr`.
-pub const EMBSTR_MAX: usize = 44;
+/// The longest string that `OBJECT ENCODING` may call `embstr`, under the shortest key; Valkey's measure is the whole
+/// entry.
+pub const EMBSTR_MAX: usize = 112;
 
 /// The type of a value, as `TYPE` names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -208,11 +209,11 @@ mod tests {
             ("-9223372036854775808", Encoding::Int),
             ("-9223372036854775809", Encoding::Embstr),
             ("99999999999999999999", Encoding::Embstr),
-            ("01234567890123456789012345678901234567890123", Encoding::Embstr),
-            ("012345678901234567890123456789012345678901234", Encoding::Raw),
         ] {
             assert_eq!(Encoding::of(text.as_bytes()), encoding, "{text}");
         }
+        assert_eq!(Encoding::of(&[b'1'; EMBSTR_MAX]), Encoding::Embstr);
+        assert_eq!(Encoding::of(&[b'1'; EMBSTR_MAX + 1]), Encoding::Raw);
     }
 
     #[test]
