@@ -1,0 +1,215 @@
+//! What a command changed, in the words others repeat: the source of WATCH, and of the feed that slot
+//! migrations (later replicas and the append-only file) follow.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use hashbrown::HashMap;
+
+use crate::slots::Slot;
+use crate::store::At;
+
+/// One write to repeat, located so that a snapshot cursor can tell whether it has passed the key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// Database the write went to.
+    pub db: u32,
+    /// Slot of its keys.
+    pub slot: Slot,
+    /// Hash of its first key.
+    pub hash: u64,
+    /// Its first key, as a range of [`Effects::bytes`].
+    pub key: Range<usize>,
+    /// Its RESP form as a range of [`Effects::bytes`]; `None` when it is the command as it was given.
+    pub rewritten: Option<Range<usize>>,
+}
+
+/// The changes of one command, and the versions of watched keys.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Somebody follows the slot of this command: records have to be made.
+    followed: bool,
+    /// The database the command was given in; its own record belongs there, also when it wrote to another (COPY, MOVE).
+    db: u32,
+    /// Keys changed by the command itself.
+    dirty: u64,
+    /// Keys changed since start (`rdb_changes_since_last_save`).
+    total: u64,
+    records: Vec<Record>,
+    bytes: Vec<u8>,
+    /// The record of the command itself, once it changed something.
+    own: Option<usize>,
+    watched: Watched,
+}
+
+/// Keys that some transaction waits on, with a version that grows at each change.
+#[derive(Debug, Default)]
+pub struct Watched {
+    versions: HashMap<(u32, Box<[u8]>), Version, foldhash::fast::FixedState>,
+}
+
+#[derive(Debug, Default)]
+struct Version {
+    changes: u64,
+    watchers: usize,
+}
+
+impl Watched {
+    /// Begins to watch a key; returns its version to compare at EXEC.
+    pub fn watch(&mut self, db: u32, key: &[u8]) -> u64 {
+        let version = self.versions.entry((db, key.into())).or_default();
+        version.watchers += 1;
+        version.changes
+    }
+
+    /// Whether the key is still at the version that [`watch`](Self::watch) returned.
+    #[must_use]
+    pub fn unchanged(&self, db: u32, key: &[u8], version: u64) -> bool {
+        self.versions.get(&(db, key.into())).is_some_and(|v| v.changes == version)
+    }
+
+    /// Ends one watch of a key.
+    pub fn unwatch(&mut self, db: u32, key: &[u8]) {
+        let name = (db, Box::from(key));
+        if let Some(version) = self.versions.get_mut(&name) {
+            version.watchers -= 1;
+            if version.watchers == 0 {
+                self.versions.remove(&name);
+            }
+        }
+    }
+
+    /// Watched keys of a database (of all when `None`) for which `changed` is true get a new version.
+    pub fn touch_where(&mut self, mut changed: impl FnMut(u32, &[u8]) -> bool) {
+        for ((db, key), version) in &mut self.versions {
+            if changed(*db, key) {
+                version.changes += 1;
+            }
+        }
+    }
+
+    /// How many keys are watched.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.versions.len()
+    }
+
+    /// Whether no key is watched.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.versions.is_empty()
+    }
+
+    fn touch(&mut self, db: u32, key: &[u8]) {
+        if !self.versions.is_empty()
+            && let Some(version) = self.versions.get_mut(&(db, Box::from(key)))
+        {
+            version.changes += 1;
+        }
+    }
+}
+
+impl Effects {
+    /// Starts a command given in database `db`; `followed` says whether anybody follows the writes of its slot.
+    #[inline]
+    pub fn begin(&mut self, db: u32, followed: bool) {
+        self.db = db;
+        self.followed = followed;
+        self.dirty = 0;
+        if !self.records.is_empty() {
+            self.records.clear();
+            self.bytes.clear();
+        }
+        self.own = None;
+    }
+
+    /// The command changed the key at `at`.
+    #[inline]
+    pub fn changed(&mut self, at: &At<'_>) {
+        self.dirty += 1;
+        self.total += 1;
+        self.watched.touch(at.db, at.key);
+        if self.followed && self.own.is_none() {
+            self.own = Some(self.records.len());
+            self.record(self.db, at, None);
+        }
+    }
+
+    /// The command's own record gets this form instead of the one the client sent. Needs [`changed`](Self::changed).
+    #[inline]
+    pub fn rewrite(&mut self, argv: &[&[u8]]) {
+        if let Some(own) = self.own {
+            let form = self.encode(argv);
+            self.records[own].rewritten = Some(form);
+        }
+    }
+
+    /// A second key was changed by a change that [`changed`](Self::changed) has counted (RENAME, MOVE).
+    pub fn also_changed(&mut self, at: &At<'_>) {
+        self.watched.touch(at.db, at.key);
+    }
+
+    /// The shard itself deleted a key (expiry, eviction): a record of its own, before the command's, which may
+    /// have set the key anew.
+    pub fn deleted_by_us(&mut self, at: &At<'_>, word: &[u8]) {
+        self.total += 1;
+        self.watched.touch(at.db, at.key);
+        if self.followed {
+            let form = self.encode(&[word, at.key]);
+            self.record(at.db, at, Some(form));
+            if let Some(own) = &mut self.own {
+                self.records[*own..].rotate_right(1);
+                *own += 1;
+            }
+        }
+    }
+
+    /// Whether records are made: without, there is no need to build what [`rewrite`](Self::rewrite) takes.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        self.followed
+    }
+
+    /// Keys changed by the command so far.
+    #[must_use]
+    pub fn dirty(&self) -> u64 {
+        self.dirty
+    }
+
+    /// Keys changed since start.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// What others have to repeat, in order.
+    #[must_use]
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// The memory that the ranges of [`records`](Self::records) point into.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The watched keys.
+    pub fn watched(&mut self) -> &mut Watched {
+        &mut self.watched
+    }
+
+    fn record(&mut self, db: u32, at: &At<'_>, rewritten: Option<Range<usize>>) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(at.key);
+        let key = start..self.bytes.len();
+        self.records.push(Record { db, slot: at.slot, hash: at.hash, key, rewritten });
+    }
+
+    fn encode(&mut self, argv: &[&[u8]]) -> Range<usize> {
+        let start = self.bytes.len();
+        crate::wire::resp::encode_command(&mut self.bytes, argv);
+        start..self.bytes.len()
+    }
+}

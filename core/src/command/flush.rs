@@ -1,0 +1,33 @@
+//! FLUSHDB and FLUSHALL, as far as they are about keys.
+
+use super::effects::Effects;
+use super::options::is;
+use super::refused::{Refused, SYNTAX};
+use crate::config::Config;
+use crate::store::{Detached, Store};
+use crate::wire::resp::Argv;
+
+/// Whether FLUSHDB or FLUSHALL frees memory in the background: `[ASYNC | SYNC]`.
+///
+/// # Errors
+/// `ERR syntax error` for anything else.
+pub fn is_lazy<'a>(config: &Config, argv: Argv<'a>) -> Result<bool, Refused<'a>> {
+    match argv.opt(1) {
+        None => Ok(config.lazyfree_lazy_user_flush),
+        Some(word) if argv.len() == 2 && is(word, b"ASYNC") => Ok(true),
+        Some(word) if argv.len() == 2 && is(word, b"SYNC") => Ok(false),
+        Some(_) => Err(SYNTAX),
+    }
+}
+
+/// Takes all keys of a database out, of all databases when `None`; to be dropped in pieces. Watched keys that were
+/// there have changed.
+pub fn flush(store: &mut Store, effects: &mut Effects, db: Option<u32>) -> Detached {
+    effects.watched().touch_where(|watched, key| {
+        db.is_none_or(|flushed| flushed == watched) && store.get(&store.at(watched, key)).is_some()
+    });
+    match db {
+        Some(db) => store.detach_db(db),
+        None => store.detach_all(),
+    }
+}
