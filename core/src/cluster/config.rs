@@ -2,19 +2,9 @@
 
 use alloc::string::String;
 
+use crate::config::Config;
+pub use crate::config::EndpointType;
 use crate::time::Span;
-
-/// What CLUSTER SLOTS and SHARDS tell clients to connect to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum EndpointType {
-    /// The address.
-    #[default]
-    Ip,
-    /// The announced host name.
-    Hostname,
-    /// Nothing: the client shall use the address it already has.
-    UnknownEndpoint,
-}
 
 /// What a node tells about itself beyond its address; empty texts and zero ports are not told.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -94,6 +84,39 @@ impl Default for ClusterConfig {
             blacklist_ttl_s: 60,
             ping_interval_ms: 0,
             gossip_perc: 10,
+        }
+    }
+}
+
+/// The part of a node's settings that the machine reads.
+impl From<&Config> for ClusterConfig {
+    fn from(config: &Config) -> Self {
+        Self {
+            node_timeout_ms: config.cluster_node_timeout,
+            port: config.port,
+            tls_port: 0,
+            tls_cluster: false,
+            bus_port: config.cluster_port,
+            announce_ip: config.cluster_announce_ip.clone(),
+            announce_port: config.cluster_announce_port,
+            announce_tls_port: config.cluster_announce_tls_port,
+            announce_bus_port: config.cluster_announce_bus_port,
+            announced: Announced {
+                hostname: config.cluster_announce_hostname.clone(),
+                nodename: config.cluster_announce_human_nodename.clone(),
+                client_ipv4: config.cluster_announce_client_ipv4.clone(),
+                client_ipv6: config.cluster_announce_client_ipv6.clone(),
+                client_port: config.cluster_announce_client_port,
+                client_tls_port: config.cluster_announce_client_tls_port,
+                zone: config.availability_zone.clone(),
+            },
+            endpoint_type: config.cluster_preferred_endpoint_type,
+            require_full_coverage: config.cluster_require_full_coverage,
+            no_failover: config.cluster_replica_no_failover,
+            link_sendbuf_limit: usize::try_from(config.cluster_link_sendbuf_limit).unwrap_or(usize::MAX),
+            blacklist_ttl_s: config.cluster_blacklist_ttl,
+            ping_interval_ms: config.cluster_ping_interval,
+            gossip_perc: config.cluster_message_gossip_perc.min(100) as u8,
         }
     }
 }

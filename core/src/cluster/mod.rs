@@ -14,6 +14,7 @@
 //! # Ok::<(), whimbrel_core::cluster::Corrupt>(())
 //! ```
 
+pub mod admin;
 mod announce;
 mod boundary;
 mod claims;
@@ -27,9 +28,11 @@ mod links;
 mod members;
 mod node_table;
 mod open_slots;
+mod operator;
 mod ownership;
 mod periodic;
 mod receive;
+mod refused;
 pub mod render;
 mod standing;
 mod stats;
@@ -44,7 +47,9 @@ pub use boundary::{Action, Input};
 pub use conf::Corrupt;
 pub use config::{Announced, BUS_PORT_OFFSET, ClusterConfig, EndpointType};
 pub use epochs::Bump;
+pub use operator::SetSlot;
 pub use ownership::Reason;
+pub use refused::Refused;
 pub use standing::Why;
 pub use stats::Stats;
 pub use takeover::Confirmed;
@@ -279,3 +284,6 @@ impl Cluster {
         us / 1000
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -330,11 +330,6 @@ impl NodeTable {
     pub(super) fn highest_epoch(&self) -> u64 {
         self.iter().map(|(ix, _)| self.epoch(ix)).max().unwrap_or(0)
     }
-
-    /// How many replicas a primary has.
-    pub(super) fn replicas(&self, of: NodeIx) -> impl Iterator<Item = (NodeIx, &Node)> {
-        self.iter().filter(move |(_, node)| node.role == Role::Replica { of: Some(of) })
-    }
 }
 
 impl core::ops::Index<NodeIx> for NodeTable {

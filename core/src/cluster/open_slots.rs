@@ -60,10 +60,6 @@ impl OpenSlots {
     pub(super) fn importing(&self) -> impl Iterator<Item = (Slot, NodeIx)> {
         self.importing.iter().map(|(&slot, &node)| (slot, node))
     }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.migrating.is_empty() && self.importing.is_empty()
-    }
 }
 
 fn set(marks: &mut BTreeMap<Slot, NodeIx>, slot: Slot, node: Option<NodeIx>) -> bool {

@@ -6,8 +6,10 @@ use alloc::vec::Vec;
 use core::fmt::Write as _;
 
 use super::config::EndpointType;
+use super::operator::shown;
+use super::refused::Refused;
 use super::view::{Health, Row, View, ViewRole};
-use crate::ids::ShardId;
+use crate::ids::{NodeId, ShardId};
 use crate::slots::{Slot, SlotRange, SlotRanges};
 use crate::wire::bus::{Kind, State};
 use crate::wire::resp::Reply;
@@ -62,7 +64,7 @@ impl Row {
             EndpointType::Ip => Some(self.client_ip(asker)),
             EndpointType::Hostname if self.announced.hostname.is_empty() => Some("?"),
             EndpointType::Hostname => Some(&self.announced.hostname),
-            EndpointType::UnknownEndpoint => None,
+            EndpointType::Unknown => None,
         }
     }
 
@@ -133,6 +135,19 @@ pub fn nodes(view: &View, asker: Asker) -> String {
         text.push('\n');
     }
     text
+}
+
+/// The lines of CLUSTER REPLICAS about the primary named `id`.
+///
+/// # Errors
+/// [`Refused::UnknownNode`], [`Refused::NotAPrimary`].
+pub fn replicas(view: &View, id: &[u8], asker: Asker) -> Result<Vec<String>, Refused> {
+    let row = NodeId::parse(id).and_then(|id| view.find(id));
+    let row = row.ok_or_else(|| Refused::UnknownNode(shown(id)))?;
+    if row.is_replica() {
+        return Err(Refused::NotAPrimary);
+    }
+    Ok(view.replicas(row.id).map(|replica| node_line(view, replica, asker)).collect())
 }
 
 /// The text of CLUSTER INFO.

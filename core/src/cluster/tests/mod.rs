@@ -1,0 +1,12 @@
+//! Rules one by one with a scripted peer, then several machines on a simulated network.
+
+mod admin;
+mod conf;
+mod failing;
+mod joining;
+mod net;
+mod recorded;
+mod rig;
+mod slots;
+mod voting;
+mod worlds;
