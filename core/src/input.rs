@@ -4,6 +4,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use crate::ids::{LinkId, Ticket};
 use crate::mail::Mail;
+pub use crate::shard::info::Process;
 
 /// Where an accepted link comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,6 +95,8 @@ pub enum Input<'a> {
         /// The name of the signal, for the log.
         signal: &'a str,
     },
+    /// What the process is, for INFO; told once at the start.
+    Introduced(Process),
     /// Figures that only the driver can know, for INFO; sent about once a second.
     Observed(Vitals),
 }

@@ -18,8 +18,13 @@ pub mod input;
 pub mod link;
 pub mod mail;
 pub mod migration;
+pub mod node;
 pub mod rng;
+pub mod shard;
 pub mod slots;
 pub mod store;
 pub mod time;
 pub mod wire;
+
+/// The version of Valkey whose behaviour and protocols this node has, as it tells clients.
+pub const VALKEY_VERSION: &str = "9.1.0";

@@ -45,3 +45,28 @@ impl Machines {
         }
     }
 }
+
+macro_rules! machine {
+    ($type:ty) => {
+        impl Machine for $type {
+            fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Actions) -> Progress {
+                self.handle(now, input, out)
+            }
+
+            fn poll_timeout(&self) -> Option<Mono> {
+                self.poll_timeout()
+            }
+
+            fn inbox(&mut self, link: LinkId) -> Option<&mut [u8]> {
+                self.inbox(link)
+            }
+
+            fn outbox(&mut self, link: LinkId) -> Option<&mut Outbox> {
+                self.outbox(link)
+            }
+        }
+    };
+}
+
+machine!(whimbrel_core::node::Node);
+machine!(whimbrel_core::shard::Shard);

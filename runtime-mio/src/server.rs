@@ -1,6 +1,8 @@
 //! A server from its configuration to its end.
 
 use std::fmt;
+use std::fs;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,13 +11,18 @@ use std::thread::{self, JoinHandle};
 use mio::{Poll, Waker};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
+use whimbrel_core::action::Actions;
 use whimbrel_core::config::Config;
+use whimbrel_core::input::Input;
+use whimbrel_core::node::Node;
+use whimbrel_core::shard::Shard;
 
 use crate::clock::Clock;
 use crate::disk::{Disk, Locked, Places};
 use crate::listen::{Listeners, words};
 use crate::machine::Machines;
 use crate::turn::{FIRST, Parts, Turn, WAKER};
+use crate::vitals;
 
 /// Why a server cannot start, in one line.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -138,6 +145,25 @@ impl Running {
 }
 
 /// The machines of a process with this configuration.
-fn machines(_config: &Config, _nodes_conf: Option<&[u8]>, _clock: &Clock) -> Result<Machines, StartError> {
-    Err(StartError("The node and the shard are not part of this build yet.".into()))
+fn machines(config: &Config, nodes_conf: Option<&[u8]>, clock: &Clock) -> Result<Machines, StartError> {
+    let now = clock.now();
+    let shared = Arc::new(config.clone());
+    let config_text = match config.config_file.as_str() {
+        "" => None,
+        path => Some(fs::read_to_string(path).map_err(|e| StartError::because(path, &e))?),
+    };
+    let node = Node::new(shared.clone(), config_text, nodes_conf, random(), now).map_err(|corrupt| {
+        StartError(format!(
+            "Unrecoverable error: corrupted cluster config file {}: {corrupt}",
+            config.cluster_config_file
+        ))
+    })?;
+    let mut shard = Shard::new(shared, node.view(), random(), now);
+    shard.handle(now, Input::Introduced(vitals::process(config)), &mut Actions::default());
+    Ok(Machines { node: Box::new(node), shard: Box::new(shard) })
+}
+
+/// A number nobody can foresee: keys of hash maps are drawn by the operating system.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }

@@ -4,7 +4,8 @@ use std::fs;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
-use whimbrel_core::input::Vitals;
+use whimbrel_core::config::Config;
+use whimbrel_core::input::{Process, Vitals};
 
 /// Asks the operating system; the turns of the event loop are the caller's.
 pub(crate) fn observe() -> Vitals {
@@ -21,6 +22,21 @@ pub(crate) fn observe() -> Vitals {
         }
     }
     vitals
+}
+
+/// What the process is.
+pub(crate) fn process(config: &Config) -> Process {
+    let text = |s: &std::ffi::OsStr| s.to_string_lossy().into_owned();
+    let os = nix::sys::utsname::uname().map(|names| {
+        format!("{} {} {}", text(names.sysname()), text(names.release()), text(names.machine()))
+    });
+    Process {
+        pid: std::process::id(),
+        executable: std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default(),
+        config_file: config.config_file.clone(),
+        os: os.unwrap_or_default(),
+        multiplexing_api: if cfg!(target_os = "linux") { "epoll" } else { "kqueue" }.into(),
+    }
 }
 
 /// Bytes in memory, from /proc: the second number is pages.

@@ -165,7 +165,7 @@ fn slot_list(args: &[&[u8]]) -> Result<SlotRanges, Refused> {
 }
 
 fn slot_ranges(sub: &str, args: &[&[u8]]) -> Result<SlotRanges, Refused> {
-    if args.len() % 2 != 0 {
+    if !args.len().is_multiple_of(2) {
         return Err(Refused::Arity(sub.into()));
     }
     let range = |pair: &[&[u8]]| {

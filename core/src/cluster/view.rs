@@ -138,6 +138,13 @@ impl View {
         &self.rows[0]
     }
 
+    /// The view of a node that is in no cluster: itself alone, no slot owned.
+    #[must_use]
+    pub fn alone(now: crate::time::Now) -> Arc<Self> {
+        let machine = Cluster::new(super::ClusterConfig::default(), 0, now, None);
+        machine.expect("nothing saved cannot be corrupt").view()
+    }
+
     /// The row of a slot's owner.
     #[must_use]
     pub fn owner_index(&self, slot: Slot) -> Option<usize> {

@@ -132,7 +132,7 @@ impl JobRow {
 }
 
 /// The rows, newest first.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct JobLog {
     rows: VecDeque<JobRow>,
 }

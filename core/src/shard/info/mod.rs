@@ -50,7 +50,7 @@ pub(crate) fn render(now: Now, shard: &Shard, argv: Argv<'_>) -> String {
             // None of these is loaded or counted: the title stands alone, as in a Valkey that has nothing to show.
             Section::Modules | Section::Commandstats | Section::Errorstats | Section::Latencystats => {}
             Section::Cluster => server::cluster(&mut text, shard),
-            Section::ClusterInfo => server::cluster_info(&mut text, now, shard),
+            Section::ClusterInfo => server::cluster_info(&mut text, shard),
             Section::ScriptingEngines => server::engines(&mut text),
             Section::Keyspace => clients::keyspace(&mut text, shard),
         }

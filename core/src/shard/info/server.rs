@@ -5,12 +5,9 @@ use alloc::string::String;
 
 use crate::cluster::render;
 use crate::command::context::lru_clock;
-use crate::command::table::Id;
-use crate::link::Outbox;
 use crate::shard::Shard;
 use crate::shard::info::text::Text;
 use crate::time::Now;
-use crate::wire::resp::{ArgvBuf, Proto, Reply};
 
 /// The version of Redis whose commands Valkey 9.1 says it has, for clients that look at nothing else.
 const REDIS_VERSION: &str = "7.2.4";
@@ -89,19 +86,11 @@ pub(super) fn cluster(text: &mut Text, shard: &Shard) {
 }
 
 /// The same lines as CLUSTER INFO.
-pub(super) fn cluster_info(text: &mut Text, now: Now, shard: &Shard) {
+pub(super) fn cluster_info(text: &mut Text, shard: &Shard) {
     if !shard.env.config.cluster_enabled {
         return;
     }
-    let mut outbox = Outbox::default();
-    let command = ArgvBuf::of(&[b"CLUSTER", b"INFO"]);
-    let mut reply = Reply::new(&mut outbox, Proto::Resp2);
-    render::answer(now, Id::ClusterInfo, command.argv(), &shard.env.view, &mut reply);
-    let bytes: alloc::vec::Vec<u8> = outbox.chunks().flatten().copied().collect();
-    // A bulk string: its length on the first line, then the lines, then an empty one.
-    let answer = core::str::from_utf8(&bytes).unwrap_or_default();
-    let lines = answer.split_once("\r\n").and_then(|(_, rest)| rest.strip_suffix("\r\n"));
-    text.lines(lines.unwrap_or_default());
+    text.lines(render::info(&shard.env.view).trim_end());
 }
 
 pub(super) fn engines(text: &mut Text) {

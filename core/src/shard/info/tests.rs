@@ -41,7 +41,7 @@ fn at(ms: u64) -> Now {
 }
 
 fn shard() -> Shard {
-    Shard::new(Arc::new(Config::default()), Arc::new(View::standalone()), 3, START)
+    Shard::new(Arc::new(Config::default()), View::alone(START), 3, START)
 }
 
 fn info(shard: &Shard, now: Now, sections: &str) -> String {

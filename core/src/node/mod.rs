@@ -1,0 +1,252 @@
+//! The control plane: the cluster view and its bus links, the table of slot migrations, the configuration.
+
+mod asked;
+mod bus;
+mod facts;
+mod jobs;
+mod publish;
+mod settings;
+
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::action::{Action, Actions, File};
+use crate::cluster::takeover::Confirmed;
+use crate::cluster::{self, Cluster, Corrupt};
+use crate::config::{Config, SaveBehavior};
+use crate::ids::{LinkId, Ticket};
+use crate::input::{Input, Origin, Progress};
+use crate::link::Outbox;
+use crate::mail::{Mail, Order};
+use crate::node::bus::Bus;
+use crate::node::jobs::Jobs;
+use crate::node::publish::Published;
+use crate::rng::Rng;
+use crate::time::{Mono, Now};
+use crate::wire::resp::Proto;
+
+/// Tickets of files other than nodes.conf; the cluster machine counts its own from below.
+const OTHER_TICKETS: u64 = 1 << 62;
+
+/// The control plane of one process: see the [module](self).
+#[derive(Debug)]
+pub struct Node {
+    /// Absent outside cluster mode.
+    cluster: Option<Cluster>,
+    config: Arc<Config>,
+    bus: Bus,
+    jobs: Jobs,
+    rng: Rng,
+    published: Published,
+    /// Orders that wait until everything saved so far is durable, in order.
+    waiting: VecDeque<(Ticket, Order)>,
+    /// The newest save that must be durable before anything that follows it is told.
+    saving: Option<Ticket>,
+    /// Who waits for the rewritten configuration file.
+    rewriting: Vec<(Ticket, LinkId, Proto)>,
+    next_ticket: u64,
+    /// The text of the configuration file the process was started with.
+    config_file: Option<alloc::string::String>,
+    stopping: Option<Ticket>,
+    /// Slots lost in this step whose keys may go.
+    losses: Vec<Confirmed>,
+    topology_changed: bool,
+    /// Scratch of the cluster machine's actions.
+    actions: Vec<cluster::Action>,
+}
+
+impl Node {
+    /// A node with this configuration. `nodes_conf` is the content of the cluster configuration file, `config_file`
+    /// the text of the file the configuration came from, if there are any.
+    ///
+    /// # Errors
+    /// When nodes.conf cannot be what a node wrote.
+    pub fn new(
+        config: Arc<Config>,
+        config_file: Option<alloc::string::String>,
+        nodes_conf: Option<&[u8]>,
+        seed: u64,
+        now: Now,
+    ) -> Result<Self, Corrupt> {
+        let mut rng = Rng::new(seed);
+        let cluster = if config.cluster_enabled {
+            Some(Cluster::new(settings::of_cluster(&config), rng.bits(), now, nodes_conf)?)
+        } else {
+            None
+        };
+        let published = Published::new(cluster.as_ref(), now);
+        Ok(Self {
+            cluster,
+            config,
+            bus: Bus::default(),
+            jobs: Jobs::default(),
+            rng,
+            published,
+            waiting: VecDeque::new(),
+            saving: None,
+            rewriting: Vec::new(),
+            next_ticket: OTHER_TICKETS,
+            config_file,
+            stopping: None,
+            losses: Vec::new(),
+            topology_changed: false,
+            actions: Vec::new(),
+        })
+    }
+
+    /// The view as it is published now; shards start with it.
+    #[must_use]
+    pub fn view(&self) -> Arc<cluster::View> {
+        self.published.view()
+    }
+
+    /// Takes in one thing that happened. What has to be done is appended to `out`.
+    pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Actions) -> Progress {
+        match input {
+            Input::Opened { link, origin: Origin::Tcp { peer, local } } => {
+                self.bus.open(link);
+                self.tell_cluster(now, cluster::Input::Opened { link, peer, local }, out);
+            }
+            Input::Opened { link, origin: Origin::Unix } => {
+                out.push(Action::Close { link, ending: crate::action::Ending::Abrupt });
+            }
+            Input::Connected { link, local } => {
+                self.tell_cluster(now, cluster::Input::Connected { link, local }, out);
+            }
+            Input::ConnectFailed { link, reason } => {
+                self.bus.forget(link);
+                self.tell_cluster(now, cluster::Input::ConnectFailed { link, reason }, out);
+            }
+            Input::Filled { link, bytes } => {
+                self.tell_cluster(now, cluster::Input::Filled { link, bytes }, out);
+            }
+            Input::Closed { link } => {
+                self.bus.forget(link);
+                self.tell_cluster(now, cluster::Input::Closed { link }, out);
+            }
+            Input::Drained { link } => {
+                let unsent = self.bus.unsent(link);
+                if let Some(cluster) = &mut self.cluster {
+                    cluster.note_outbox(link, unsent);
+                }
+            }
+            Input::Done { ticket, result } => self.done(now, ticket, result, out),
+            Input::Ticked => {
+                self.tell_cluster(now, cluster::Input::Ticked, out);
+                self.jobs.trim(self.config.cluster_slot_migration_log_max_len);
+            }
+            Input::Mailed(Mail::Fact(fact)) => self.hear(now, fact, out),
+            Input::Terminated { signal } => {
+                tracing::warn!("Received {signal}, scheduling shutdown...");
+                self.stop(now, out);
+            }
+            Input::InboxFilled { .. }
+            | Input::Mailed(Mail::Order(_))
+            | Input::Introduced(_)
+            | Input::Observed(_) => {}
+        }
+        self.publish(now, out);
+        Progress::Idle
+    }
+
+    /// When to call with [`Input::Ticked`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        self.cluster.as_ref().map(Cluster::poll_timeout)
+    }
+
+    /// Bus messages are small: the driver reads them into its own buffer.
+    pub fn inbox(&mut self, _link: LinkId) -> Option<&mut [u8]> {
+        None
+    }
+
+    /// What is to be sent on a bus link.
+    pub fn outbox(&mut self, link: LinkId) -> Option<&mut Outbox> {
+        self.bus.outbox(link)
+    }
+
+    /// Posts an order as soon as everything that was saved before it is durable.
+    fn post(&mut self, order: Order, out: &mut Actions) {
+        match self.saving {
+            Some(ticket) => self.waiting.push_back((ticket, order)),
+            None => out.post(order),
+        }
+    }
+
+    fn done(&mut self, now: Now, ticket: Ticket, result: Result<(), &str>, out: &mut Actions) {
+        if ticket.0 >= OTHER_TICKETS {
+            self.rewritten(ticket, result, out);
+            return;
+        }
+        if let Err(why) = result {
+            let keep_going = self.config.cluster_config_save_behavior == SaveBehavior::BestEffort;
+            tracing::error!("Could not save the cluster configuration file: {why}");
+            if !keep_going || self.stopping.is_some() {
+                let reason = format!("Fatal: can't update cluster config file: {why}");
+                out.push(Action::Exit { code: 1, reason });
+                return;
+            }
+        }
+        self.bus.release(ticket, out);
+        if self.saving.is_some_and(|saving| saving <= ticket) {
+            self.saving = None;
+        }
+        while self.waiting.front().is_some_and(|(t, _)| *t <= ticket) {
+            if let Some((_, order)) = self.waiting.pop_front() {
+                out.post(order);
+            }
+        }
+        self.tell_cluster(now, cluster::Input::Saved { ticket }, out);
+        if self.stopping.is_some_and(|t| t <= ticket) {
+            exit(out);
+        }
+    }
+
+    /// Stops the process once its identity and epochs are on disk.
+    fn stop(&mut self, now: Now, out: &mut Actions) {
+        tracing::warn!("User requested shutdown...");
+        if let Some(cluster) = &mut self.cluster {
+            tracing::warn!("Saving the cluster configuration file before exiting.");
+            cluster.save_config(now, &mut self.actions);
+            self.carry_out(now, out);
+            self.stopping = self.saving;
+        }
+        if self.stopping.is_none() {
+            exit(out);
+        }
+    }
+
+    fn rewritten(&mut self, ticket: Ticket, result: Result<(), &str>, out: &mut Actions) {
+        let waiting = core::mem::take(&mut self.rewriting);
+        for (t, link, proto) in waiting {
+            if t != ticket {
+                self.rewriting.push((t, link, proto));
+                continue;
+            }
+            let reply = asked::write(proto, |reply| match result {
+                Ok(()) => reply.ok(),
+                Err(why) => reply.error(&format!("ERR Rewriting config file: {why}")),
+            });
+            out.post(Order::Answer { link, reply });
+        }
+    }
+
+    /// CONFIG REWRITE: the file is replaced, the client is answered when it is durable.
+    fn rewrite_config(&mut self, link: LinkId, proto: Proto, out: &mut Actions) -> bool {
+        let Some(old) = &self.config_file else { return false };
+        let text = self.config.rewrite(old);
+        self.config_file = Some(text.clone());
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        self.rewriting.push((ticket, link, proto));
+        out.push(Action::Persist { ticket, file: File::Config, bytes: text.into(), fsync: true });
+        true
+    }
+}
+
+fn exit(out: &mut Actions) {
+    let reason = "Whimbrel is now ready to exit, bye bye...".into();
+    out.push(Action::Exit { code: 0, reason });
+}

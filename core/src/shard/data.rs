@@ -1,0 +1,35 @@
+//! What commands work on, apart from the client that gave them.
+
+use crate::command::context::KeyStats;
+use crate::command::effects::Effects;
+use crate::rng::Rng;
+use crate::shard::exports::Exports;
+use crate::shard::hold::Holds;
+use crate::store::Store;
+
+/// The data of a shard: keys, what follows their changes, and what holds them.
+pub(crate) struct Data {
+    pub(crate) store: Store,
+    pub(crate) effects: Effects,
+    pub(crate) stats: KeyStats,
+    pub(crate) rng: Rng,
+    pub(crate) exports: Exports,
+    pub(crate) holds: Holds,
+    pub(crate) totals: Totals,
+}
+
+/// Counters since start, for INFO.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) connections: u64,
+    pub(crate) rejected_connections: u64,
+    pub(crate) commands: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) import_bytes: u64,
+    pub(crate) errors: u64,
+    pub(crate) reads: u64,
+    pub(crate) writes: u64,
+    pub(crate) output_limit_disconnections: u64,
+    pub(crate) query_limit_disconnections: u64,
+}

@@ -1,0 +1,244 @@
+//! The one mechanism that makes commands wait: migration pauses, back-pressure, CLIENT PAUSE and transactions
+//! that wait for the node are all holds of a set; what INFO says about pauses is derived from it.
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use smallvec::SmallVec;
+
+use crate::ids::{HoldId, LinkId};
+use crate::slots::{Slot, SlotSet};
+use crate::time::Mono;
+
+/// Which commands a hold is about, by their keys.
+#[derive(Clone, Debug)]
+pub(crate) enum Scope {
+    /// Keys of these slots, and writes without keys.
+    Slots(Arc<SlotSet>),
+    /// Everything.
+    All,
+}
+
+/// Which commands a hold is about, by what they do.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Class {
+    /// Commands that may write or be replicated.
+    Writes,
+    /// All commands.
+    All,
+}
+
+/// Why commands wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reason {
+    /// The hand-over of a slot migration.
+    Migration,
+    /// Writes to moving slots outrun the link.
+    Backpressure,
+    /// CLIENT PAUSE.
+    Client,
+    /// This client's EXEC waits for the node.
+    Exec(LinkId),
+}
+
+/// One reason to wait.
+#[derive(Clone, Debug)]
+pub(crate) struct Hold {
+    pub(crate) id: HoldId,
+    pub(crate) scope: Scope,
+    pub(crate) class: Class,
+    pub(crate) reason: Reason,
+    /// When it ends by itself.
+    pub(crate) until: Option<Mono>,
+}
+
+/// What a command is to the holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    /// The slot of its keys, if it has keys.
+    pub(crate) slot: Option<Slot>,
+    /// Whether it may write or be replicated.
+    pub(crate) writes: bool,
+    /// Who gives it.
+    pub(crate) link: LinkId,
+    /// It waited for back-pressure once already: not a second time.
+    pub(crate) waited: bool,
+}
+
+impl Hold {
+    fn stops(&self, kind: &Kind) -> bool {
+        if self.class == Class::Writes && !kind.writes {
+            return false;
+        }
+        match self.reason {
+            Reason::Exec(owner) if owner == kind.link => return false,
+            Reason::Backpressure if kind.waited => return false,
+            _ => {}
+        }
+        match (&self.scope, kind.slot) {
+            (Scope::All, _) => true,
+            (Scope::Slots(slots), Some(slot)) => slots.contains(slot),
+            // A write without keys may touch any slot.
+            (Scope::Slots(_), None) => kind.writes,
+        }
+    }
+}
+
+/// All holds in force and the clients that wait for them.
+#[derive(Debug, Default)]
+pub(crate) struct Holds {
+    list: SmallVec<[Hold; 4]>,
+    waiting: VecDeque<LinkId>,
+    next: u64,
+}
+
+impl Holds {
+    /// Begins a hold.
+    pub(crate) fn begin(
+        &mut self,
+        scope: Scope,
+        class: Class,
+        reason: Reason,
+        until: Option<Mono>,
+    ) -> HoldId {
+        self.next += 1;
+        let id = HoldId(self.next);
+        self.list.push(Hold { id, scope, class, reason, until });
+        id
+    }
+
+    /// Moves the end of a hold.
+    pub(crate) fn extend(&mut self, id: HoldId, until: Mono) {
+        if let Some(hold) = self.list.iter_mut().find(|h| h.id == id) {
+            hold.until = Some(until);
+        }
+    }
+
+    /// Ends a hold; true when it was in force.
+    pub(crate) fn end(&mut self, id: HoldId) -> bool {
+        let before = self.list.len();
+        self.list.retain(|h| h.id != id);
+        self.list.len() != before
+    }
+
+    /// Ends all holds with this reason; true when there was one.
+    pub(crate) fn end_reason(&mut self, reason: Reason) -> bool {
+        let before = self.list.len();
+        self.list.retain(|h| h.reason != reason);
+        self.list.len() != before
+    }
+
+    /// Ends the holds whose time is over; true when there was one.
+    pub(crate) fn end_due(&mut self, now: Mono) -> bool {
+        let before = self.list.len();
+        self.list.retain(|h| h.until.is_none_or(|until| until > now));
+        self.list.len() != before
+    }
+
+    /// Whether a command has to wait.
+    #[inline]
+    pub(crate) fn stop(&self, kind: &Kind) -> bool {
+        !self.list.is_empty() && self.list.iter().any(|hold| hold.stops(kind))
+    }
+
+    /// Whether writes to `slot` wait, so that the shard must not write there by itself either (expiry).
+    pub(crate) fn writes_held(&self, slot: Slot) -> bool {
+        self.list.iter().any(|hold| match &hold.scope {
+            Scope::All => !matches!(hold.reason, Reason::Exec(_)),
+            Scope::Slots(slots) => hold.reason == Reason::Migration && slots.contains(slot),
+        })
+    }
+
+    /// A client waits; it is woken when a hold ends.
+    pub(crate) fn wait(&mut self, link: LinkId) {
+        self.waiting.push_back(link);
+    }
+
+    /// The clients to wake, in the order they began to wait.
+    pub(crate) fn wake(&mut self) -> Vec<LinkId> {
+        self.waiting.drain(..).collect()
+    }
+
+    /// A client is gone.
+    pub(crate) fn forget(&mut self, link: LinkId) {
+        self.waiting.retain(|&l| l != link);
+    }
+
+    /// When the next hold ends by itself.
+    pub(crate) fn deadline(&self) -> Option<Mono> {
+        self.list.iter().filter_map(|h| h.until).min()
+    }
+
+    /// `paused_reason`, `paused_actions` and `paused_timeout_milliseconds` of INFO, in Valkey's words.
+    pub(crate) fn paused(&self, now: Mono) -> (&'static str, &'static str, u64) {
+        let told = |h: &&Hold| matches!(h.reason, Reason::Migration | Reason::Client);
+        let Some(hold) = self.list.iter().filter(told).max_by_key(|h| (h.class, h.until)) else {
+            return ("none", "none", 0);
+        };
+        let reason = match hold.reason {
+            Reason::Migration => "slot_migration_in_progress",
+            _ => "client_pause",
+        };
+        let actions = match hold.class {
+            Class::Writes => "write",
+            Class::All => "all",
+        };
+        (reason, actions, hold.until.map_or(0, |until| until.since(now).as_ms()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slots::SlotSet;
+
+    fn kind(slot: Option<u16>, writes: bool) -> Kind {
+        Kind { slot: slot.and_then(Slot::new), writes, link: LinkId::accepted(1), waited: false }
+    }
+
+    fn holds_on(slot: u16, reason: Reason) -> (Holds, HoldId) {
+        let mut holds = Holds::default();
+        let slots: SlotSet = Slot::new(slot).into_iter().collect();
+        let id = holds.begin(Scope::Slots(Arc::new(slots)), Class::Writes, reason, Some(Mono(10)));
+        (holds, id)
+    }
+
+    #[test]
+    fn a_hold_on_slots_stops_writes_there_and_writes_without_keys_only() {
+        let (holds, _) = holds_on(5, Reason::Migration);
+        assert!(holds.stop(&kind(Some(5), true)));
+        assert!(!holds.stop(&kind(Some(5), false)));
+        assert!(!holds.stop(&kind(Some(6), true)));
+        assert!(holds.stop(&kind(None, true)));
+        assert!(!holds.stop(&kind(None, false)));
+        assert!(holds.writes_held(Slot::new(5).unwrap()));
+        assert!(!holds.writes_held(Slot::new(6).unwrap()));
+    }
+
+    #[test]
+    fn back_pressure_stops_a_command_once() {
+        let (holds, _) = holds_on(5, Reason::Backpressure);
+        assert!(holds.stop(&kind(Some(5), true)));
+        assert!(!holds.stop(&Kind { waited: true, ..kind(Some(5), true) }));
+    }
+
+    #[test]
+    fn an_exec_that_waits_stops_everyone_but_itself() {
+        let mut holds = Holds::default();
+        holds.begin(Scope::All, Class::All, Reason::Exec(LinkId::accepted(1)), None);
+        assert!(!holds.stop(&kind(Some(1), true)));
+        assert!(holds.stop(&Kind { link: LinkId::accepted(2), ..kind(None, false) }));
+    }
+
+    #[test]
+    fn holds_end_by_time_by_name_and_by_reason() {
+        let (mut holds, id) = holds_on(5, Reason::Migration);
+        assert_eq!(holds.paused(Mono(0)).0, "slot_migration_in_progress");
+        holds.extend(id, Mono(30));
+        assert!(!holds.end_due(Mono(10)));
+        assert!(holds.end_due(Mono(30)));
+        assert!(!holds.end(id));
+        assert_eq!(holds.paused(Mono(0)), ("none", "none", 0));
+    }
+}

@@ -1,0 +1,206 @@
+//! The target's side of slot migrations in a shard: the source's stream applied to hidden slots.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::action::{Action, Actions, Ending, Purpose};
+use crate::command;
+use crate::command::context::{Caller, Cx};
+use crate::command::table::{self, Command, keys_of};
+use crate::config::Config;
+use crate::link::Outbox;
+use crate::mail::Fact;
+use crate::migration::failure::Failure;
+use crate::migration::import::{self, Import, Read, Rejected};
+use crate::migration::job::{Job, Timing};
+use crate::migration::log::Stage;
+use crate::shard::data::Data;
+use crate::shard::home::{Home, home};
+use crate::shard::session::{Client, Session};
+use crate::slots::{Slot, SlotSet};
+use crate::store::Store;
+use crate::time::Now;
+use crate::wire::resp::{Argv, Proto, Reply};
+
+/// One import job with its link.
+#[derive(Debug)]
+pub(crate) struct Importing {
+    pub(crate) import: Import,
+    pub(crate) job: Arc<Job>,
+    pub(crate) outbox: Outbox,
+    /// The client this link was before ESTABLISH, for CLIENT LIST.
+    pub(crate) client: Client,
+    slots: SlotSet,
+    actions: Vec<import::Action>,
+    /// Replies of applied commands, looked at for errors and forgotten.
+    replies: Outbox,
+}
+
+/// What became of an import after an input.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum After {
+    /// It goes on.
+    Goes,
+    /// The link is closed, the job is not ended yet (it cleans up).
+    Unlinked,
+    /// It ended.
+    Ended,
+}
+
+impl Importing {
+    /// Makes the client that sent ESTABLISH an import link: its slots are hidden from now on.
+    pub(crate) fn start(
+        session: Session,
+        job: Arc<Job>,
+        timing: Timing,
+        now: Now,
+        store: &mut Store,
+        out: &mut Actions,
+    ) -> (Box<Self>, After) {
+        let mut actions = Vec::new();
+        let mut import = Import::new(job.clone(), timing, store.databases(), now, &mut actions);
+        import.adopt(session.reader);
+        for slot in job.ranges.slots() {
+            store.hide(slot);
+        }
+        out.push(Action::Tune { link: session.client.link, purpose: Purpose::Migration });
+        let mut importing = Box::new(Self {
+            import,
+            slots: job.ranges.to_set(),
+            job,
+            outbox: session.outbox,
+            client: session.client,
+            actions,
+            replies: Outbox::default(),
+        });
+        let after = importing.carry_out(store, out);
+        (importing, after)
+    }
+
+    /// Bytes from the source: every complete command is applied.
+    pub(crate) fn filled(
+        &mut self,
+        now: Now,
+        mut bytes: &[u8],
+        data: &mut Data,
+        config: &Config,
+        out: &mut Actions,
+    ) -> After {
+        self.client.last_active = now.mono;
+        self.client.bytes_in += bytes.len() as u64;
+        data.totals.import_bytes += bytes.len() as u64;
+        loop {
+            match self.import.read(now, &mut bytes, &mut self.actions) {
+                Read::Starved => break,
+                Read::Heard => {}
+                Read::Apply { db, argv } => {
+                    let result = apply(now, db, argv, &self.slots, &mut self.replies, data, config);
+                    let result = result.map(|command| self.client.last_command = Some(command));
+                    self.import.applied(result, &mut self.actions);
+                }
+            }
+            if !self.actions.is_empty() && self.carry_out(&mut data.store, out) != After::Goes {
+                break;
+            }
+        }
+        self.carry_out(&mut data.store, out)
+    }
+
+    /// Gives the machine an input.
+    pub(crate) fn tell(
+        &mut self,
+        now: Now,
+        input: import::Input,
+        store: &mut Store,
+        out: &mut Actions,
+    ) -> After {
+        self.import.handle(now, input, &mut self.actions);
+        self.carry_out(store, out)
+    }
+
+    fn carry_out(&mut self, store: &mut Store, out: &mut Actions) -> After {
+        let name = self.job.name;
+        let link = self.client.link;
+        let mut after = After::Goes;
+        for action in self.actions.drain(..) {
+            match action {
+                import::Action::Send(bytes) => {
+                    self.outbox.push(bytes);
+                    out.push(Action::Flush { link });
+                }
+                import::Action::AssignSlots => out.post(Fact::TakeOver { job: name }),
+                import::Action::Withdraw => out.post(Fact::Withdraw { job: name }),
+                import::Action::Unhide => self.slots.iter().for_each(|slot| store.unhide(slot)),
+                import::Action::DropSlots => out.post(Fact::CleanUp { job: name }),
+                import::Action::Close => {
+                    out.push(Action::Close { link, ending: Ending::Abrupt });
+                    after = After::Unlinked;
+                }
+                import::Action::Entered(state) => {
+                    out.post(Fact::Entered { job: name, stage: Stage::Import(state) })
+                }
+                import::Action::Ended { outcome } => {
+                    for slot in self.slots.iter() {
+                        store.unhide(slot);
+                    }
+                    out.post(Fact::Ended { job: name, outcome, pause: None });
+                    return After::Ended;
+                }
+            }
+        }
+        after
+    }
+}
+
+/// Applies one command of the stream.
+fn apply(
+    now: Now,
+    db: u32,
+    argv: Argv<'_>,
+    slots: &SlotSet,
+    replies: &mut Outbox,
+    data: &mut Data,
+    config: &Config,
+) -> Result<&'static Command, Rejected> {
+    let known = table::resolve(argv).ok().filter(|c| home(c.id) == Home::Data);
+    let Some(command) = known else { return Err(Rejected::Error) };
+    let slot = slot_in_job(command, argv, slots)?;
+    data.effects.begin(db, false);
+    let Data { store, effects, stats, rng, .. } = data;
+    let mut cx = Cx {
+        now,
+        db,
+        slot,
+        caller: Caller::Import,
+        store,
+        reply: Reply::new(replies, Proto::Resp2),
+        effects,
+        stats,
+        config,
+        rng,
+        no_touch: false,
+    };
+    command::run(command.id, &mut cx, argv);
+    let failed = replies.chunks().next().is_some_and(|reply| reply.first() == Some(&b'-'));
+    replies.clear();
+    if failed { Err(Rejected::Error) } else { Ok(command) }
+}
+
+/// The slot of the command's keys, which has to be one of the job: a stream must not reach other slots.
+fn slot_in_job(command: &'static Command, argv: Argv<'_>, slots: &SlotSet) -> Result<Slot, Rejected> {
+    let mut found = None;
+    for index in keys_of(command, argv) {
+        let slot = Slot::of(argv.get(index));
+        if !slots.contains(slot) || found.is_some_and(|f| f != slot) {
+            return Err(Rejected::Error);
+        }
+        found = Some(slot);
+    }
+    found.ok_or(Rejected::Error)
+}
+
+/// The input that ends an import for `failure`.
+pub(crate) fn stopped(failure: &Failure) -> import::Input {
+    import::Input::Stopped(failure.clone())
+}

@@ -1,0 +1,94 @@
+//! What the node tells the shard to do.
+
+use crate::action::Actions;
+use crate::cluster::takeover::Confirmed;
+use crate::ids::{JobName, LinkId};
+use crate::mail::{Fact, Order};
+use crate::migration::job::Settlement;
+use crate::migration::{export, import};
+use crate::shard::imports::Importing;
+use crate::shard::session::Waiting;
+use crate::shard::{Link, Shard};
+use crate::time::Now;
+
+impl Shard {
+    /// Carries out an order.
+    pub(crate) fn obey(&mut self, now: Now, order: Order, out: &mut Actions) {
+        match order {
+            Order::Publish(view) => self.env.view = view,
+            Order::PublishJobs(jobs) => self.env.jobs = jobs,
+            Order::Configure(config, timing) => {
+                self.env.config = config;
+                self.data.exports.set_timing(timing);
+            }
+            Order::Answer { link, reply } => self.answered(now, link, &reply, out),
+            Order::StartExport { job, to, credentials, timing } => {
+                self.next_link += 1;
+                let link = LinkId::dialed(self.next_link);
+                self.links.insert(link, Link::Export);
+                self.with_exports(now, out, |e, s| e.start(job, link, to, credentials, timing, s));
+            }
+            Order::StopExport { job, failure } => {
+                let input = failure.map_or(export::Input::Cancelled, export::Input::Stopped);
+                self.with_exports(now, out, |e, s| e.tell_job(job, input, s));
+            }
+            Order::StartImport { link, job, timing } => {
+                if let Some(Link::Client(session)) = self.links.remove(&link) {
+                    let store = &mut self.data.store;
+                    let (importing, after) = Importing::start(*session, job, timing, now, store, out);
+                    self.links.insert(link, Link::Import(importing));
+                    self.after_import(link, after);
+                    // What the source sent behind ESTABLISH waits in the reader.
+                    self.filled(now, link, &[], out);
+                } else {
+                    // The source left while the node was deciding.
+                    let failure = crate::migration::failure::Failure::ConnectionLostToSource;
+                    let outcome = crate::migration::job::Outcome::Failed(failure);
+                    out.post(Fact::Ended { job: job.name, outcome, pause: None });
+                }
+            }
+            Order::StopImport { job, failure } => {
+                self.tell_import(now, job, import::Input::Stopped(failure), out);
+            }
+            Order::Settled { job, settlement } => self.settled(now, job, settlement, out),
+            Order::TakenOver { job } => {
+                self.tell_import(now, job, import::Input::TakenOver, out);
+            }
+            Order::Withdrawn { job } => {
+                self.tell_import(now, job, import::Input::Withdrawn, out);
+            }
+            Order::Drop(confirmed) => self.drop_slots(&confirmed),
+            Order::CleanUp { job, confirmed } => {
+                if let Some(confirmed) = confirmed {
+                    self.drop_slots(&confirmed);
+                }
+                self.tell_import(now, job, import::Input::Cleaned, out);
+            }
+        }
+    }
+
+    fn answered(&mut self, now: Now, link: LinkId, reply: &[u8], out: &mut Actions) {
+        let Some(Link::Client(session)) = self.links.get_mut(&link) else { return };
+        if session.client.waiting != Waiting::Answer {
+            return;
+        }
+        if !crate::shard::serve::reply(&session.client, &mut session.outbox).is_muted() {
+            session.outbox.write(reply);
+        }
+        self.resume(now, link, out);
+    }
+
+    fn settled(&mut self, now: Now, job: JobName, settlement: Settlement, out: &mut Actions) {
+        self.with_exports(now, out, |e, s| e.tell_job(job, export::Input::Settled(settlement), s));
+        self.tell_import(now, job, import::Input::Settled(settlement), out);
+    }
+
+    /// Deletes the keys of slots that are confirmed to be no longer ours to keep: their tables are detached at once
+    /// and freed in slices.
+    fn drop_slots(&mut self, confirmed: &Confirmed) {
+        for slot in confirmed.slots().slots() {
+            let detached = self.data.store.detach(slot);
+            self.free(detached);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Whose command is it: the slot of its keys, and the redirection when another node owns it.
+
+use alloc::format;
+use alloc::string::String;
+use core::net::IpAddr;
+
+use crate::cluster::render::{Asker, Family};
+use crate::cluster::{Row, View};
+use crate::command::table::{Command, flags, keys_of};
+use crate::shard::serve::Env;
+use crate::shard::session::Client;
+use crate::slots::Slot;
+use crate::store::Store;
+use crate::wire::bus::State;
+use crate::wire::resp::Argv;
+
+/// Where a command has to run.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// Here; the slot of its keys if it has any.
+    Here(Option<Slot>),
+    /// Elsewhere or nowhere: the error to answer with.
+    Refused(String),
+}
+
+/// The slot of a command's keys outside cluster mode: all keys live together.
+pub(crate) const STANDALONE: Slot = match Slot::new(0) {
+    Some(slot) => slot,
+    None => unreachable!(),
+};
+
+/// The slot that all keys of a command share: `Ok(None)` without keys, `Err` when they differ.
+pub(crate) fn slot_of(command: &'static Command, argv: Argv<'_>) -> Result<Option<Slot>, ()> {
+    let mut found = None;
+    for index in keys_of(command, argv) {
+        let slot = Slot::of(argv.get(index));
+        match found {
+            None => found = Some(slot),
+            Some(first) if first != slot => return Err(()),
+            Some(_) => {}
+        }
+    }
+    Ok(found)
+}
+
+/// Decides where a client's command runs, in the order of checks of Valkey.
+#[inline]
+pub(crate) fn route(
+    env: &Env,
+    store: &Store,
+    client: &Client,
+    command: &'static Command,
+    argv: Argv<'_>,
+) -> Route {
+    if !command.has_keys() {
+        return Route::Here(None);
+    }
+    if !env.config.cluster_enabled {
+        return Route::Here(Some(STANDALONE));
+    }
+    let slot = match slot_of(command, argv) {
+        Err(()) => return Route::Refused("CROSSSLOT Keys in request don't hash to the same slot".into()),
+        Ok(None) => return Route::Here(None),
+        Ok(Some(slot)) => slot,
+    };
+    let view = &env.view;
+    if view.is_mine(slot) && view.state == State::Ok && view.migrating_to(slot).is_none() {
+        return Route::Here(Some(slot));
+    }
+    route_slot(env, store, client, command, argv, slot)
+}
+
+/// The slots that are not simply served: unowned, of others, being moved by hand, or the cluster is down.
+fn route_slot(
+    env: &Env,
+    store: &Store,
+    client: &Client,
+    command: &'static Command,
+    argv: Argv<'_>,
+    slot: Slot,
+) -> Route {
+    let (config, view) = (&env.config, &env.view);
+    let Some(owner) = view.owner(slot) else {
+        return Route::Refused("CLUSTERDOWN Hash slot not served".into());
+    };
+    if view.state != State::Ok {
+        if !config.cluster_allow_reads_when_down {
+            return Route::Refused("CLUSTERDOWN The cluster is down".into());
+        }
+        if command.is(flags::WRITE) {
+            return Route::Refused("CLUSTERDOWN The cluster is down and only accepts read commands".into());
+        }
+    }
+    let mine = view.is_mine(slot);
+    if let Some(target) = view.migrating_to(slot).filter(|_| mine) {
+        match count_missing(store, client, command, argv) {
+            Missing::None => {}
+            Missing::Some => return try_again(),
+            Missing::All => return redirect("ASK", slot, view, view.find(target), client),
+        }
+    }
+    if view.importing_from(slot).is_some() && client.asking {
+        let several = keys_of(command, argv).nth(1).is_some();
+        if several && !matches!(count_missing(store, client, command, argv), Missing::None) {
+            return try_again();
+        }
+        return Route::Here(Some(slot));
+    }
+    if mine { Route::Here(Some(slot)) } else { redirect("MOVED", slot, view, Some(owner), client) }
+}
+
+fn redirect(word: &str, slot: Slot, view: &View, to: Option<&Row>, client: &Client) -> Route {
+    let asker = asker(client);
+    let ip = to.and_then(|row| row.endpoint(view.endpoint_type, asker)).unwrap_or_default();
+    let port = to.map_or(0, |row| row.client_port(asker));
+    Route::Refused(format!("{word} {slot} {ip}:{port}"))
+}
+
+/// How the client came, which decides the addresses it is told.
+pub(crate) fn asker(client: &Client) -> Asker {
+    let family = match client.origin.peer_ip().map(|ip| ip.to_canonical()) {
+        Some(IpAddr::V4(_)) => Family::V4,
+        Some(IpAddr::V6(_)) => Family::V6,
+        None => Family::Other,
+    };
+    Asker { tls: false, family }
+}
+
+enum Missing {
+    None,
+    Some,
+    All,
+}
+
+fn count_missing(store: &Store, client: &Client, command: &'static Command, argv: Argv<'_>) -> Missing {
+    let (mut there, mut gone) = (0, 0);
+    for index in keys_of(command, argv) {
+        match store.get(&store.at(client.db, argv.get(index))) {
+            Some(_) => there += 1,
+            None => gone += 1,
+        }
+    }
+    match (there, gone) {
+        (_, 0) => Missing::None,
+        (0, _) => Missing::All,
+        _ => Missing::Some,
+    }
+}
+
+fn try_again() -> Route {
+    Route::Refused("TRYAGAIN Multiple keys request during rehashing of slot".into())
+}

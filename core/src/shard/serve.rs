@@ -1,0 +1,378 @@
+//! A client's bytes turned into commands: each is admitted or refused, queued, held, or run.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+
+use crate::action::Ending;
+use crate::cluster::View;
+use crate::command;
+use crate::command::context::{Caller, Cx};
+use crate::command::table::{self, Command, Id, flags};
+use crate::config::Config;
+use crate::link::Outbox;
+use crate::mail::Asked;
+use crate::migration::log::JobLog;
+use crate::shard::data::Data;
+use crate::shard::hold::Kind;
+use crate::shard::home::{Home, home};
+use crate::shard::route::{Route, route};
+use crate::shard::session::{Client, Queued, Replies, Session, Waiting};
+use crate::shard::transaction::{Exec, Transaction};
+use crate::shard::{ahead, connection, reads};
+use crate::slots::Slot;
+use crate::time::Now;
+use crate::wire::resp::{Argv, ArgvBuf, Limits, Reply};
+
+/// What all commands of a step see and none changes.
+#[derive(Debug)]
+pub(crate) struct Env {
+    pub(crate) config: Arc<Config>,
+    pub(crate) view: Arc<View>,
+    pub(crate) jobs: Arc<JobLog>,
+    pub(crate) started: Now,
+}
+
+/// Why serving a client stopped.
+#[derive(Debug)]
+pub(crate) enum Served {
+    /// Everything that came is done.
+    Idle,
+    /// Its next command waits for a hold.
+    Held,
+    /// Its command is for the node; serving goes on after the answer.
+    Ask(Box<Asked>),
+    /// Its command is about the whole shard; serving goes on after it.
+    Whole(&'static Command, ArgvBuf),
+    /// The link has to be closed.
+    Close(Ending),
+}
+
+/// What became of one command.
+enum Ran {
+    Done,
+    Held,
+    Ask,
+    Whole,
+    Close,
+}
+
+impl Session {
+    /// Runs what waits and then what `input` brings, until something has to be waited for.
+    pub(crate) fn serve(&mut self, now: Now, input: &[u8], data: &mut Data, env: &Env) -> Served {
+        let mut input = input;
+        let limits = Limits {
+            max_bulk: env.config.proto_max_bulk_len as usize,
+            max_query: env.config.client_query_buffer_limit as usize,
+            authenticated: self.client.authenticated,
+            ..Limits::default()
+        };
+        loop {
+            if let Some(queued) = self.client.backlog.pop_front() {
+                let ran = self.run_queued(now, &queued, data, env);
+                if let Some(served) = self.stopped(ran, queued.command, || queued.words, data, env) {
+                    self.reader.keep(input);
+                    return served;
+                }
+                self.end_exec();
+                continue;
+            }
+            let Self { reader, outbox, client } = self;
+            let limits = Limits { authenticated: client.authenticated, ..limits };
+            let argv = match reader.next(&limits, &mut input) {
+                Ok(Some(argv)) => argv,
+                Ok(None) => return Served::Idle,
+                Err(wrong) => {
+                    if wrong.has_reply() {
+                        Reply::new(outbox, client.proto).error_args(format_args!("ERR {wrong}"));
+                    }
+                    tracing::debug!("Protocol error ({wrong}) from client {}", client.id);
+                    return Served::Close(Ending::Flushed);
+                }
+            };
+            let Some(command) = look_up(argv, client, outbox, data) else { continue };
+            let ran = admit(now, command, argv, client, outbox, data, env);
+            if matches!(ran, Ran::Done) {
+                continue;
+            }
+            let words: ArgvBuf = argv.into();
+            self.reader.keep(input);
+            if let Some(served) = self.stopped(ran, command, || words, data, env) {
+                return served;
+            }
+            input = &[];
+        }
+    }
+
+    fn run_queued(&mut self, now: Now, queued: &Queued, data: &mut Data, env: &Env) -> Ran {
+        let Self { client, outbox, .. } = self;
+        let argv = queued.words.argv();
+        if client.transaction.is_running() {
+            let slot = match route(env, &data.store, client, queued.command, argv) {
+                Route::Here(slot) => slot,
+                Route::Refused(error) => {
+                    reply(client, outbox).error(&error);
+                    return Ran::Done;
+                }
+            };
+            return run(now, queued.command, slot, argv, client, outbox, data, env);
+        }
+        admit(now, queued.command, argv, client, outbox, data, env)
+    }
+
+    /// The reason to stop serving that an outcome means, if any.
+    fn stopped(
+        &mut self,
+        ran: Ran,
+        command: &'static Command,
+        words: impl FnOnce() -> ArgvBuf,
+        data: &mut Data,
+        env: &Env,
+    ) -> Option<Served> {
+        match ran {
+            Ran::Done => None,
+            Ran::Close => Some(Served::Close(Ending::Flushed)),
+            Ran::Held => {
+                self.client.backlog.push_front(Queued { command, words: words() });
+                self.client.waiting = Waiting::Hold;
+                self.client.waited = true;
+                Some(Served::Held)
+            }
+            Ran::Whole => Some(Served::Whole(command, words())),
+            Ran::Ask => {
+                self.client.waiting = Waiting::Answer;
+                let argv = words();
+                let asked = reads::asked(&self.client, argv, &data.store, env);
+                Some(Served::Ask(Box::new(asked)))
+            }
+        }
+    }
+
+    /// The last command of an EXEC is done.
+    fn end_exec(&mut self) {
+        if self.client.transaction.is_running() && self.client.backlog.is_empty() {
+            self.client.transaction = Transaction::None;
+        }
+    }
+}
+
+/// A reply writer for the client, silent when it asked for silence.
+pub(crate) fn reply<'o>(client: &Client, outbox: &'o mut Outbox) -> Reply<'o> {
+    let muted = matches!(client.replies, Replies::Off | Replies::Skipping);
+    Reply::new(outbox, client.proto).mute(muted)
+}
+
+/// Finds the command; unknown names and wrong word counts are answered here.
+fn look_up(
+    argv: Argv<'_>,
+    client: &mut Client,
+    outbox: &mut Outbox,
+    data: &mut Data,
+) -> Option<&'static Command> {
+    match table::resolve(argv) {
+        Ok(command) => Some(command),
+        Err(refusal) => {
+            refuse(client, outbox, data, &refusal.to_string());
+            None
+        }
+    }
+}
+
+/// Answers a command that may not run: a transaction that was being queued is spoilt.
+fn refuse(client: &mut Client, outbox: &mut Outbox, data: &mut Data, error: &str) {
+    client.transaction.refuse();
+    data.totals.errors += 1;
+    begin_reply(client);
+    reply(client, outbox).error(error);
+}
+
+fn begin_reply(client: &mut Client) {
+    client.replies = match client.replies {
+        Replies::SkipNext => Replies::Skipping,
+        Replies::Skipping => Replies::On,
+        other => other,
+    };
+}
+
+/// Checks, in Valkey's order, whether a command may run now, and runs, queues or refuses it.
+fn admit(
+    now: Now,
+    command: &'static Command,
+    argv: Argv<'_>,
+    client: &mut Client,
+    outbox: &mut Outbox,
+    data: &mut Data,
+    env: &Env,
+) -> Ran {
+    if !client.authenticated && !command.is(flags::NO_AUTH) {
+        refuse(client, outbox, data, "NOAUTH Authentication required.");
+        return Ran::Done;
+    }
+    let slot = match whither(command, argv, client, data, env) {
+        Route::Here(slot) => slot,
+        Route::Refused(error) => {
+            if command.id == Id::Exec {
+                client.transaction.discard(data.effects.watched());
+            }
+            refuse(client, outbox, data, &error);
+            return Ran::Done;
+        }
+    };
+    if client.transaction.is_open() && !ends_multi(command.id) {
+        if command.is(flags::NO_MULTI) {
+            let name = command.name;
+            refuse(client, outbox, data, &format!("ERR Command '{name}' not allowed inside a transaction"));
+            return Ran::Done;
+        }
+        client.transaction.queue(command, argv.into());
+        begin_reply(client);
+        reply(client, outbox).simple("QUEUED");
+        return Ran::Done;
+    }
+    if stopped_by_hold(command, slot, client, data) {
+        return Ran::Held;
+    }
+    client.waited = false;
+    begin_reply(client);
+    if command.id == Id::Exec {
+        return exec(now, client, outbox, data);
+    }
+    run(now, command, slot, argv, client, outbox, data, env)
+}
+
+/// Commands that run at once between MULTI and EXEC.
+fn ends_multi(id: Id) -> bool {
+    matches!(id, Id::Exec | Id::Discard | Id::Multi | Id::Watch | Id::Quit | Id::Reset)
+}
+
+/// Where the command runs; for EXEC, where all its commands run.
+fn whither(command: &'static Command, argv: Argv<'_>, client: &Client, data: &Data, env: &Env) -> Route {
+    if command.id == Id::Exec
+        && let Transaction::Open { queue, .. } = &client.transaction
+    {
+        let mut common = None;
+        for queued in queue {
+            match route(env, &data.store, client, queued.command, queued.words.argv()) {
+                Route::Here(Some(slot)) if common.is_some_and(|c| c != slot) => {
+                    return Route::Refused("CROSSSLOT Keys in request don't hash to the same slot".into());
+                }
+                Route::Here(slot) => common = common.or(slot),
+                refused @ Route::Refused(_) => return refused,
+            }
+        }
+        return Route::Here(common);
+    }
+    route(env, &data.store, client, command, argv)
+}
+
+fn stopped_by_hold(command: &'static Command, slot: Option<Slot>, client: &Client, data: &Data) -> bool {
+    let may_write = |c: &Command| c.is(flags::WRITE) || c.id == Id::ClusterSetslot;
+    let writes = may_write(command)
+        || matches!(&client.transaction, Transaction::Open { queue, .. }
+            if command.id == Id::Exec && queue.iter().any(|q| may_write(q.command)));
+    data.holds.stop(&Kind { slot, writes, link: client.link, waited: client.waited })
+}
+
+/// Begins an EXEC: its commands go to the backlog and are run one after another, nothing between them.
+fn exec(now: Now, client: &mut Client, outbox: &mut Outbox, data: &mut Data) -> Ran {
+    if !client.transaction.is_open() {
+        reply(client, outbox).error("ERR EXEC without MULTI");
+        return Ran::Done;
+    }
+    match client.transaction.exec(now, &data.store, data.effects.watched()) {
+        Exec::Refused => {
+            reply(client, outbox).error("EXECABORT Transaction discarded because of previous errors.");
+        }
+        Exec::Changed => reply(client, outbox).null_array(),
+        Exec::Run(queue) => {
+            reply(client, outbox).array(queue.len());
+            for queued in queue.into_iter().rev() {
+                client.backlog.push_front(queued);
+            }
+            if client.backlog.is_empty() {
+                client.transaction = Transaction::None;
+            }
+        }
+    }
+    Ran::Done
+}
+
+/// Runs a command that was admitted.
+fn run(
+    now: Now,
+    command: &'static Command,
+    slot: Option<Slot>,
+    argv: Argv<'_>,
+    client: &mut Client,
+    outbox: &mut Outbox,
+    data: &mut Data,
+    env: &Env,
+) -> Ran {
+    client.commands += 1;
+    client.last_command = Some(command);
+    data.totals.commands += 1;
+    let ran = match home(command.id) {
+        Home::Data => {
+            run_data(now, command, slot, argv, client, outbox, data, env);
+            Ran::Done
+        }
+        Home::Session => match connection::run(now, command, argv, client, outbox, data, env) {
+            connection::After::Stay => Ran::Done,
+            connection::After::Leave => Ran::Close,
+        },
+        Home::View => {
+            reads::run(command, argv, client, outbox, data, env);
+            Ran::Done
+        }
+        Home::Whole => Ran::Whole,
+        Home::Node => Ran::Ask,
+    };
+    if command.id != Id::Asking {
+        client.asking = false;
+    }
+    ran
+}
+
+fn run_data(
+    now: Now,
+    command: &'static Command,
+    slot: Option<Slot>,
+    argv: Argv<'_>,
+    client: &mut Client,
+    outbox: &mut Outbox,
+    data: &mut Data,
+    env: &Env,
+) {
+    let slot = slot.unwrap_or_default();
+    let followed = data.exports.follow(slot);
+    let Data { store, effects, stats, rng, exports, holds, .. } = data;
+    if followed && command.is(flags::WRITE) {
+        ahead::emit(exports, store, client.db, slot, command, argv);
+    }
+    effects.begin(client.db, followed);
+    let caller = if holds.writes_held(slot) { Caller::ClientWhileHeld } else { Caller::Client };
+    let mut cx = Cx {
+        now,
+        db: client.db,
+        slot,
+        caller,
+        store,
+        reply: reply(client, outbox),
+        effects,
+        stats,
+        config: &env.config,
+        rng,
+        no_touch: client.no_touch,
+    };
+    command::run(command.id, &mut cx, argv);
+    if !effects.records().is_empty() {
+        exports.append(effects, argv);
+    }
+}
+
+/// The error for a command that exists in Valkey and is not built here.
+#[must_use]
+pub(crate) fn not_built(what: &str) -> String {
+    format!("ERR {what} is not available in Whimbrel yet")
+}

@@ -1,0 +1,173 @@
+//! One client: what it said about itself, and what it is waiting for.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::command::table::Command;
+use crate::ids::{ClientId, LinkId};
+use crate::input::Origin;
+use crate::link::Outbox;
+use crate::shard::transaction::Transaction;
+use crate::time::{Mono, Now};
+use crate::wire::resp::ArgvBuf;
+use crate::wire::resp::{Proto, Reader};
+
+/// A client's link: its bytes in, its bytes out, and the client.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) reader: Reader,
+    pub(crate) outbox: Outbox,
+    pub(crate) client: Client,
+}
+
+/// What replies a client wants (CLIENT REPLY).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Replies {
+    /// All of them.
+    #[default]
+    On,
+    /// None until it says ON.
+    Off,
+    /// None for the next command.
+    SkipNext,
+    /// None for the command being run.
+    Skipping,
+}
+
+/// What a client's commands wait for.
+#[derive(Debug, Default, PartialEq, Eq, Clone, Copy)]
+pub(crate) enum Waiting {
+    /// Nothing: commands are run as they come.
+    #[default]
+    Nothing,
+    /// A hold: the first of `backlog` is tried again when one ends.
+    Hold,
+    /// The node's answer.
+    Answer,
+    /// Its link is being closed by us: nothing more is heard.
+    Closing,
+}
+
+/// A command that could not be run when it came.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) command: &'static Command,
+    pub(crate) words: ArgvBuf,
+}
+
+/// What the shard knows about a client.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) id: ClientId,
+    pub(crate) link: LinkId,
+    pub(crate) origin: Origin,
+    pub(crate) name: Box<[u8]>,
+    pub(crate) lib_name: Box<[u8]>,
+    pub(crate) lib_ver: Box<[u8]>,
+    pub(crate) db: u32,
+    pub(crate) proto: Proto,
+    pub(crate) authenticated: bool,
+    pub(crate) readonly: bool,
+    pub(crate) asking: bool,
+    pub(crate) no_touch: bool,
+    pub(crate) no_evict: bool,
+    pub(crate) capa_redirect: bool,
+    pub(crate) replies: Replies,
+    pub(crate) transaction: Transaction,
+    pub(crate) waiting: Waiting,
+    /// The first queued command has waited for back-pressure once.
+    pub(crate) waited: bool,
+    /// Commands to run before anything more is read: one that was held, or the rest of an EXEC.
+    pub(crate) backlog: VecDeque<Queued>,
+    /// Reading is paused because too much waits in the reader.
+    pub(crate) reading_paused: bool,
+    pub(crate) opened: Mono,
+    pub(crate) last_active: Mono,
+    /// Since when its outbox is over the soft limit.
+    pub(crate) over_soft_since: Option<Mono>,
+    pub(crate) last_command: Option<&'static Command>,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) commands: u64,
+}
+
+impl Session {
+    pub(crate) fn new(id: ClientId, link: LinkId, origin: Origin, authenticated: bool, now: Now) -> Self {
+        let client = Client {
+            id,
+            link,
+            origin,
+            name: Box::default(),
+            lib_name: Box::default(),
+            lib_ver: Box::default(),
+            db: 0,
+            proto: Proto::Resp2,
+            authenticated,
+            readonly: false,
+            asking: false,
+            no_touch: false,
+            no_evict: false,
+            capa_redirect: false,
+            replies: Replies::On,
+            transaction: Transaction::None,
+            waiting: Waiting::Nothing,
+            waited: false,
+            backlog: VecDeque::new(),
+            reading_paused: false,
+            opened: now.mono,
+            last_active: now.mono,
+            over_soft_since: None,
+            last_command: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            commands: 0,
+        };
+        Self { reader: Reader::default(), outbox: Outbox::default(), client }
+    }
+}
+
+impl Client {
+    /// RESET: everything but the connection itself as at the start.
+    pub(crate) fn reset(&mut self, authenticated: bool) {
+        self.name = Box::default();
+        self.db = 0;
+        self.proto = Proto::Resp2;
+        self.authenticated = authenticated;
+        self.readonly = false;
+        self.asking = false;
+        self.no_touch = false;
+        self.no_evict = false;
+        self.replies = Replies::On;
+    }
+
+    /// Flags of CLIENT LIST, `N` when there are none.
+    pub(crate) fn flags(&self) -> Vec<u8> {
+        let mut flags = Vec::new();
+        if self.transaction.is_open() {
+            flags.push(b'x');
+        }
+        if self.waiting == Waiting::Hold {
+            flags.push(b'b');
+        }
+        if self.transaction.is_dirty() {
+            flags.push(b'd');
+        }
+        if matches!(self.origin, Origin::Unix) {
+            flags.push(b'U');
+        }
+        if self.readonly {
+            flags.push(b'r');
+        }
+        if self.no_evict {
+            flags.push(b'e');
+        }
+        if self.no_touch {
+            flags.push(b'T');
+        }
+        if flags.is_empty() {
+            flags.push(b'N');
+        }
+        flags
+    }
+}

@@ -1,0 +1,204 @@
+//! A shard without a cluster, driven by bytes.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::*;
+use crate::mail::Order;
+use crate::time::{Span, Wall};
+
+struct Bench {
+    shard: Shard,
+    now: Now,
+    out: Actions,
+}
+
+fn link(n: u64) -> LinkId {
+    LinkId::accepted(n)
+}
+
+impl Bench {
+    fn new(settings: &[(&str, &str)]) -> Self {
+        let mut config = Config::default();
+        let pairs: Vec<_> = settings.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect();
+        if !pairs.is_empty() {
+            config.set(&pairs, true).expect("settings of the test");
+        }
+        let now = Now { mono: Mono(1_000_000), wall: Wall(1_700_000_000_000_000) };
+        Self { shard: Shard::new(Arc::new(config), View::alone(now), 7, now), now, out: Actions::default() }
+    }
+
+    fn connect(&mut self, n: u64) {
+        let end = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7000);
+        let origin = Origin::Tcp { peer: end, local: end };
+        self.shard.handle(self.now, Input::Opened { link: link(n), origin }, &mut self.out);
+    }
+
+    fn feed(&mut self, n: u64, bytes: &str) -> String {
+        self.shard.handle(self.now, Input::Filled { link: link(n), bytes: bytes.as_bytes() }, &mut self.out);
+        self.said(n)
+    }
+
+    fn said(&mut self, n: u64) -> String {
+        let Some(outbox) = self.shard.outbox(link(n)) else { return String::new() };
+        let bytes: Vec<u8> = outbox.chunks().flatten().copied().collect();
+        outbox.advance(bytes.len());
+        String::from_utf8(bytes).expect("text")
+    }
+
+    fn pass(&mut self, span: Span) {
+        self.now.mono = self.now.mono + span;
+        self.now.wall.0 += span.0;
+        self.shard.handle(self.now, Input::Ticked, &mut self.out);
+    }
+}
+
+#[test]
+fn pipelined_commands_are_answered_in_order() {
+    let mut bench = Bench::new(&[]);
+    bench.connect(1);
+    let said = bench.feed(1, "PING\r\nSET k v\r\nGET k\r\nNOPE\r\n*1\r\n$4\r\nPI");
+    let unknown = "-ERR unknown command 'NOPE', with args beginning with: \r\n";
+    assert_eq!(said, format!("+PONG\r\n+OK\r\n$1\r\nv\r\n{unknown}"));
+    assert_eq!(bench.feed(1, "NG\r\n"), "+PONG\r\n");
+}
+
+#[test]
+fn a_transaction_runs_whole_or_not_at_all() {
+    let mut bench = Bench::new(&[]);
+    bench.connect(1);
+    bench.connect(2);
+    assert_eq!(
+        bench.feed(1, "MULTI\r\nSET a 1\r\nINCR a\r\nDBSIZE\r\nCLIENT UNPAUSE\r\nEXEC\r\nPING\r\n"),
+        "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*4\r\n+OK\r\n:2\r\n:1\r\n+OK\r\n+PONG\r\n"
+    );
+    let aborted = "-EXECABORT Transaction discarded because of previous errors.";
+    assert_eq!(bench.feed(1, "MULTI\r\nNOPE\r\nEXEC\r\n").lines().last(), Some(aborted));
+    assert_eq!(bench.feed(1, "WATCH a\r\n"), "+OK\r\n");
+    bench.feed(2, "SET a 9\r\n");
+    assert_eq!(bench.feed(1, "MULTI\r\nGET a\r\nEXEC\r\nGET a\r\n"), "+OK\r\n+QUEUED\r\n*-1\r\n$1\r\n9\r\n");
+    assert_eq!(
+        bench.feed(1, "EXEC\r\nDISCARD\r\n"),
+        "-ERR EXEC without MULTI\r\n-ERR DISCARD without MULTI\r\n"
+    );
+}
+
+#[test]
+fn many_transactions_in_one_read_do_not_nest() {
+    let mut bench = Bench::new(&[]);
+    bench.connect(1);
+    let said = bench.feed(1, &"MULTI\r\nINCR n\r\nEXEC\r\n".repeat(20_000));
+    assert!(said.ends_with("*1\r\n:20000\r\n"));
+}
+
+#[test]
+fn held_writes_wait_in_order_and_reads_pass() {
+    let mut bench = Bench::new(&[]);
+    bench.connect(1);
+    bench.connect(2);
+    assert_eq!(bench.feed(1, "CLIENT PAUSE 100 WRITE\r\n"), "+OK\r\n");
+    assert_eq!(bench.feed(2, "GET k\r\nSET k 1\r\nINCR k\r\nGET k\r\n"), "$-1\r\n");
+    assert_eq!(bench.feed(2, "PING\r\n"), "");
+    assert_eq!(bench.feed(1, "GET k\r\n"), "$-1\r\n");
+    bench.pass(Span::ms(50));
+    assert_eq!(bench.said(2), "");
+    bench.pass(Span::ms(51));
+    assert_eq!(bench.said(2), "+OK\r\n:2\r\n$1\r\n2\r\n+PONG\r\n");
+}
+
+#[test]
+fn a_client_that_asks_the_node_goes_on_after_the_answer() {
+    let mut bench = Bench::new(&[]);
+    bench.connect(1);
+    bench.connect(2);
+    let said = bench.feed(1, "MULTI\r\nSET a 1\r\nCONFIG SET maxclients 5\r\nGET a\r\nEXEC\r\nPING\r\n");
+    assert_eq!(said.lines().last(), Some("+OK"));
+    assert_eq!(bench.feed(2, "GET a\r\n"), "", "nothing runs in the middle of an EXEC");
+    let asked = |m: &Mail| matches!(m, Mail::Fact(Fact::Asked(a)) if a.link == link(1));
+    assert!(bench.out.mail.iter().any(asked));
+    let order = Order::Answer { link: link(1), reply: "+DONE\r\n".into() };
+    bench.shard.handle(bench.now, Input::Mailed(order.into()), &mut bench.out);
+    assert_eq!(bench.said(1), "+DONE\r\n$1\r\n1\r\n+PONG\r\n");
+    assert_eq!(bench.said(2), "$1\r\n1\r\n");
+}
+
+#[test]
+fn bytes_that_are_no_command_end_the_link_with_the_reason() {
+    let mut bench = Bench::new(&[]);
+    bench.connect(1);
+    assert_eq!(bench.feed(1, "*1\r\n$04\r\n"), "-ERR Protocol error: invalid bulk length\r\n");
+    assert!(bench.out.list.contains(&Action::Close { link: link(1), ending: Ending::Flushed }));
+    assert_eq!(bench.feed(1, "PING\r\n"), "", "nothing is heard after that");
+}
+
+#[test]
+fn clients_beyond_the_limit_are_told_so() {
+    let mut bench = Bench::new(&[("maxclients", "1")]);
+    bench.connect(1);
+    bench.connect(2);
+    assert_eq!(bench.said(2), "-ERR max number of clients reached\r\n");
+    assert!(bench.out.list.contains(&Action::Close { link: link(2), ending: Ending::Flushed }));
+}
+
+#[test]
+fn passwords_are_asked_for() {
+    let mut bench = Bench::new(&[("requirepass", "secret")]);
+    bench.connect(1);
+    assert_eq!(bench.feed(1, "GET a\r\n"), "-NOAUTH Authentication required.\r\n");
+    assert!(bench.feed(1, "AUTH wrong\r\n").starts_with("-WRONGPASS"));
+    assert_eq!(bench.feed(1, "AUTH default secret\r\nGET a\r\n"), "+OK\r\n$-1\r\n");
+    bench.connect(2);
+    assert!(bench.feed(2, "HELLO 3\r\n").starts_with("-NOAUTH HELLO must be called"));
+    let hello = bench.feed(2, "HELLO 3 AUTH default secret\r\n");
+    assert!(hello.starts_with("%7\r\n$6\r\nserver\r\n$6\r\nvalkey\r\n"), "{hello}");
+}
+
+#[test]
+fn silence_is_kept_when_asked_for() {
+    let mut bench = Bench::new(&[]);
+    bench.connect(1);
+    let said = bench.feed(1, "CLIENT REPLY OFF\r\nPING\r\nDBSIZE\r\nCLIENT REPLY ON\r\nPING\r\n");
+    assert_eq!(said, "+OK\r\n+PONG\r\n");
+    assert_eq!(bench.feed(1, "CLIENT REPLY SKIP\r\nPING\r\nECHO x\r\n"), "$1\r\nx\r\n");
+}
+
+#[test]
+fn a_client_may_kill_others_and_itself() {
+    let mut bench = Bench::new(&[]);
+    bench.connect(1);
+    bench.connect(2);
+    assert_eq!(bench.feed(1, "CLIENT KILL ID 2\r\n"), ":1\r\n");
+    assert!(bench.out.list.contains(&Action::Close { link: link(2), ending: Ending::Abrupt }));
+    assert_eq!(bench.feed(1, "CLIENT KILL ID 1 SKIPME no\r\nPING\r\n"), ":1\r\n");
+    assert!(bench.out.list.contains(&Action::Close { link: link(1), ending: Ending::Flushed }));
+}
+
+#[test]
+fn expired_keys_go_by_themselves() {
+    let mut bench = Bench::new(&[]);
+    bench.connect(1);
+    for n in 0..100 {
+        assert_eq!(bench.feed(1, &format!("SET key{n} v PX 50\r\n")), "+OK\r\n");
+    }
+    assert_eq!(bench.feed(1, "DBSIZE\r\n"), ":100\r\n");
+    bench.pass(Span::ms(60));
+    bench.pass(Span::ms(100));
+    assert_eq!(bench.feed(1, "DBSIZE\r\n"), ":0\r\n");
+}
+
+#[test]
+fn a_waiting_client_is_not_read_without_end() {
+    let mut bench = Bench::new(&[]);
+    bench.connect(1);
+    bench.connect(2);
+    bench.feed(1, "CLIENT PAUSE 1000 WRITE\r\n");
+    bench.feed(2, "SET k v\r\n");
+    bench.feed(2, &"PING\r\n".repeat(200_000));
+    assert!(bench.out.list.contains(&Action::PauseReading { link: link(2) }));
+    bench.feed(1, "CLIENT UNPAUSE\r\n");
+    assert!(bench.out.list.contains(&Action::ResumeReading { link: link(2) }));
+    assert_eq!(bench.said(2).matches("+PONG").count(), 200_000);
+}

@@ -1,0 +1,174 @@
+//! MULTI, EXEC, DISCARD and WATCH.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use crate::command::effects::Watched;
+use crate::command::table::Command;
+use crate::shard::session::Queued;
+use crate::store::Store;
+use crate::time::Now;
+use crate::wire::resp::ArgvBuf;
+
+/// A key that a client watches, and how it was when it began.
+#[derive(Debug)]
+pub(crate) struct WatchedKey {
+    db: u32,
+    key: Box<[u8]>,
+    version: u64,
+    /// Its time was over already.
+    expired: bool,
+}
+
+/// A client's transaction.
+#[derive(Debug, Default)]
+pub(crate) enum Transaction {
+    /// None, and no key is watched.
+    #[default]
+    None,
+    /// Keys are watched, MULTI has not come.
+    Watching(Vec<WatchedKey>),
+    /// MULTI came.
+    Open {
+        /// Keys watched before MULTI.
+        watched: Vec<WatchedKey>,
+        /// Commands to run at EXEC.
+        queue: Vec<Queued>,
+        /// A command was refused: EXEC will be too.
+        refused: bool,
+    },
+    /// EXEC runs its commands (they are in the client's backlog).
+    Running,
+}
+
+/// How an EXEC begins.
+#[derive(Debug)]
+pub(crate) enum Exec {
+    /// Run these.
+    Run(Vec<Queued>),
+    /// A watched key changed.
+    Changed,
+    /// A command was refused while queueing.
+    Refused,
+}
+
+impl Transaction {
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self, Self::Open { .. })
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self, Self::Running)
+    }
+
+    pub(crate) fn is_dirty(&self) -> bool {
+        matches!(self, Self::Open { refused: true, .. })
+    }
+
+    /// Commands queued, as `multi=` of CLIENT LIST: -1 outside MULTI.
+    pub(crate) fn queued(&self) -> i64 {
+        match self {
+            Self::Open { queue, .. } => queue.len() as i64,
+            _ => -1,
+        }
+    }
+
+    /// Keys watched.
+    pub(crate) fn watching(&self) -> usize {
+        match self {
+            Self::Watching(keys) | Self::Open { watched: keys, .. } => keys.len(),
+            _ => 0,
+        }
+    }
+
+    /// Bytes of the queued commands.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Open { queue, .. } => queue.iter().map(|q| q.words.memory()).sum(),
+            _ => 0,
+        }
+    }
+
+    /// MULTI.
+    pub(crate) fn open(&mut self) {
+        let watched = match core::mem::take(self) {
+            Self::Watching(keys) => keys,
+            _ => Vec::new(),
+        };
+        *self = Self::Open { watched, queue: Vec::new(), refused: false };
+    }
+
+    /// A command between MULTI and EXEC.
+    pub(crate) fn queue(&mut self, command: &'static Command, words: ArgvBuf) {
+        if let Self::Open { queue, .. } = self {
+            queue.push(Queued { command, words });
+        }
+    }
+
+    /// A command was refused: if a transaction is open, EXEC will refuse it whole.
+    pub(crate) fn refuse(&mut self) {
+        if let Self::Open { refused, .. } = self {
+            *refused = true;
+        }
+    }
+
+    /// WATCH of one key.
+    pub(crate) fn watch(&mut self, db: u32, key: &[u8], expired: bool, watches: &mut Watched) {
+        if matches!(self, Self::None) {
+            *self = Self::Watching(Vec::new());
+        }
+        if let Self::Watching(keys) = self
+            && !keys.iter().any(|w| w.db == db && *w.key == *key)
+        {
+            let version = watches.watch(db, key);
+            keys.push(WatchedKey { db, key: key.into(), version, expired });
+        }
+    }
+
+    /// UNWATCH.
+    pub(crate) fn unwatch(&mut self, watches: &mut Watched) {
+        match self {
+            Self::Watching(keys) => {
+                release(keys, watches);
+                *self = Self::None;
+            }
+            Self::Open { watched, .. } => release(watched, watches),
+            Self::None | Self::Running => {}
+        }
+    }
+
+    /// DISCARD, RESET, or the end of the client: nothing of the transaction remains.
+    pub(crate) fn discard(&mut self, watches: &mut Watched) {
+        self.unwatch(watches);
+        *self = Self::None;
+    }
+
+    /// EXEC: the commands to run, or why not.
+    pub(crate) fn exec(&mut self, now: Now, store: &Store, watches: &mut Watched) -> Exec {
+        let Self::Open { mut watched, queue, refused } = core::mem::take(self) else {
+            return Exec::Refused;
+        };
+        let changed = watched.iter().any(|w| {
+            let expired = |w: &WatchedKey| {
+                let entry = store.get(&store.at(w.db, &w.key));
+                entry.is_some_and(|e| e.expiry_ms().is_some_and(|ms| ms <= now.wall_ms()))
+            };
+            !watches.unchanged(w.db, &w.key, w.version) || (!w.expired && expired(w))
+        });
+        release(&mut watched, watches);
+        if refused {
+            Exec::Refused
+        } else if changed {
+            Exec::Changed
+        } else {
+            *self = Self::Running;
+            Exec::Run(queue)
+        }
+    }
+}
+
+fn release(keys: &mut Vec<WatchedKey>, watches: &mut Watched) {
+    for watched in keys.drain(..) {
+        watches.unwatch(watched.db, &watched.key);
+    }
+}

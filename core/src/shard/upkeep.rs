@@ -1,0 +1,186 @@
+//! What a shard does without being asked: timers, active expiry, freeing in slices, limits of clients.
+
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::action::{Action, Actions, Ending};
+use crate::config::Config;
+use crate::ids::LinkId;
+use crate::input::Origin;
+use crate::shard::exports::{BUSY_BUDGET, IDLE_BUDGET};
+
+use crate::shard::session::Waiting;
+use crate::shard::{Link, Shard, limits};
+use crate::store::{Detached, Due};
+use crate::time::{Mono, Now, Span};
+
+/// Keys freed in one turn: about 0.2 ms.
+const FREE_PER_TURN: usize = 2_000;
+/// Keys looked at for expiry in one round.
+const EXPIRE_PER_ROUND: usize = 2_000;
+/// Time between rounds of upkeep.
+const ROUND: Span = Span::ms(100);
+
+/// The state of background work.
+pub(crate) struct Upkeep {
+    next_round: Mono,
+    detached: VecDeque<Detached>,
+    freed: u64,
+    /// Whether clients were served since the last turn of background work.
+    busy: bool,
+}
+
+impl Upkeep {
+    pub(crate) fn new(now: Now) -> Self {
+        Self { next_round: now.mono + ROUND, detached: VecDeque::new(), freed: 0, busy: false }
+    }
+
+    pub(crate) fn deadline(&self) -> Mono {
+        self.next_round
+    }
+
+    pub(crate) fn has_work(&self) -> bool {
+        !self.detached.is_empty()
+    }
+
+    /// Keys that wait to be freed.
+    pub(crate) fn pending(&self) -> u64 {
+        self.detached.iter().map(Detached::len).sum()
+    }
+
+    /// Keys freed so far.
+    pub(crate) fn freed(&self) -> u64 {
+        self.freed
+    }
+
+    /// Clients were served in this turn.
+    pub(crate) fn served(&mut self) {
+        self.busy = true;
+    }
+
+    pub(crate) fn free(&mut self, detached: Detached) {
+        if !detached.is_empty() {
+            self.detached.push_back(detached);
+        }
+    }
+
+    fn free_some(&mut self) {
+        if let Some(first) = self.detached.front_mut() {
+            let before = first.len();
+            let done = first.free(FREE_PER_TURN);
+            self.freed += before - first.len();
+            if done {
+                self.detached.pop_front();
+            }
+        }
+    }
+}
+
+impl Shard {
+    /// A deadline has come, or there is background work.
+    pub(crate) fn ticked(&mut self, now: Now, out: &mut Actions) {
+        self.woken |= self.data.holds.end_due(now.mono);
+        self.upkeep.free_some();
+        let budget = if core::mem::take(&mut self.upkeep.busy) { BUSY_BUDGET } else { IDLE_BUDGET };
+        self.advance_exports(now, budget, out);
+        if self.data.exports.deadline().is_some_and(|at| at <= now.mono) {
+            self.with_exports(now, out, |e, s| e.tick(s));
+        }
+        self.tick_imports(now, out);
+        if now.mono >= self.upkeep.next_round {
+            self.upkeep.next_round = now.mono + ROUND;
+            self.sample(now);
+            self.expire_some(now);
+            self.police_clients(now, out);
+            self.with_exports(now, out, |e, s| e.tick(s));
+        }
+    }
+
+    /// Moves snapshots on.
+    pub(crate) fn advance_exports(&mut self, now: Now, budget: usize, out: &mut Actions) {
+        self.with_exports(now, out, |exports, s| exports.advance(budget, s));
+    }
+
+    fn tick_imports(&mut self, now: Now, out: &mut Actions) {
+        let due: Vec<_> = self
+            .importing()
+            .filter(|i| i.import.poll_timeout().is_some_and(|at| at <= now.mono))
+            .map(|i| i.job.name)
+            .collect();
+        for job in due {
+            self.tell_import(now, job, crate::migration::import::Input::Ticked, out);
+        }
+    }
+
+    /// Deletes some keys whose time is over, unless writes to their slots are held.
+    fn expire_some(&mut self, now: Now) {
+        let mut found = Vec::new();
+        let mut budget = EXPIRE_PER_ROUND;
+        self.data.store.expire_due(now.wall_ms(), &mut budget, &mut found);
+        for Due { db, slot, key } in found {
+            if self.data.holds.writes_held(slot) {
+                continue;
+            }
+            let crate::shard::data::Data { store, effects, stats, exports, .. } = &mut self.data;
+            effects.begin(db, exports.follow(slot));
+            let at = store.at_in(db, slot, &key);
+            store.remove(&at);
+            stats.expired += 1;
+            let word: &[u8] = if self.env.config.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
+            effects.deleted_by_us(&at, word);
+            exports.append(effects, crate::wire::resp::ArgvBuf::default().argv());
+        }
+    }
+
+    /// Closes clients that are idle too long or do not read what they asked for.
+    fn police_clients(&mut self, now: Now, out: &mut Actions) {
+        let config = &self.env.config;
+        let timeout = Span::secs(u64::from(config.timeout));
+        let limit = config.client_output_buffer_limit.normal;
+        let mut slow = 0;
+        let mut gone: Vec<LinkId> = Vec::new();
+        for (link, l) in &mut self.links {
+            let Link::Client(session) = l else { continue };
+            let client = &mut session.client;
+            if client.waiting == Waiting::Closing {
+                continue;
+            }
+            let pending = session.outbox.len() as u64;
+            if limits::over(pending, &limit, 0, &mut client.over_soft_since, now.mono) {
+                tracing::warn!("Client id={} closed for overcoming of output buffer limits.", client.id);
+                slow += 1;
+                gone.push(*link);
+            } else if timeout > Span::ZERO
+                && client.waiting == Waiting::Nothing
+                && now.mono.since(client.last_active) > timeout
+            {
+                tracing::debug!("Closing idle client");
+                gone.push(*link);
+            }
+        }
+        self.data.totals.output_limit_disconnections += slow;
+        for link in gone {
+            out.push(Action::Close { link, ending: Ending::Abrupt });
+            self.closed(now, link, out);
+        }
+    }
+}
+
+/// Why a new client is not let in, as the error line it gets.
+pub(crate) fn refusal(config: &Config, origin: &Origin, connected: usize) -> Option<String> {
+    if connected as u64 >= u64::from(config.maxclients) {
+        return Some("-ERR max number of clients reached\r\n".into());
+    }
+    let outside = origin.peer_ip().is_some_and(|ip| !ip.to_canonical().is_loopback());
+    if config.protected_mode && config.requirepass.is_empty() && outside {
+        return Some(format!(
+            "-DENIED Whimbrel is running in protected mode because protected mode is enabled and no password is set \
+             for the default user. In this mode connections are only accepted from the loopback interface. To \
+             connect from elsewhere, set a password with requirepass, or turn the mode off with CONFIG SET \
+             protected-mode no when the network is safe.\r\n"
+        ));
+    }
+    None
+}

@@ -1,0 +1,376 @@
+//! Commands about the shard as a whole: all keys, all clients, all jobs.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::action::{Action, Ending};
+use crate::command::flush;
+use crate::command::table::{Command, Id};
+use crate::ids::{ClientId, LinkId};
+use crate::migration::export;
+use crate::migration::failure::Failure;
+use crate::shard::data::Data;
+use crate::shard::hold::{Class, Reason, Scope};
+use crate::shard::serve::not_built;
+use crate::shard::{Link, Shard, info, jobs, listing};
+use crate::slots::Slot;
+use crate::time::{Now, Span};
+use crate::wire::resp::number::integer;
+use crate::wire::resp::{Argv, Reply};
+
+/// A command about the whole shard and the client that gave it.
+pub(crate) struct Request<'a> {
+    pub(crate) link: LinkId,
+    pub(crate) db: u32,
+    pub(crate) argv: Argv<'a>,
+}
+
+/// Whether the client that gave the command is closed by it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caller {
+    Stays,
+    Killed,
+}
+
+impl Shard {
+    /// Runs a command about the whole shard and writes its reply.
+    pub(crate) fn run_whole(
+        &mut self,
+        now: Now,
+        command: &'static Command,
+        request: &Request<'_>,
+        reply: &mut Reply<'_>,
+        out: &mut crate::action::Actions,
+    ) -> Caller {
+        match command.id {
+            Id::Info => {
+                let text = info::render(now, self, request.argv);
+                reply.verbatim("txt", &text);
+            }
+            Id::ClusterGetslotmigrations => jobs::render(self, reply),
+            Id::Flushall | Id::Flushdb => self.flush(now, command.id, request, reply, out),
+            Id::Swapdb => self.swap(request.argv, reply),
+            Id::ClusterFlushslot => self.flush_slot(request.argv, reply),
+            Id::ClientList => self.list_clients(now, request.argv, reply),
+            Id::ClientKill => return self.kill_clients(now, request, reply, out),
+            Id::ClientPause => self.pause(now, request.argv, reply),
+            Id::ClientUnpause => {
+                self.woken |= self.data.holds.end_reason(Reason::Client);
+                reply.ok();
+            }
+            Id::ClientUnblock => match integer(request.argv.get(2)) {
+                Some(_) => reply.int(0),
+                None => reply.error("ERR value is not an integer or out of range"),
+            },
+            Id::ConfigResetstat => {
+                self.data.totals = crate::shard::data::Totals::default();
+                self.data.stats = crate::command::context::KeyStats::default();
+                reply.ok();
+            }
+            _ => reply.error(&not_built(&format!("'{}'", command.name.replace('|', " ")))),
+        }
+        Caller::Stays
+    }
+
+    fn flush(
+        &mut self,
+        now: Now,
+        id: Id,
+        request: &Request<'_>,
+        reply: &mut Reply<'_>,
+        out: &mut crate::action::Actions,
+    ) {
+        if let Err(refused) = flush::is_lazy(&self.env.config, request.argv) {
+            refused.reply(reply);
+            return;
+        }
+        let all = id == Id::Flushall;
+        // A job whose slots hold no key in what is flushed loses nothing and goes on.
+        let dbs = if all { 0..self.env.config.databases_in_use() } else { request.db..request.db + 1 };
+        let store = &self.data.store;
+        let hit: Vec<_> = self
+            .job_names()
+            .into_iter()
+            .filter(|(_, ranges)| dbs.clone().any(|db| ranges.slots().any(|s| store.slot_len(db, s) > 0)))
+            .map(|(name, _)| name)
+            .collect();
+        for name in hit {
+            self.stop_job(now, name, &Failure::DataFlushed, out);
+        }
+        let Data { store, effects, .. } = &mut self.data;
+        let detached = flush::flush(store, effects, (!all).then_some(request.db));
+        self.free(detached);
+        reply.ok();
+    }
+
+    fn swap(&mut self, argv: Argv<'_>, reply: &mut Reply<'_>) {
+        if self.env.config.cluster_enabled {
+            reply.error("ERR SWAPDB is not allowed in cluster mode");
+            return;
+        }
+        let databases = i64::from(self.env.config.databases_in_use());
+        let mut named = [0; 2];
+        for (i, which) in ["first", "second"].into_iter().enumerate() {
+            match integer(argv.get(i + 1)) {
+                None => {
+                    reply.error(&format!("ERR invalid {which} DB index"));
+                    return;
+                }
+                Some(db) if !(0..databases).contains(&db) => {
+                    reply.error("ERR DB index is out of range");
+                    return;
+                }
+                Some(db) => named[i] = db as u32,
+            }
+        }
+        let [a, b] = named;
+        if a != b {
+            self.data.store.swap(a, b);
+            self.data.effects.watched().touch_where(|db, _| db == a || db == b);
+        }
+        reply.ok();
+    }
+
+    fn flush_slot(&mut self, argv: Argv<'_>, reply: &mut Reply<'_>) {
+        if !self.env.config.cluster_enabled {
+            reply.error(crate::shard::reads::NO_CLUSTER);
+            return;
+        }
+        let known = |w: &[u8]| w.eq_ignore_ascii_case(b"sync") || w.eq_ignore_ascii_case(b"async");
+        let slot = integer(argv.get(2)).and_then(|n| u16::try_from(n).ok()).and_then(Slot::new);
+        let Some(slot) = slot else {
+            reply.error("ERR Invalid or out of range slot");
+            return;
+        };
+        if argv.len() > 4 || argv.opt(3).is_some_and(|w| !known(w)) {
+            reply.error("ERR syntax error");
+            return;
+        }
+        if self.data.exports.follow(slot) {
+            // The target has to hear of it, or the keys would come back with the slot.
+            for db in 0..self.env.config.databases_in_use() {
+                let mut keys: Vec<Vec<u8>> = Vec::new();
+                self.data.store.keys_in_slot(db, slot, usize::MAX, &mut |e| keys.push(e.key().to_vec()));
+                for key in keys {
+                    let at = self.data.store.at_in(db, slot, &key);
+                    self.data.exports.append_unlink(&at);
+                }
+            }
+        }
+        self.data.effects.watched().touch_where(|_, key| Slot::of(key) == slot);
+        let detached = self.data.store.detach(slot);
+        self.free(detached);
+        reply.ok();
+    }
+
+    fn list_clients(&mut self, now: Now, argv: Argv<'_>, reply: &mut Reply<'_>) {
+        let filter = match Filter::parse(argv, 2) {
+            Ok(filter) => filter,
+            Err(error) => {
+                reply.error(&error);
+                return;
+            }
+        };
+        let mut rows: Vec<(ClientId, String)> = Vec::new();
+        for link in self.links.values() {
+            match link {
+                Link::Client(session) if filter.matches(&session.client, b"N", now) => {
+                    rows.push((session.client.id, listing::line(now, &session.client, session.outbox.len())));
+                }
+                Link::Import(importing) if filter.matches(&importing.client, b"i", now) => {
+                    let unsent = importing.outbox.len();
+                    rows.push((importing.client.id, listing::describe(now, &importing.client, unsent, b"i")));
+                }
+                _ => {}
+            }
+        }
+        rows.sort_by_key(|(id, _)| *id);
+        let mut text = String::new();
+        for (_, row) in rows {
+            text.push_str(&row);
+            text.push('\n');
+        }
+        reply.verbatim("txt", &text);
+    }
+
+    fn kill_clients(
+        &mut self,
+        now: Now,
+        request: &Request<'_>,
+        reply: &mut Reply<'_>,
+        out: &mut crate::action::Actions,
+    ) -> Caller {
+        let old_form = request.argv.len() == 3;
+        let filter = if old_form {
+            Ok(Filter { address: Some(request.argv.get(2).to_vec()), ..Filter::default() })
+        } else {
+            Filter::parse(request.argv, 2)
+        };
+        let filter = match filter {
+            Ok(filter) => filter,
+            Err(error) => {
+                reply.error(&error);
+                return Caller::Stays;
+            }
+        };
+        let spare_me = filter.skip_me.unwrap_or(!old_form);
+        let hit: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(link, l)| {
+                !(spare_me && **link == request.link)
+                    && match l {
+                        Link::Client(session) => filter.matches(&session.client, b"N", now),
+                        Link::Import(importing) => filter.matches(&importing.client, b"i", now),
+                        Link::Export => false,
+                    }
+            })
+            .map(|(link, _)| *link)
+            .collect();
+        let killed = hit.len();
+        let mut caller = Caller::Stays;
+        for link in hit {
+            if link == request.link {
+                caller = Caller::Killed;
+            } else {
+                out.push(Action::Close { link, ending: Ending::Abrupt });
+                self.closed(now, link, out);
+            }
+        }
+        if !old_form {
+            reply.int(killed as i64);
+        } else if killed == 0 {
+            reply.error("ERR No such client");
+        } else {
+            reply.ok();
+        }
+        caller
+    }
+
+    fn pause(&mut self, now: Now, argv: Argv<'_>, reply: &mut Reply<'_>) {
+        let class = match argv.opt(3) {
+            None => Class::All,
+            Some(w) if w.eq_ignore_ascii_case(b"all") => Class::All,
+            Some(w) if w.eq_ignore_ascii_case(b"write") => Class::Writes,
+            Some(_) => {
+                reply.error("ERR CLIENT PAUSE mode must be WRITE or ALL");
+                return;
+            }
+        };
+        match integer(argv.get(2)) {
+            None => reply.error("ERR timeout is not an integer or out of range"),
+            Some(ms) if ms < 0 => reply.error("ERR timeout is negative"),
+            Some(ms) => {
+                self.data.holds.end_reason(Reason::Client);
+                let until = now.mono + Span::ms(ms as u64);
+                self.data.holds.begin(Scope::All, class, Reason::Client, Some(until));
+                reply.ok();
+            }
+        }
+    }
+
+    /// Ends a job of either side from within the shard.
+    pub(crate) fn stop_job(
+        &mut self,
+        now: Now,
+        name: crate::ids::JobName,
+        failure: &Failure,
+        out: &mut crate::action::Actions,
+    ) {
+        self.with_exports(now, out, |exports, s| {
+            exports.tell_job(name, export::Input::Stopped(failure.clone()), s);
+        });
+        self.tell_import(now, name, crate::shard::imports::stopped(failure), out);
+    }
+}
+
+/// The filters of CLIENT LIST and CLIENT KILL.
+#[derive(Default)]
+struct Filter {
+    ids: Vec<u64>,
+    address: Option<Vec<u8>>,
+    local_address: Option<Vec<u8>>,
+    user: Option<Vec<u8>>,
+    flags: Option<Vec<u8>>,
+    name: Option<Vec<u8>>,
+    max_age_secs: Option<u64>,
+    skip_me: Option<bool>,
+    nobody: bool,
+}
+
+impl Filter {
+    fn parse(argv: Argv<'_>, first: usize) -> Result<Self, String> {
+        let mut filter = Self::default();
+        let mut next = first;
+        while let Some(option) = argv.opt(next) {
+            let Some(value) = argv.opt(next + 1) else { return Err("ERR syntax error".into()) };
+            let is = |word: &[u8]| option.eq_ignore_ascii_case(word);
+            next += 2;
+            if is(b"id") {
+                let mut word = Some(value);
+                while let Some(id) = word.and_then(integer) {
+                    match u64::try_from(id) {
+                        Ok(id) if id > 0 => filter.ids.push(id),
+                        _ => return Err("ERR client-id should be greater than 0".into()),
+                    }
+                    word = argv.opt(next);
+                    next += usize::from(word.is_some_and(|w| integer(w).is_some()));
+                }
+                if filter.ids.is_empty() {
+                    return Err("ERR client-id should be greater than 0".into());
+                }
+            } else if is(b"addr") {
+                filter.address = Some(value.to_vec());
+            } else if is(b"laddr") {
+                filter.local_address = Some(value.to_vec());
+            } else if is(b"user") {
+                filter.user = Some(value.to_vec());
+            } else if is(b"flags") {
+                filter.flags = Some(value.to_vec());
+            } else if is(b"name") {
+                filter.name = Some(value.to_vec());
+            } else if is(b"maxage") {
+                let age = integer(value).and_then(|age| u64::try_from(age).ok());
+                filter.max_age_secs = Some(age.ok_or("ERR maxage is not an integer or out of range")?);
+            } else if is(b"skipme") {
+                filter.skip_me = Some(match value {
+                    w if w.eq_ignore_ascii_case(b"yes") => true,
+                    w if w.eq_ignore_ascii_case(b"no") => false,
+                    _ => return Err("ERR syntax error".into()),
+                });
+            } else if is(b"type") {
+                let word = String::from_utf8_lossy(value).into_owned();
+                match value.to_ascii_lowercase().as_slice() {
+                    b"normal" => {}
+                    b"master" | b"primary" | b"replica" | b"slave" | b"pubsub" => filter.nobody = true,
+                    _ => return Err(format!("ERR Unknown client type '{word}'")),
+                }
+            } else {
+                return Err("ERR syntax error".into());
+            }
+        }
+        Ok(filter)
+    }
+
+    fn matches_id(&self, id: ClientId) -> bool {
+        self.ids.is_empty() || self.ids.contains(&id.0)
+    }
+
+    fn matches(&self, client: &crate::shard::session::Client, link_flags: &[u8], now: Now) -> bool {
+        use crate::input::Origin;
+        let (peer, local) = match client.origin {
+            Origin::Tcp { peer, local } => (format!("{peer}"), format!("{local}")),
+            Origin::Unix => ("/unixsocket:0".into(), "/unixsocket:0".into()),
+        };
+        let flags = if link_flags == b"N" { client.flags() } else { link_flags.to_vec() };
+        !self.nobody
+            && self.matches_id(client.id)
+            && self.address.as_deref().is_none_or(|a| a == peer.as_bytes())
+            && self.local_address.as_deref().is_none_or(|a| a == local.as_bytes())
+            && self.user.as_deref().is_none_or(|u| u == b"default")
+            && self.name.as_deref().is_none_or(|n| *n == *client.name)
+            && self.flags.as_deref().is_none_or(|f| f.iter().all(|b| flags.contains(b)))
+            && self.max_age_secs.is_none_or(|age| now.mono.since(client.opened).as_ms() / 1000 >= age)
+    }
+}
