@@ -34,6 +34,8 @@ pub(crate) struct Written {
 pub(crate) struct Disk {
     requests: Option<Sender<Job>>,
     results: Receiver<Written>,
+    /// Requests without a result so far.
+    open: usize,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -106,20 +108,42 @@ impl Disk {
                 let _ = waker.wake();
             }
         })?;
-        Ok(Self { requests: Some(requests), results, thread: Some(thread) })
+        Ok(Self { requests: Some(requests), results, open: 0, thread: Some(thread) })
     }
 
     /// Asks for a file to be replaced.
-    pub(crate) fn write(&self, which: Which, ticket: Ticket, file: action::File, bytes: Bytes, fsync: bool) {
-        if let Some(requests) = &self.requests {
-            // The thread ends only when this end hangs up.
-            let _ = requests.send(Job { which, ticket, file, bytes, fsync });
+    pub(crate) fn write(
+        &mut self,
+        which: Which,
+        ticket: Ticket,
+        file: action::File,
+        bytes: Bytes,
+        fsync: bool,
+    ) {
+        let Some(requests) = &self.requests else { return };
+        // The thread ends only when this end hangs up.
+        if requests.send(Job { which, ticket, file, bytes, fsync }).is_ok() {
+            self.open += 1;
         }
     }
 
+    /// Whether results are still to come.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.open > 0
+    }
+
     /// The next result that has come.
-    pub(crate) fn result(&self) -> Option<Written> {
-        self.results.try_recv().ok()
+    pub(crate) fn result(&mut self) -> Option<Written> {
+        let result = self.results.try_recv().ok();
+        self.open -= usize::from(result.is_some());
+        result
+    }
+
+    /// The next result, when it comes.
+    pub(crate) fn wait(&mut self) -> Option<Written> {
+        let result = self.results.recv().ok();
+        self.open -= 1;
+        result
     }
 }
 

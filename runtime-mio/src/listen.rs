@@ -20,6 +20,9 @@ use crate::machine::Which;
 /// Connections taken from one listener per turn, so that a storm of them does not stop everything else.
 const ACCEPTS: usize = 256;
 
+/// Distance of the bus port from the client port, unless `cluster-port` says otherwise.
+const BUS_OFFSET: u16 = 10_000;
+
 /// How long a listener is left alone when the process has no file descriptor left.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -51,6 +54,11 @@ impl Listeners {
     /// Listens at all places that the configuration names.
     pub(crate) fn open(config: &Config, registry: &Registry, first_token: usize) -> Result<Self, Trouble> {
         let mut listeners = Self { list: Vec::new(), first_token, stalled: None };
+        if config.cluster_enabled && config.cluster_port == 0 && config.port > u16::MAX - BUS_OFFSET {
+            return Err(format!(
+                "Cluster port number too high: the cluster bus port, the client port plus {BUS_OFFSET}, cannot be above 65535"
+            ));
+        }
         if config.port != 0 {
             listeners.tcp(config, config.port, Which::Shard, "tcp")?;
         }
@@ -65,13 +73,6 @@ impl Listeners {
             });
         }
         if config.cluster_enabled {
-            if config.cluster_port == 0 && config.port > u16::MAX - 10_000 {
-                return Err(
-                    "Cluster port number too high: the cluster bus port, the client port plus 10000, \
-                            cannot be above 65535"
-                        .to_owned(),
-                );
-            }
             listeners.tcp(config, config.bus_port(), Which::Node, "cluster bus")?;
         }
         if listeners.list.is_empty() {

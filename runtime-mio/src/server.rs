@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::fs;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -96,8 +95,9 @@ impl Server {
         };
         let stop = Arc::new(AtomicBool::new(false));
         let parts = Parts { poll, machines, listeners, disk, signals, stop: stop.clone(), clock };
-        let turn =
+        let mut turn =
             Turn::new(parts, &config).map_err(|e| StartError::because("Creating the event loop", &e))?;
+        turn.settle_in();
         tracing::info!("Server initialized");
         Ok(Self { turn, stop, waker })
     }
@@ -152,18 +152,18 @@ fn machines(config: &Config, nodes_conf: Option<&[u8]>, clock: &Clock) -> Result
         "" => None,
         path => Some(fs::read_to_string(path).map_err(|e| StartError::because(path, &e))?),
     };
-    let node = Node::new(shared.clone(), config_text, nodes_conf, random(), now).map_err(|corrupt| {
+    let node = Node::new(shared.clone(), config_text, nodes_conf, seed()?, now).map_err(|corrupt| {
         StartError(format!(
             "Unrecoverable error: corrupted cluster config file {}: {corrupt}",
             config.cluster_config_file
         ))
     })?;
-    let mut shard = Shard::new(shared, node.view(), random(), now);
+    let mut shard = Shard::new(shared, node.view(), seed()?, now);
     shard.handle(now, Input::Introduced(vitals::process(config)), &mut Actions::default());
     Ok(Machines { node: Box::new(node), shard: Box::new(shard) })
 }
 
-/// A number nobody can foresee: keys of hash maps are drawn by the operating system.
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
+/// A number nobody can foresee: the whole future of a machine follows from it.
+fn seed() -> Result<u64, StartError> {
+    getrandom::u64().map_err(|e| StartError(format!("No random numbers from the operating system: {e}")))
 }

@@ -16,11 +16,11 @@ use whimbrel_core::config::Config;
 use whimbrel_core::ids::LinkId;
 use whimbrel_core::input::{Input, Progress};
 use whimbrel_core::link::Outbox;
-use whimbrel_core::mail::Mail;
+use whimbrel_core::mail::{Mail, Order};
 use whimbrel_core::time::{Mono, Now};
 
 use crate::clock::Clock;
-use crate::disk::Disk;
+use crate::disk::{Disk, Written};
 use crate::links::{Links, Phase, Stream};
 use crate::listen::{Listeners, unmapped, words};
 use crate::machine::{Machines, Which};
@@ -125,10 +125,25 @@ impl Turn {
         Ok(turn)
     }
 
+    /// Lets the node save who it is, and waits until that is durable: nobody may meet a node that could forget.
+    pub(crate) fn settle_in(&mut self) {
+        self.step(Which::Node, Input::Ticked);
+        self.settle();
+        while self.disk.is_busy() {
+            if let Some(written) = self.disk.wait() {
+                self.written(&written);
+                self.settle();
+            }
+        }
+    }
+
     /// Turns until a machine asks for the end; the exit status.
     pub(crate) fn run(&mut self) -> io::Result<i32> {
         let mut events = Events::with_capacity(EVENTS);
         self.observe();
+        if let Some(code) = self.exit {
+            return Ok(code);
+        }
         loop {
             match self.poll.poll(&mut events, self.patience()) {
                 Ok(()) => {}
@@ -209,9 +224,13 @@ impl Turn {
 
     fn take_results(&mut self) {
         while let Some(written) = self.disk.result() {
-            let result = written.result.as_ref().copied().map_err(String::as_str);
-            self.step(written.which, Input::Done { ticket: written.ticket, result });
+            self.written(&written);
         }
+    }
+
+    fn written(&mut self, written: &Written) {
+        let result = written.result.as_ref().copied().map_err(String::as_str);
+        self.step(written.which, Input::Done { ticket: written.ticket, result });
     }
 
     fn take_signals(&mut self) {
@@ -388,8 +407,13 @@ impl Turn {
         for action in actions.list.drain(..) {
             self.carry_out(which, action);
         }
-        let to = if which == Which::Node { Which::Shard } else { Which::Node };
-        self.mail.extend(actions.mail.drain(..).map(|mail| (to, mail)));
+        for mail in actions.mail.drain(..) {
+            if let Mail::Order(Order::Configure(config, _)) = &mail {
+                self.configure(config);
+            }
+            let to = if which == Which::Node { Which::Shard } else { Which::Node };
+            self.mail.push_back((to, mail));
+        }
         self.actions = actions;
     }
 
