@@ -95,7 +95,7 @@ impl Node {
         }
         let saves = words.iter().any(|w| w.eq_ignore_ascii_case(b"save"));
         let keeps = words.iter().any(|w| w.eq_ignore_ascii_case(b"nosave"));
-        if !words.iter().all(|w| is_known(w)) || (saves && keeps) {
+        if !words.iter().all(is_known) || (saves && keeps) {
             return refused(asked.proto, "ERR syntax error");
         }
         if saves {

@@ -90,9 +90,11 @@ impl Node {
                     }
                     self.topology_changed = true;
                 }
-                cluster::Action::Gained { .. } | cluster::Action::TopologyChanged => {
-                    self.topology_changed = true
+                cluster::Action::Gained { .. } => {
+                    self.gaining = self.saving;
+                    self.topology_changed = true;
                 }
+                cluster::Action::TopologyChanged => self.topology_changed = true,
                 cluster::Action::Published { .. } => {} // pub/sub is not built yet
             }
         }
@@ -108,7 +110,7 @@ impl Node {
         self.publish_at_once(now, out);
         self.settle_jobs(out);
         for confirmed in core::mem::take(&mut self.losses) {
-            self.post(Order::Drop(confirmed), out);
+            self.post_news(Order::Drop(confirmed), out);
         }
     }
 }

@@ -66,7 +66,7 @@ impl Jobs {
     /// Adds the jobs of one request, in its order.
     fn add(&mut self, jobs: &[Arc<Job>], stage: Stage, now: Now) {
         self.edit(|log| {
-            log.start(jobs.iter().map(|job| JobRow::new(job.clone(), stage, now.wall)).collect())
+            log.start(jobs.iter().map(|job| JobRow::new(job.clone(), stage, now.wall)).collect());
         });
         for job in jobs {
             let running = Running {
@@ -190,7 +190,7 @@ impl Node {
             }
         }
         for order in news {
-            self.post(order, out);
+            self.post_news(order, out);
         }
     }
 }

@@ -42,8 +42,12 @@ pub struct Node {
     published: Published,
     /// Orders that wait until everything saved so far is durable, in order.
     waiting: VecDeque<(Ticket, Order)>,
+    /// Orders about who owns what that wait until slots gained are durably ours, in order.
+    news: VecDeque<(Ticket, Order)>,
     /// The newest save that must be durable before anything that follows it is told.
     saving: Option<Ticket>,
+    /// The save of slots that this node gained: it serves them when that is durable. Losses are obeyed at once.
+    gaining: Option<Ticket>,
     /// Who waits for the rewritten configuration file.
     rewriting: Vec<(Ticket, LinkId, Proto)>,
     next_ticket: u64,
@@ -85,7 +89,9 @@ impl Node {
             rng,
             published,
             waiting: VecDeque::new(),
+            news: VecDeque::new(),
             saving: None,
+            gaining: None,
             rewriting: Vec::new(),
             next_ticket: OTHER_TICKETS,
             config_file,
@@ -167,10 +173,19 @@ impl Node {
         self.bus.outbox(link)
     }
 
-    /// Posts an order as soon as everything that was saved before it is durable.
+    /// Posts an order as soon as everything that was saved before it is durable: answers to operators, and news of
+    /// slots gained.
     fn post(&mut self, order: Order, out: &mut Actions) {
         match self.saving {
             Some(ticket) => self.waiting.push_back((ticket, order)),
+            None => out.post(order),
+        }
+    }
+
+    /// Posts an order about who owns what: at once, unless slots gained are still being saved.
+    fn post_news(&mut self, order: Order, out: &mut Actions) {
+        match self.gaining.or(self.news.back().map(|(ticket, _)| *ticket)) {
+            Some(ticket) => self.news.push_back((ticket, order)),
             None => out.post(order),
         }
     }
@@ -190,12 +205,14 @@ impl Node {
             }
         }
         self.bus.release(ticket, out);
-        if self.saving.is_some_and(|saving| saving <= ticket) {
-            self.saving = None;
-        }
-        while self.waiting.front().is_some_and(|(t, _)| *t <= ticket) {
-            if let Some((_, order)) = self.waiting.pop_front() {
-                out.post(order);
+        self.saving = self.saving.filter(|saving| *saving > ticket);
+        self.gaining = self.gaining.filter(|gaining| *gaining > ticket);
+        // Who owns what comes before what was decided on it.
+        for queue in [&mut self.news, &mut self.waiting] {
+            while queue.front().is_some_and(|(t, _)| *t <= ticket) {
+                if let Some((_, order)) = queue.pop_front() {
+                    out.post(order);
+                }
             }
         }
         self.tell_cluster(now, cluster::Input::Saved { ticket }, out);

@@ -48,7 +48,7 @@ impl Node {
         self.published.view = cluster.view();
         self.published.version = cluster.version();
         self.published.at = now.mono;
-        self.post(Order::Publish(self.published.view()), out);
+        self.post_news(Order::Publish(self.published.view()), out);
     }
 
     /// Publishes the job log when it changed.

@@ -267,7 +267,7 @@ fn watch(now: Now, argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox, dat
     }
     for key in argv.iter().skip(1) {
         let at = data.store.at(client.db, key);
-        let expired = data.store.get(&at).and_then(|e| e.expiry_ms()).is_some_and(|ms| ms <= now.wall_ms());
+        let expired = data.store.get(&at).is_some_and(|e| e.is_expired(now.wall_ms()));
         client.transaction.watch(client.db, key, expired, data.effects.watched());
     }
     reply(client, outbox).ok();

@@ -347,7 +347,7 @@ impl Exports {
                     self.refollow();
                 }
                 export::Action::Entered(state) => {
-                    s.out.post(Fact::Entered { job: name, stage: Stage::Export(state) })
+                    s.out.post(Fact::Entered { job: name, stage: Stage::Export(state) });
                 }
                 export::Action::Ended { outcome } => {
                     let pause = exporting.export.paused_for();

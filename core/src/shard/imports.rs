@@ -138,7 +138,7 @@ impl Importing {
                     after = After::Unlinked;
                 }
                 import::Action::Entered(state) => {
-                    out.post(Fact::Entered { job: name, stage: Stage::Import(state) })
+                    out.post(Fact::Entered { job: name, stage: Stage::Import(state) });
                 }
                 import::Action::Ended { outcome } => {
                     for slot in self.slots.iter() {

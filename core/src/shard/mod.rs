@@ -32,7 +32,7 @@ use hashbrown::HashMap;
 
 use crate::action::{Action, Actions, Ending};
 use crate::cluster::View;
-use crate::command::context::KeyStats;
+use crate::command::context::{KeyStats, lru_clock};
 use crate::command::effects::Effects;
 use crate::command::table::Command;
 use crate::config::Config;
@@ -131,6 +131,7 @@ impl Shard {
 
     /// Takes in one thing that happened. What has to be done is appended to `out`.
     pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Actions) -> Progress {
+        self.data.store.set_clock(lru_clock(now));
         match input {
             Input::Filled { link, bytes } => self.filled(now, link, bytes, out),
             Input::InboxFilled { link, len } => {
@@ -319,11 +320,7 @@ impl Shard {
 
     fn drained(&mut self, now: Now, link: LinkId, out: &mut Actions) {
         match self.links.get_mut(&link) {
-            Some(Link::Client(session)) => {
-                if session.outbox.is_empty() {
-                    session.outbox.shrink();
-                }
-            }
+            Some(Link::Client(session)) if session.outbox.is_empty() => session.outbox.shrink(),
             Some(Link::Export) => self.with_exports(now, out, |e, s| e.drained(link, s)),
             _ => {}
         }

@@ -151,7 +151,7 @@ impl Transaction {
         let changed = watched.iter().any(|w| {
             let expired = |w: &WatchedKey| {
                 let entry = store.get(&store.at(w.db, &w.key));
-                entry.is_some_and(|e| e.expiry_ms().is_some_and(|ms| ms <= now.wall_ms()))
+                entry.is_some_and(|e| e.is_expired(now.wall_ms()))
             };
             !watches.unchanged(w.db, &w.key, w.version) || (!w.expired && expired(w))
         });

@@ -1,7 +1,6 @@
 //! What a shard does without being asked: timers, active expiry, freeing in slices, limits of clients.
 
 use alloc::collections::VecDeque;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -168,6 +167,12 @@ impl Shard {
     }
 }
 
+/// What a client from outside gets while nothing protects the data.
+const PROTECTED: &str = "-DENIED Whimbrel is running in protected mode because protected mode is enabled and no \
+    password is set for the default user. In this mode connections are only accepted from the loopback interface. To \
+    connect from elsewhere, set a password with requirepass, or turn the mode off with CONFIG SET protected-mode no \
+    when the network is safe.\r\n";
+
 /// Why a new client is not let in, as the error line it gets.
 pub(crate) fn refusal(config: &Config, origin: &Origin, connected: usize) -> Option<String> {
     if connected as u64 >= u64::from(config.maxclients) {
@@ -175,12 +180,7 @@ pub(crate) fn refusal(config: &Config, origin: &Origin, connected: usize) -> Opt
     }
     let outside = origin.peer_ip().is_some_and(|ip| !ip.to_canonical().is_loopback());
     if config.protected_mode && config.requirepass.is_empty() && outside {
-        return Some(format!(
-            "-DENIED Whimbrel is running in protected mode because protected mode is enabled and no password is set \
-             for the default user. In this mode connections are only accepted from the loopback interface. To \
-             connect from elsewhere, set a password with requirepass, or turn the mode off with CONFIG SET \
-             protected-mode no when the network is safe.\r\n"
-        ));
+        return Some(PROTECTED.into());
     }
     None
 }
