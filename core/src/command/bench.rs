@@ -13,7 +13,7 @@ use crate::rng::Rng;
 use crate::slots::Slot;
 use crate::store::{Layout, Store, StoreConfig};
 use crate::time::{Now, Span, Wall};
-use crate::wire::resp::{Argv, ArgvBuf, Limits, Proto, Reader, Reply};
+use crate::wire::resp::{Argv, ArgvBuf, Limits, Proto, Reader, Reply, Value};
 
 /// All that a command needs, and what the last one did.
 pub(crate) struct Bench {
@@ -59,16 +59,27 @@ impl Bench {
     /// Runs a line of words, quoted as in inline commands; the reply, escaped.
     pub(crate) fn run(&mut self, line: &str) -> String {
         let words = inline(format!("{line}\r\n").as_bytes());
-        self.run_argv(words.argv())
+        format!("{}", self.run_argv(words.argv()).escape_ascii())
     }
 
-    /// Runs a command; the reply, escaped.
-    pub(crate) fn run_argv(&mut self, argv: Argv<'_>) -> String {
+    /// Runs a line of words; the reply.
+    pub(crate) fn ask(&mut self, line: &str) -> Value {
+        let words = inline(format!("{line}\r\n").as_bytes());
+        let bytes = self.run_argv(words.argv());
+        let (value, len) = Value::parse(&bytes).expect("a reply").expect("a whole reply");
+        assert_eq!(len, bytes.len(), "{line} has one reply");
+        value
+    }
+
+    /// Runs a command; the bytes of its reply.
+    pub(crate) fn run_argv(&mut self, argv: Argv<'_>) -> Vec<u8> {
         self.last = argv.into();
         self.store.set_clock(super::context::lru_clock(self.now));
         let mut out = Outbox::default();
-        let slot = match argv.opt(1) {
-            Some(key) if self.store.layout() == Layout::Cluster => Slot::of(key),
+        let command = table::resolve(argv);
+        let key = command.as_ref().ok().and_then(|command| table::keys_of(command, argv).next());
+        let slot = match key {
+            Some(key) if self.store.layout() == Layout::Cluster => Slot::of(argv.get(key)),
             _ => Slot::default(),
         };
         self.effects.begin(self.db, self.followed);
@@ -85,12 +96,11 @@ impl Bench {
             rng: &mut self.rng,
             no_touch: self.no_touch,
         };
-        match table::resolve(argv) {
+        match command {
             Ok(command) => assert!(super::run(command.id, &mut cx, argv), "{argv:?} is no data command"),
             Err(refusal) => refusal.reply(&mut cx.reply),
         }
-        let bytes: Vec<u8> = out.chunks().flatten().copied().collect();
-        format!("{}", bytes.escape_ascii())
+        out.chunks().flatten().copied().collect()
     }
 
     /// What others have to repeat of the last command: each a line of escaped words.

@@ -138,6 +138,7 @@ impl<'a> Cx<'a> {
     /// The command gave the key an expiry that is over: deletes it and propagates that in place of the command.
     pub fn delete_as_past(&mut self, at: &At<'_>) {
         self.store.remove(at);
+        self.stats.expired += 1;
         self.changed(at);
         self.rewrite(&[self.expiry_word(), at.key]);
     }

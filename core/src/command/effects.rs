@@ -32,9 +32,9 @@ pub struct Effects {
     followed: bool,
     /// The database the command was given in; its own record belongs there, also when it wrote to another (COPY, MOVE).
     db: u32,
-    /// Keys changed by the command itself.
+    /// Changes by the command itself.
     dirty: u64,
-    /// Keys changed since start (`rdb_changes_since_last_save`).
+    /// Changes by commands since start (`rdb_changes_since_last_save`).
     total: u64,
     records: Vec<Record>,
     bytes: Vec<u8>,
@@ -47,6 +47,16 @@ pub struct Effects {
 #[derive(Debug, Default)]
 pub struct Watched {
     versions: HashMap<(u32, Box<[u8]>), Version, foldhash::fast::FixedState>,
+}
+
+/// A name in [`Watched`], borrowed: a change of a key costs no allocation.
+#[derive(Hash)]
+struct Name<'k>(u32, &'k [u8]);
+
+impl hashbrown::Equivalent<(u32, Box<[u8]>)> for Name<'_> {
+    fn equivalent(&self, (db, key): &(u32, Box<[u8]>)) -> bool {
+        self.0 == *db && *self.1 == **key
+    }
 }
 
 #[derive(Debug, Default)]
@@ -66,16 +76,15 @@ impl Watched {
     /// Whether the key is still at the version that [`watch`](Self::watch) returned.
     #[must_use]
     pub fn unchanged(&self, db: u32, key: &[u8], version: u64) -> bool {
-        self.versions.get(&(db, key.into())).is_some_and(|v| v.changes == version)
+        self.versions.get(&Name(db, key)).is_some_and(|v| v.changes == version)
     }
 
     /// Ends one watch of a key.
     pub fn unwatch(&mut self, db: u32, key: &[u8]) {
-        let name = (db, Box::from(key));
-        if let Some(version) = self.versions.get_mut(&name) {
+        if let Some(version) = self.versions.get_mut(&Name(db, key)) {
             version.watchers -= 1;
             if version.watchers == 0 {
-                self.versions.remove(&name);
+                self.versions.remove(&Name(db, key));
             }
         }
     }
@@ -103,7 +112,7 @@ impl Watched {
 
     fn touch(&mut self, db: u32, key: &[u8]) {
         if !self.versions.is_empty()
-            && let Some(version) = self.versions.get_mut(&(db, Box::from(key)))
+            && let Some(version) = self.versions.get_mut(&Name(db, key))
         {
             version.changes += 1;
         }
@@ -150,10 +159,9 @@ impl Effects {
         self.watched.touch(at.db, at.key);
     }
 
-    /// The shard itself deleted a key (expiry, eviction): a record of its own, before the command's, which may
-    /// have set the key anew.
+    /// The shard itself deleted a key (expiry, eviction): no change that counts, but a record of its own. It comes
+    /// before the command's, which may have set the key anew.
     pub fn deleted_by_us(&mut self, at: &At<'_>, word: &[u8]) {
-        self.total += 1;
         self.watched.touch(at.db, at.key);
         if self.followed {
             let form = self.encode(&[word, at.key]);
@@ -171,13 +179,13 @@ impl Effects {
         self.followed
     }
 
-    /// Keys changed by the command so far.
+    /// Changes by the command so far.
     #[must_use]
     pub fn dirty(&self) -> u64 {
         self.dirty
     }
 
-    /// Keys changed since start.
+    /// Changes by commands since start.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.total
@@ -211,5 +219,56 @@ impl Effects {
         let start = self.bytes.len();
         crate::wire::resp::encode_command(&mut self.bytes, argv);
         start..self.bytes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Layout, Store, StoreConfig};
+
+    #[test]
+    fn a_key_is_watched_until_its_last_watcher_leaves() {
+        let store = Store::new(StoreConfig { databases: 2, layout: Layout::Standalone, seed: 1 });
+        let mut effects = Effects::default();
+        let first = effects.watched().watch(0, b"k");
+        effects.changed(&store.at(0, b"k"));
+        let second = effects.watched().watch(0, b"k");
+        effects.changed(&store.at(1, b"k"));
+        assert!(!effects.watched().unchanged(0, b"k", first));
+        assert!(effects.watched().unchanged(0, b"k", second));
+        effects.watched().unwatch(0, b"k");
+        assert!(effects.watched().unchanged(0, b"k", second));
+        assert_eq!(effects.watched().len(), 1);
+        effects.watched().unwatch(0, b"k");
+        effects.watched().unwatch(0, b"k");
+        assert!(effects.watched().is_empty());
+    }
+
+    #[test]
+    fn records_say_where_the_key_lies() {
+        let store = Store::new(StoreConfig { databases: 2, layout: Layout::Cluster, seed: 1 });
+        let (gone, key) = (store.at(1, b"{a}gone"), store.at(1, b"{a}key"));
+        let mut effects = Effects::default();
+        effects.begin(1, true);
+        effects.changed(&key);
+        effects.rewrite(&[b"PERSIST", b"{a}key"]);
+        effects.deleted_by_us(&gone, b"UNLINK");
+        let [before, own] = effects.records() else { panic!("{:?}", effects.records()) };
+        for (record, at, form) in [
+            (before, gone, &b"*2\r\n$6\r\nUNLINK\r\n$7\r\n{a}gone\r\n"[..]),
+            (own, key, b"*2\r\n$7\r\nPERSIST\r\n$6\r\n{a}key\r\n"),
+        ] {
+            assert_eq!((record.db, record.slot, record.hash), (1, at.slot, at.hash));
+            assert_eq!(&effects.bytes()[record.key.clone()], at.key);
+            assert_eq!(&effects.bytes()[record.rewritten.clone().unwrap()], form);
+        }
+        assert_eq!((effects.dirty(), effects.total()), (1, 1));
+        effects.begin(0, false);
+        effects.changed(&key);
+        effects.rewrite(&[b"PERSIST", b"{a}key"]);
+        effects.deleted_by_us(&gone, b"UNLINK");
+        assert_eq!((effects.records(), effects.bytes()), (&[][..], &[][..]));
+        assert_eq!((effects.dirty(), effects.total()), (1, 2));
     }
 }

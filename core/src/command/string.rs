@@ -42,7 +42,9 @@ pub(super) fn set<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
     store(cx, &at, value, deadline_ms, options.ttl == Ttl::Keep);
     match options.ttl {
         Ttl::New(Clock::PxAt, _) => {}
-        Ttl::New(..) => rewrite_with_deadline(cx, &at, value, deadline_ms),
+        // Valkey leaves the name as it was written where it changes no more than the expiry.
+        Ttl::New(..) if argv.len() == 5 => rewrite_with_deadline(cx, argv.name(), &at, value, deadline_ms),
+        Ttl::New(..) => rewrite_with_deadline(cx, b"SET", &at, value, deadline_ms),
         _ if options.get && cx.effects.is_followed() => cx.rewrite(&without_get(argv)),
         _ => {}
     }
@@ -75,10 +77,10 @@ pub(super) fn store(cx: &mut Cx<'_>, at: &At<'_>, value: &[u8], deadline_ms: Opt
 }
 
 /// What others repeat of a SET with an expiry: it must mean the same whenever they do.
-fn rewrite_with_deadline(cx: &mut Cx<'_>, at: &At<'_>, value: &[u8], deadline_ms: Option<u64>) {
+fn rewrite_with_deadline(cx: &mut Cx<'_>, name: &[u8], at: &At<'_>, value: &[u8], deadline_ms: Option<u64>) {
     if let Some(ms) = deadline_ms {
         let mut room = [0; INTEGER_LEN];
-        cx.rewrite(&[b"SET", at.key, value, b"PXAT", decimal(ms as i64, &mut room)]);
+        cx.rewrite(&[name, at.key, value, b"PXAT", decimal(ms as i64, &mut room)]);
     }
 }
 
@@ -123,7 +125,7 @@ fn set_for<'a>(cx: &mut Cx<'_>, argv: Argv<'a>, clock: Clock, name: &'static str
     let (at, value) = (cx.at(argv.get(1)), argv.get(3));
     cx.is_gone(&at);
     store(cx, &at, value, Some(deadline_ms), false);
-    rewrite_with_deadline(cx, &at, value, Some(deadline_ms));
+    rewrite_with_deadline(cx, b"SET", &at, value, Some(deadline_ms));
     cx.reply.ok();
     Ok(())
 }
