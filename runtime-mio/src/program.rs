@@ -13,6 +13,7 @@ use whimbrel_core::config::{CommandLine, Config};
 use crate::listen::words;
 use crate::logging;
 use crate::server::Server;
+use crate::vitals;
 
 /// File descriptors that are not clients: listeners, files, bus links of small clusters.
 const RESERVED_FDS: u64 = 32;
@@ -31,7 +32,7 @@ pub fn program(arguments: impl IntoIterator<Item = String>) -> i32 {
         Some("-v" | "--version") => {
             println!(
                 "Whimbrel server v={VERSION} sha=00000000:0 malloc={} bits={}",
-                allocator(),
+                vitals::allocator(),
                 usize::BITS
             );
             return 0;
@@ -223,10 +224,6 @@ fn raise_descriptor_limit(config: &mut Config) {
         );
         config.maxclients = u32::try_from(fewer).unwrap_or(u32::MAX);
     }
-}
-
-fn allocator() -> &'static str {
-    if cfg!(feature = "mimalloc") { "mimalloc" } else { "system" }
 }
 
 fn usage() -> String {

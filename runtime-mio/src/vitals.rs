@@ -36,7 +36,13 @@ pub(crate) fn process(config: &Config) -> Process {
         config_file: config.config_file.clone(),
         os: os.unwrap_or_default(),
         multiplexing_api: if cfg!(target_os = "linux") { "epoll" } else { "kqueue" }.into(),
+        allocator: allocator().into(),
     }
+}
+
+/// The allocator that the program was built with.
+pub(crate) fn allocator() -> &'static str {
+    if cfg!(feature = "mimalloc") { "mimalloc" } else { "system" }
 }
 
 /// Bytes in memory, from /proc: the second number is pages.

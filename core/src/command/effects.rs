@@ -203,6 +203,12 @@ impl Effects {
         &self.bytes
     }
 
+    /// How many keys are watched.
+    #[must_use]
+    pub fn watched_keys(&self) -> usize {
+        self.watched.len()
+    }
+
     /// The watched keys.
     pub fn watched(&mut self) -> &mut Watched {
         &mut self.watched

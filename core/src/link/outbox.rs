@@ -80,6 +80,15 @@ impl Outbox {
         self.sent + self.len as u64
     }
 
+    /// The bytes appended by [`write`](Self::write) since the stream was at `position`, which [`end`](Self::end)
+    /// said; nothing when there are too many to be in one piece, or when shared chunks are among them.
+    #[must_use]
+    #[inline]
+    pub fn own_since(&self, position: u64) -> &[u8] {
+        let len = self.end().saturating_sub(position) as usize;
+        self.tail.len().checked_sub(len).map_or(&[], |start| &self.tail[start..])
+    }
+
     /// What is appended from now on is not sent before `ticket` is done.
     pub fn hold(&mut self, ticket: Ticket) {
         if self.holds.back().is_none_or(|&(_, last)| last < ticket) {
@@ -173,6 +182,23 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn own_bytes_can_be_looked_at_until_they_are_closed() {
+        let mut out = Outbox::default();
+        out.write(b"+OK\r\n");
+        out.advance(2);
+        let begun = out.end();
+        assert_eq!(out.own_since(begun), b"");
+        out.write(b"-ERR no\r\n");
+        assert_eq!(out.own_since(begun), b"-ERR no\r\n");
+        let begun = out.end();
+        out.push(Bytes::from_static(b"$9999"));
+        assert_eq!(out.own_since(begun), b"");
+        let begun = out.end();
+        out.write(&[b'x'; CHUNK]);
+        assert_eq!(out.own_since(begun), b"");
+    }
     use crate::rng::Rng;
 
     fn unsent(out: &Outbox) -> Vec<u8> {

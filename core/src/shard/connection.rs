@@ -94,6 +94,20 @@ pub(crate) fn run(
             reply.bulk(now.wall.as_secs().to_string().as_bytes());
             reply.bulk((now.wall.0 % 1_000_000).to_string().as_bytes());
         }
+        _ => about_client(now, command, argv, client, outbox),
+    }
+    After::Stay
+}
+
+/// What a client says and asks about itself, and what it asks about commands.
+fn about_client(
+    now: Now,
+    command: &'static Command,
+    argv: Argv<'_>,
+    client: &mut Client,
+    outbox: &mut Outbox,
+) {
+    match command.id {
         Id::ClientId => reply(client, outbox).int(client.id.0 as i64),
         Id::ClientGetname => name(client, outbox),
         Id::ClientSetname => set_name(argv, client, outbox),
@@ -120,20 +134,26 @@ pub(crate) fn run(
             let line = listing::line(now, client, outbox.len());
             reply(client, outbox).verbatim("txt", &line);
         }
-        Id::Command => introspect::command(argv, &mut reply(client, outbox)),
-        Id::CommandCount => introspect::count(argv, &mut reply(client, outbox)),
-        Id::CommandDocs => introspect::docs(argv, &mut reply(client, outbox)),
-        Id::CommandGetkeys => introspect::getkeys(argv, &mut reply(client, outbox)),
-        Id::CommandGetkeysandflags => introspect::getkeysandflags(argv, &mut reply(client, outbox)),
-        Id::CommandInfo => introspect::info(argv, &mut reply(client, outbox)),
-        Id::CommandList => introspect::list(argv, &mut reply(client, outbox)),
+        _ => about_commands(command, argv, &mut reply(client, outbox)),
+    }
+}
+
+/// What a client asks about commands.
+fn about_commands(command: &'static Command, argv: Argv<'_>, reply: &mut Reply<'_>) {
+    match command.id {
+        Id::Command => introspect::command(argv, reply),
+        Id::CommandCount => introspect::count(argv, reply),
+        Id::CommandDocs => introspect::docs(argv, reply),
+        Id::CommandGetkeys => introspect::getkeys(argv, reply),
+        Id::CommandGetkeysandflags => introspect::getkeysandflags(argv, reply),
+        Id::CommandInfo => introspect::info(argv, reply),
+        Id::CommandList => introspect::list(argv, reply),
         // Every other command that is at home here is the HELP of a container.
         _ => {
             let container = command.name.split('|').next().unwrap_or_default();
-            introspect::help(container, &mut reply(client, outbox));
+            introspect::help(container, reply);
         }
     }
-    After::Stay
 }
 
 fn ping(argv: Argv<'_>, reply: &mut Reply<'_>) {
@@ -224,9 +244,13 @@ fn hello(argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox, config: &Conf
     if let Some(name) = name {
         client.name = name.into();
     }
+    let (id, proto) = (client.id.0 as i64, client.proto);
+    introduce(id, proto, config, &mut reply(client, outbox));
+}
+
+/// What HELLO answers.
+fn introduce(client: i64, proto: Proto, config: &Config, reply: &mut Reply<'_>) {
     let zone = &config.availability_zone;
-    let id = client.id.0 as i64;
-    let mut reply = reply(client, outbox);
     reply.map(7 + usize::from(!zone.is_empty()));
     reply.bulk(b"server");
     reply.bulk(b"valkey");
@@ -235,7 +259,7 @@ fn hello(argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox, config: &Conf
     reply.bulk(b"proto");
     reply.int(proto.version());
     reply.bulk(b"id");
-    reply.int(id);
+    reply.int(client);
     reply.bulk(b"mode");
     reply.bulk(if config.cluster_enabled { b"cluster" } else { b"standalone" });
     reply.bulk(b"role");

@@ -5,6 +5,7 @@ use crate::command::effects::Effects;
 use crate::rng::Rng;
 use crate::shard::exports::Exports;
 use crate::shard::hold::Holds;
+use crate::shard::tally::Tally;
 use crate::store::Store;
 
 /// The data of a shard: keys, what follows their changes, and what holds them.
@@ -16,6 +17,7 @@ pub(crate) struct Data {
     pub(crate) exports: Exports,
     pub(crate) holds: Holds,
     pub(crate) totals: Totals,
+    pub(crate) tally: Tally,
 }
 
 /// Counters since start, for INFO.
@@ -27,7 +29,6 @@ pub(crate) struct Totals {
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) import_bytes: u64,
-    pub(crate) errors: u64,
     pub(crate) reads: u64,
     pub(crate) writes: u64,
     pub(crate) output_limit_disconnections: u64,

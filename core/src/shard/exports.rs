@@ -318,14 +318,7 @@ impl Exports {
                     self.refollow();
                 }
                 export::Action::Pause { until } => {
-                    let scope = Scope::Slots(exporting.slots.clone());
-                    exporting.pause =
-                        Some(s.holds.begin(scope, Class::Writes, Reason::Migration, Some(until)));
-                    tracing::info!(
-                        "Pausing writes (remaining_repl_size is {}) to allow slot migration {} to finalize failover.",
-                        exporting.outbox.len(),
-                        describe(&exporting.job)
-                    );
+                    exporting.hold_writes(until, s.holds);
                     held = true;
                 }
                 export::Action::ExtendPause { until } => {
@@ -428,6 +421,17 @@ impl Exports {
 }
 
 impl Exporting {
+    /// Holds writes to the slots of the job for its hand-over.
+    fn hold_writes(&mut self, until: Mono, holds: &mut Holds) {
+        let scope = Scope::Slots(self.slots.clone());
+        self.pause = Some(holds.begin(scope, Class::Writes, Reason::Migration, Some(until)));
+        tracing::info!(
+            "Pausing writes (remaining_repl_size is {}) to allow slot migration {} to finalize failover.",
+            self.outbox.len(),
+            describe(&self.job)
+        );
+    }
+
     /// Nothing is sent any more.
     fn unlink(&mut self) {
         self.connected = false;

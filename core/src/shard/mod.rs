@@ -18,6 +18,7 @@ mod reads;
 mod route;
 mod serve;
 mod session;
+mod tally;
 mod transaction;
 mod upkeep;
 mod whole;
@@ -50,6 +51,7 @@ use crate::shard::info::Process;
 use crate::shard::rates::{Pauses, Rates};
 use crate::shard::serve::{Env, Served};
 use crate::shard::session::{Session, Waiting};
+use crate::shard::tally::Tally;
 use crate::shard::upkeep::Upkeep;
 use crate::slots::SlotRanges;
 use crate::store::{Detached, Layout, Store, StoreConfig};
@@ -112,6 +114,7 @@ impl Shard {
                 exports: Exports::default(),
                 holds: Holds::default(),
                 totals: Totals::default(),
+                tally: Tally::default(),
             },
             links: HashMap::default(),
             unlinked: HashMap::default(),
@@ -300,6 +303,9 @@ impl Shard {
         if let Some(Link::Client(session)) = self.links.get_mut(&link) {
             let silent = serve::reply(&session.client, &mut session.outbox).is_muted();
             if !silent {
+                self.data.tally.replied(command, scratch.chunks().next().unwrap_or_default());
+                self.data.totals.bytes_out += scratch.len() as u64;
+                session.client.bytes_out += scratch.len() as u64;
                 scratch.chunks().for_each(|chunk| session.outbox.write(chunk));
             }
         }
@@ -319,6 +325,7 @@ impl Shard {
     }
 
     fn drained(&mut self, now: Now, link: LinkId, out: &mut Actions) {
+        self.data.totals.writes += 1;
         match self.links.get_mut(&link) {
             Some(Link::Client(session)) if session.outbox.is_empty() => session.outbox.shrink(),
             Some(Link::Export) => self.with_exports(now, out, |e, s| e.drained(link, s)),

@@ -73,6 +73,11 @@ impl Shard {
             return;
         }
         if !crate::shard::serve::reply(&session.client, &mut session.outbox).is_muted() {
+            if let Some(command) = session.client.last_command {
+                self.data.tally.replied(command, reply);
+            }
+            self.data.totals.bytes_out += reply.len() as u64;
+            session.client.bytes_out += reply.len() as u64;
             session.outbox.write(reply);
         }
         self.resume(now, link, out);

@@ -23,7 +23,7 @@ use crate::shard::transaction::{Exec, Transaction};
 use crate::shard::{ahead, connection, reads};
 use crate::slots::Slot;
 use crate::time::Now;
-use crate::wire::resp::{Argv, ArgvBuf, Limits, Reply};
+use crate::wire::resp::{Argv, ArgvBuf, Limits, Reply, Wrong};
 
 /// What all commands of a step see and none changes.
 #[derive(Debug)]
@@ -84,7 +84,11 @@ impl Session {
                 Ok(Some(argv)) => argv,
                 Ok(None) => return Served::Idle,
                 Err(wrong) => {
+                    if wrong == Wrong::QueryBufferLimit {
+                        data.totals.query_limit_disconnections += 1;
+                    }
                     if wrong.has_reply() {
+                        data.tally.error("ERR");
                         Reply::new(outbox, client.proto).error_args(format_args!("ERR {wrong}"));
                     }
                     tracing::debug!("Protocol error ({wrong}) from client {}", client.id);
@@ -112,6 +116,7 @@ impl Session {
             let slot = match route(env, &data.store, client, queued.command, argv) {
                 Route::Here(slot) => slot,
                 Route::Refused(error) => {
+                    data.tally.rejected(queued.command, &error);
                     reply(client, outbox).error(&error);
                     return Ran::Done;
                 }
@@ -173,16 +178,25 @@ fn look_up(
     match table::resolve(argv) {
         Ok(command) => Some(command),
         Err(refusal) => {
-            refuse(client, outbox, data, &refusal.to_string());
+            refuse(None, client, outbox, data, &refusal.to_string());
             None
         }
     }
 }
 
 /// Answers a command that may not run: a transaction that was being queued is spoilt.
-fn refuse(client: &mut Client, outbox: &mut Outbox, data: &mut Data, error: &str) {
+fn refuse(
+    command: Option<&'static Command>,
+    client: &mut Client,
+    outbox: &mut Outbox,
+    data: &mut Data,
+    error: &str,
+) {
     client.transaction.refuse();
-    data.totals.errors += 1;
+    match command {
+        Some(command) => data.tally.rejected(command, error),
+        None => data.tally.error(error),
+    }
     begin_reply(client);
     reply(client, outbox).error(error);
 }
@@ -206,7 +220,7 @@ fn admit(
     env: &Env,
 ) -> Ran {
     if !client.authenticated && !command.is(flags::NO_AUTH) {
-        refuse(client, outbox, data, "NOAUTH Authentication required.");
+        refuse(Some(command), client, outbox, data, "NOAUTH Authentication required.");
         return Ran::Done;
     }
     let slot = match whither(command, argv, client, data, env) {
@@ -215,14 +229,20 @@ fn admit(
             if command.id == Id::Exec {
                 client.transaction.discard(data.effects.watched());
             }
-            refuse(client, outbox, data, &error);
+            refuse(Some(command), client, outbox, data, &error);
             return Ran::Done;
         }
     };
     if client.transaction.is_open() && !ends_multi(command.id) {
         if command.is(flags::NO_MULTI) {
             let name = command.name;
-            refuse(client, outbox, data, &format!("ERR Command '{name}' not allowed inside a transaction"));
+            refuse(
+                Some(command),
+                client,
+                outbox,
+                data,
+                &format!("ERR Command '{name}' not allowed inside a transaction"),
+            );
             return Ran::Done;
         }
         client.transaction.queue(command, argv.into());
@@ -236,7 +256,11 @@ fn admit(
     client.waited = false;
     begin_reply(client);
     if command.id == Id::Exec {
-        return exec(now, client, outbox, data);
+        count(command, client, data);
+        let begun = outbox.end();
+        let ran = exec(now, client, outbox, data);
+        data.tally.replied(command, outbox.own_since(begun));
+        return ran;
     }
     run(now, command, slot, argv, client, outbox, data, env)
 }
@@ -309,9 +333,8 @@ fn run(
     data: &mut Data,
     env: &Env,
 ) -> Ran {
-    client.commands += 1;
-    client.last_command = Some(command);
-    data.totals.commands += 1;
+    count(command, client, data);
+    let begun = outbox.end();
     let ran = match home(command.id) {
         Home::Data => {
             run_data(now, command, slot, argv, client, outbox, data, env);
@@ -328,10 +351,19 @@ fn run(
         Home::Whole => Ran::Whole,
         Home::Node => Ran::Ask,
     };
+    data.tally.replied(command, outbox.own_since(begun));
     if command.id != Id::Asking {
         client.asking = false;
     }
     ran
+}
+
+/// Counts a command that is about to run.
+fn count(command: &'static Command, client: &mut Client, data: &mut Data) {
+    client.commands += 1;
+    client.last_command = Some(command);
+    data.totals.commands += 1;
+    data.tally.called(command);
 }
 
 fn run_data(

@@ -49,6 +49,11 @@ impl Upkeep {
         self.detached.iter().map(Detached::len).sum()
     }
 
+    /// Memory of the keys that wait to be freed.
+    pub(crate) fn pending_bytes(&self) -> u64 {
+        self.detached.iter().map(Detached::bytes).sum()
+    }
+
     /// Keys freed so far.
     pub(crate) fn freed(&self) -> u64 {
         self.freed

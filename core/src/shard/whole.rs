@@ -65,6 +65,7 @@ impl Shard {
             },
             Id::ConfigResetstat => {
                 self.data.totals = crate::shard::data::Totals::default();
+                self.data.tally = crate::shard::tally::Tally::default();
                 self.data.stats = crate::command::context::KeyStats::default();
                 reply.ok();
             }

@@ -18,18 +18,15 @@ pub(super) fn clients(text: &mut Text, now: Now, shard: &Shard) {
     let mut longest_unsent = 0;
     let mut held = 0;
     let mut watching = 0;
-    let mut watched = 0;
     for session in sessions(shard) {
         longest_unread = longest_unread.max(session.reader.pending());
         longest_unsent = longest_unsent.max(session.outbox.len());
         held += u32::from(session.client.waiting == Waiting::Hold);
-        let keys = session.client.transaction.watching();
-        watching += u32::from(keys > 0);
-        watched += keys;
+        watching += u32::from(session.client.transaction.watching() > 0);
     }
     let (reason, actions, timeout_ms) = shard.data.holds.paused(now.mono);
     text.field("connected_clients", shard.links.len());
-    text.field("cluster_connections", 0);
+    text.field("cluster_connections", shard.env.view.links.len());
     text.field("maxclients", shard.env.config.maxclients);
     text.field("client_recent_max_input_buffer", longest_unread);
     text.field("client_recent_max_output_buffer", longest_unsent);
@@ -37,7 +34,7 @@ pub(super) fn clients(text: &mut Text, now: Now, shard: &Shard) {
     text.all(&["tracking_clients", "pubsub_clients"], 0);
     text.field("watching_clients", watching);
     text.field("clients_in_timeout_table", 0);
-    text.field("total_watched_keys", watched);
+    text.field("total_watched_keys", shard.data.effects.watched_keys());
     text.all(&["total_blocking_keys", "total_blocking_keys_on_nokey"], 0);
     text.field("paused_reason", reason);
     text.field("paused_actions", actions);

@@ -10,7 +10,7 @@ use crate::shard::session::Session;
 
 /// Where the memory of a shard is, in bytes.
 struct Usage {
-    /// Keys, values and the tables they lie in.
+    /// Keys, values and the tables they lie in, also those that wait to be freed.
     data: u64,
     /// Clients: what they have not been sent, what is not read of theirs, their transactions.
     clients: u64,
@@ -30,7 +30,7 @@ impl Usage {
             _ => None,
         });
         Self {
-            data: shard.data.store.used_memory(),
+            data: shard.data.store.used_memory() + shard.upkeep.pending_bytes(),
             clients: sessions(shard).map(of_session).sum(),
             exports: shard.data.exports.iter().map(|e| e.remaining()).sum(),
             imports: imports.sum(),
@@ -79,6 +79,7 @@ pub(super) fn memory(text: &mut Text, shard: &Shard) {
     text.field("allocator_muzzy", 0);
     text.size("total_system_memory", vitals.total_system_memory);
     scripts(text);
+    let unsent_on_bus: usize = shard.env.view.links.iter().map(|link| link.outbox).sum();
     let word = |name: &str| config.get(name).unwrap_or_default();
     let limit: u64 = word("maxmemory").parse().unwrap_or_default();
     text.size("maxmemory", limit);
@@ -102,11 +103,11 @@ pub(super) fn memory(text: &mut Text, shard: &Shard) {
         0,
     );
     text.field("mem_clients_normal", usage.clients);
-    text.field("mem_cluster_links", 0);
+    text.field("mem_cluster_links", unsent_on_bus);
     text.field("mem_cluster_slot_import", usage.imports);
     text.field("mem_cluster_slot_export", usage.exports);
     text.field("mem_aof_buffer", 0);
-    text.field("mem_allocator", "mimalloc");
+    text.field("mem_allocator", &shard.process.allocator);
     text.all(&["mem_overhead_db_hashtable_rehashing", "active_defrag_running"], 0);
     text.field("lazyfree_pending_objects", shard.upkeep.pending());
     text.field("lazyfreed_objects", shard.upkeep.freed());

@@ -31,6 +31,8 @@ pub struct Process {
     pub os: String,
     /// What the driver waits with for events, for example `epoll` or `io_uring`.
     pub multiplexing_api: String,
+    /// Where memory comes from, for example `mimalloc`.
+    pub allocator: String,
 }
 
 /// The text that answers `argv`: INFO and the sections it asks for.
@@ -47,8 +49,11 @@ pub(crate) fn render(now: Now, shard: &Shard, argv: Argv<'_>) -> String {
             Section::Stats => stats::stats(&mut text, shard),
             Section::Replication => stats::replication(&mut text, shard),
             Section::Cpu => server::cpu(&mut text, shard),
-            // None of these is loaded or counted: the title stands alone, as in a Valkey that has nothing to show.
-            Section::Modules | Section::Commandstats | Section::Errorstats | Section::Latencystats => {}
+            Section::Commandstats => stats::commands(&mut text, shard),
+            Section::Errorstats => stats::errors(&mut text, shard),
+            // There are no modules, and latencies are not measured: the titles stand alone, as in a Valkey that
+            // has nothing to show.
+            Section::Modules | Section::Latencystats => {}
             Section::Cluster => server::cluster(&mut text, shard),
             Section::ClusterInfo => server::cluster_info(&mut text, shard),
             Section::ScriptingEngines => server::engines(&mut text),

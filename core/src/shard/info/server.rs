@@ -90,7 +90,7 @@ pub(super) fn cluster_info(text: &mut Text, shard: &Shard) {
     if !shard.env.config.cluster_enabled {
         return;
     }
-    text.lines(render::info(&shard.env.view).trim_end());
+    text.lines(&render::info(&shard.env.view));
 }
 
 pub(super) fn engines(text: &mut Text) {

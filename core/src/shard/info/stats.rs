@@ -1,5 +1,7 @@
 //! The sections that count what happened, and those about persistence and replication, which is little so far.
 
+use alloc::format;
+
 use crate::shard::Shard;
 use crate::shard::info::server::run_id;
 use crate::shard::info::text::Text;
@@ -70,7 +72,7 @@ pub(super) fn stats(text: &mut Text, shard: &Shard) {
     text.all(&["active_defrag_key_misses", "total_active_defrag_time", "current_active_defrag_time"], 0);
     text.all(&["tracking_total_keys", "tracking_total_items", "tracking_total_prefixes"], 0);
     text.field("unexpected_error_replies", 0);
-    text.field("total_error_replies", totals.errors);
+    text.field("total_error_replies", shard.data.tally.total_errors());
     text.field("dump_payload_sanitizations", 0);
     text.field("total_reads_processed", totals.reads);
     text.field("total_writes_processed", totals.writes);
@@ -90,6 +92,24 @@ pub(super) fn stats(text: &mut Text, shard: &Shard) {
     text.all(&["acl_access_denied_auth", "acl_access_denied_cmd", "acl_access_denied_key"], 0);
     text.all(&["acl_access_denied_channel", "acl_access_denied_tls_cert", "acl_access_denied_db"], 0);
     migrations(text, shard);
+}
+
+/// Calls by command. How long they took is not measured: the core has no clock of its own.
+pub(super) fn commands(text: &mut Text, shard: &Shard) {
+    for (name, calls) in shard.data.tally.commands() {
+        let (run, rejected, failed) = (calls.run, calls.rejected, calls.failed);
+        let values = format_args!(
+            "calls={run},usec=0,usec_per_call=0.00,rejected_calls={rejected},failed_calls={failed}"
+        );
+        text.field(&format!("cmdstat_{name}"), values);
+    }
+}
+
+/// Error replies by their code.
+pub(super) fn errors(text: &mut Text, shard: &Shard) {
+    for (code, count) in shard.data.tally.errors() {
+        text.field(&format!("errorstat_{code}"), format_args!("count={count}"));
+    }
 }
 
 /// Fields of our own about slot migrations: jobs that run, the rate of their streams, and how long the hand-over

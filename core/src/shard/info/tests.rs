@@ -130,6 +130,54 @@ fn clients_that_a_pause_holds_count_as_blocked() {
 }
 
 #[test]
+fn calls_and_errors_are_counted_by_name_and_code() {
+    let mut shard = shard();
+    client(
+        &mut shard,
+        1,
+        at(0),
+        b"SET k v\r\nINCR k\r\nINCR k\r\nBOGUS\r\nMULTI\r\nGET k\r\nEXEC\r\nEXEC\r\n",
+    );
+    client(&mut shard, 2, at(0), b"CLIENT KILL nobody\r\nCLIENT LIST TYPE pub\r\nPING\r\n");
+    let text = info(&shard, at(1), "commandstats errorstats stats");
+    let calls = |n, rejected, failed| {
+        alloc::format!("calls={n},usec=0,usec_per_call=0.00,rejected_calls={rejected},failed_calls={failed}")
+    };
+    for (name, expected) in [
+        ("cmdstat_set", calls(1, 0, 0)),
+        ("cmdstat_incr", calls(2, 0, 2)),
+        ("cmdstat_get", calls(1, 0, 0)),
+        ("cmdstat_exec", calls(2, 0, 1)),
+        ("cmdstat_client|kill", calls(1, 0, 1)),
+        ("cmdstat_client|list", calls(1, 0, 1)),
+        ("cmdstat_ping", calls(1, 0, 0)),
+        ("errorstat_ERR", "count=6".into()),
+        ("total_error_replies", "6".into()),
+    ] {
+        assert_eq!(value(&text, name), expected, "{name}");
+    }
+    client(&mut shard, 3, at(2), b"CONFIG RESETSTAT\r\n");
+    assert_eq!(info(&shard, at(3), "commandstats errorstats"), "# Commandstats\r\n\r\n# Errorstats\r\n");
+}
+
+/// As a Valkey 9.1.2 in cluster mode showed them.
+#[test]
+fn a_cluster_node_shows_cluster_info_between_its_neighbours() {
+    let mut config = Config::default();
+    config.cluster_enabled = true;
+    let shard = Shard::new(Arc::new(config), View::alone(START), 3, START);
+    let text = info(&shard, START, "cluster cluster_info scriptingengines server");
+    assert_eq!(value(&text, "cluster_enabled"), "1");
+    assert_eq!(value(&text, "server_mode"), "cluster");
+    let lines = text.split("\r\n\r\n").find_map(|part| part.strip_prefix("# Cluster Info\r\n")).unwrap();
+    let names: Vec<&str> = names(lines);
+    assert_eq!(names.first(), Some(&"cluster_state"));
+    assert_eq!(names.last(), Some(&"total_cluster_links_buffer_limit_exceeded"));
+    assert_eq!(names.len(), 22);
+    assert!(text.contains("exceeded:0\r\n\r\n# Scripting Engines\r\n"), "{text}");
+}
+
+#[test]
 fn memory_adds_up() {
     let mut shard = shard();
     client(&mut shard, 1, at(0), b"SET k 0123456789\r\n");
