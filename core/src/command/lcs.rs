@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 use super::context::Cx;
 use super::options::is;
 use super::refused::{NOT_AN_INTEGER, Outcome, Refused, SYNTAX};
-use crate::store::Entry;
 use crate::wire::resp::Argv;
 use crate::wire::resp::number::integer;
 
@@ -28,11 +27,7 @@ struct Options {
 /// LCS key1 key2 [LEN] [IDX] [MINMATCHLEN n] [WITHMATCHLEN]
 pub(super) fn lcs<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
     let (at_a, at_b) = (cx.at(argv.get(1)), cx.at(argv.get(2)));
-    // Reading one key can delete the other, when it is the same one: both are read before either is looked at.
-    cx.read(&at_a);
-    cx.read(&at_b);
-    let there = |found: Option<&Entry>| found.is_some();
-    let (there_a, there_b) = (there(cx.look(&at_a)), there(cx.look(&at_b)));
+    let (there_a, there_b) = (cx.read(&at_a).is_some(), cx.read(&at_b).is_some());
     let value = |at, there| match cx.store.get(at) {
         Some(entry) if there => entry.string().ok_or(NOT_STRINGS),
         _ => Ok(&b""[..]),

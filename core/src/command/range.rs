@@ -2,9 +2,8 @@
 
 use alloc::vec;
 
-use super::context::{Cx, string};
+use super::context::{Caller, Cx, string};
 use super::refused::{NOT_AN_INTEGER, Outcome, Refused, TOO_LONG};
-use crate::command::context::Caller;
 use crate::store::{Encoding, Value};
 use crate::wire::resp::Argv;
 use crate::wire::resp::number::integer;

@@ -9,10 +9,10 @@ use super::number::cursor;
 use super::options::is;
 use super::refused::{NOT_AN_INTEGER, Outcome, Refused, SYNTAX};
 use crate::link::Outbox;
-use crate::slots::Slot;
+use crate::slots::{Slot, hash_tag};
 use crate::store::{Entry, Layout};
 use crate::wire::resp::number::integer;
-use crate::wire::resp::{Argv, Reply};
+use crate::wire::resp::{Argv, Proto, Reply};
 
 const CURSOR: Refused<'static> = Refused::Text("ERR invalid cursor");
 const NOVALUES: Refused<'static> = Refused::Text("ERR NOVALUES option can only be used in HSCAN");
@@ -27,18 +27,16 @@ const DRAWS: usize = 100;
 const SLOT_SHIFT: u32 = 32;
 
 /// Keys found, encoded for the reply, since their number comes first there.
+#[derive(Default)]
 struct Found {
     keys: Outbox,
     count: usize,
 }
 
 impl Found {
-    fn new() -> Self {
-        Self { keys: Outbox::default(), count: 0 }
-    }
-
-    fn push(&mut self, cx_proto: crate::wire::resp::Proto, key: &[u8]) {
-        Reply::new(&mut self.keys, cx_proto).bulk(key);
+    fn push(&mut self, key: &[u8]) {
+        // A bulk string is the same in all versions.
+        Reply::new(&mut self.keys, Proto::default()).bulk(key);
         self.count += 1;
     }
 
@@ -51,11 +49,11 @@ impl Found {
 /// KEYS pattern
 pub(super) fn keys<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
     let pattern = argv.get(1);
-    let (now_ms, proto) = (cx.now.wall_ms(), cx.reply.proto());
-    let mut found = Found::new();
+    let now_ms = cx.now.wall_ms();
+    let mut found = Found::default();
     let mut visit = |entry: &Entry| {
         if fits(pattern, entry.key()) && !entry.is_expired(now_ms) {
-            found.push(proto, entry.key());
+            found.push(entry.key());
         }
     };
     match only_slot(cx, pattern) {
@@ -78,7 +76,7 @@ fn only_slot(cx: &Cx<'_>, pattern: &[u8]) -> Option<Slot> {
         return None;
     }
     let plain = pattern.iter().take_while(|b| !b"*?[\\".contains(b)).count();
-    let tagged = crate::slots::hash_tag(&pattern[..plain]).is_some();
+    let tagged = hash_tag(&pattern[..plain]).is_some();
     (plain == pattern.len() || tagged).then(|| Slot::of(&pattern[..plain]))
 }
 
@@ -120,8 +118,8 @@ fn options<'a>(argv: Argv<'a>) -> Result<Options<'a>, Refused<'a>> {
 pub(super) fn scan<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
     let cursor = cursor(argv.get(1)).ok_or(CURSOR)?;
     let options = options(argv)?;
-    let (now_ms, proto) = (cx.now.wall_ms(), cx.reply.proto());
-    let mut found = Found::new();
+    let now_ms = cx.now.wall_ms();
+    let mut found = Found::default();
     let mut over: Vec<Box<[u8]>> = Vec::new();
     let mut visit = |entry: &Entry| {
         let wanted = options.kind.is_none_or(|name| entry.kind().name() == name)
@@ -129,7 +127,7 @@ pub(super) fn scan<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
         if wanted && entry.is_expired(now_ms) {
             over.push(entry.key().into());
         } else if wanted {
-            found.push(proto, entry.key());
+            found.push(entry.key());
         }
     };
     let count = usize::try_from(options.count).unwrap_or(usize::MAX);
