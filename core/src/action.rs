@@ -57,8 +57,9 @@ pub enum Action {
         /// The link.
         link: LinkId,
     },
-    /// End the link. The machine has forgotten it: no input about it may follow. With [`Ending::Flushed`] the
-    /// driver first calls `outbox()` once more and sends what is there.
+    /// End the link. After [`Ending::Abrupt`] the machine has forgotten it: no input about it may follow. With
+    /// [`Ending::Flushed`] the driver sends what `outbox()` still holds, closes, and then tells `Closed`; what it
+    /// reads in between is not heard.
     Close {
         /// The link.
         link: LinkId,

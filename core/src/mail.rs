@@ -159,6 +159,8 @@ pub struct Asked {
     pub proto: Proto,
     /// The command.
     pub argv: ArgvBuf,
+    /// Whether the client is on the same machine.
+    pub local: bool,
     /// Keys in all databases.
     pub keys: u64,
     /// Keys in the slot that the command names, if it names one.

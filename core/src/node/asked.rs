@@ -75,7 +75,7 @@ impl Node {
         }
         let pairs: Vec<(&[u8], &[u8])> = words.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
         let mut config = (*self.config).clone();
-        if let Err(error) = config.set(&pairs, true) {
+        if let Err(error) = config.set(&pairs, asked.local) {
             return refused(proto, &error.to_string());
         }
         self.config = config.into();

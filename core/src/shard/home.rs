@@ -1,6 +1,6 @@
 //! Which part of a node carries a command out.
 
-use crate::command::table::Id;
+use crate::command::table::{Command, Group, Id};
 
 /// Where a command is at home.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,45 +18,39 @@ pub(crate) enum Home {
 }
 
 /// The home of a command.
-pub(crate) fn home(id: Id) -> Home {
+#[inline]
+pub(crate) fn home(command: &Command) -> Home {
+    match command.group {
+        Group::String | Group::Generic => Home::Data,
+        Group::Transactions => Home::Session,
+        Group::Connection => connection(command.id),
+        Group::Server => server(command.id),
+        Group::Cluster => cluster(command.id),
+    }
+}
+
+fn connection(id: Id) -> Home {
     match id {
-        Id::Auth
-        | Id::Hello
-        | Id::Ping
-        | Id::Echo
-        | Id::Select
-        | Id::Quit
-        | Id::Reset
-        | Id::Multi
-        | Id::Exec
-        | Id::Discard
-        | Id::Watch
-        | Id::Unwatch
-        | Id::Asking
-        | Id::Readonly
-        | Id::Readwrite
-        | Id::Time
-        | Id::ClientId
-        | Id::ClientGetname
-        | Id::ClientSetname
-        | Id::ClientSetinfo
-        | Id::ClientReply
-        | Id::ClientNoTouch
-        | Id::ClientNoEvict
-        | Id::ClientCapa
-        | Id::ClientGetredir
-        | Id::ClientInfo
-        | Id::ClientHelp
-        | Id::Command
-        | Id::CommandCount
-        | Id::CommandDocs
-        | Id::CommandGetkeys
-        | Id::CommandGetkeysandflags
-        | Id::CommandHelp
-        | Id::CommandInfo
-        | Id::CommandList
-        | Id::ConfigHelp
-        | Id::ClusterHelp => Home::Session,
+        Id::ClientList | Id::ClientKill | Id::ClientPause | Id::ClientUnpause | Id::ClientUnblock => {
+            Home::Whole
+        }
+        _ => Home::Session,
+    }
+}
+
+fn server(id: Id) -> Home {
+    match id {
+        Id::Dbsize => Home::Data,
+        Id::ConfigGet | Id::Role | Id::Lastsave => Home::View,
+        Id::ConfigSet | Id::ConfigRewrite | Id::Shutdown => Home::Node,
+        Id::Info | Id::Flushall | Id::Flushdb | Id::Swapdb | Id::Debug | Id::ConfigResetstat => Home::Whole,
+        _ => Home::Session,
+    }
+}
+
+fn cluster(id: Id) -> Home {
+    match id {
+        Id::Asking | Id::Readonly | Id::Readwrite | Id::ClusterHelp => Home::Session,
         Id::ClusterNodes
         | Id::ClusterSlots
         | Id::ClusterShards
@@ -68,47 +62,10 @@ pub(crate) fn home(id: Id) -> Home {
         | Id::ClusterCountkeysinslot
         | Id::ClusterGetkeysinslot
         | Id::ClusterReplicas
-        | Id::ClusterSlaves
-        | Id::ConfigGet
-        | Id::Role
-        | Id::Lastsave => Home::View,
-        Id::Info
-        | Id::ClientList
-        | Id::ClientKill
-        | Id::ClientPause
-        | Id::ClientUnpause
-        | Id::ClientUnblock
-        | Id::Flushall
-        | Id::Flushdb
-        | Id::Swapdb
-        | Id::Debug
-        | Id::ConfigResetstat
-        | Id::ClusterFlushslot
-        | Id::ClusterGetslotmigrations
-        | Id::ClusterSlotStats
-        | Id::Clusterscan
-        | Id::ClientCaching => Home::Whole,
-        Id::ConfigSet
-        | Id::ConfigRewrite
-        | Id::Shutdown
-        | Id::ClusterAddslots
-        | Id::ClusterAddslotsrange
-        | Id::ClusterBumpepoch
-        | Id::ClusterCountFailureReports
-        | Id::ClusterCancelslotmigrations
-        | Id::ClusterDelslots
-        | Id::ClusterDelslotsrange
-        | Id::ClusterFailover
-        | Id::ClusterFlushslots
-        | Id::ClusterForget
-        | Id::ClusterMeet
-        | Id::ClusterMigrateslots
-        | Id::ClusterReplicate
-        | Id::ClusterReset
-        | Id::ClusterSaveconfig
-        | Id::ClusterSetConfigEpoch
-        | Id::ClusterSetslot
-        | Id::ClusterSyncslots => Home::Node,
-        _ => Home::Data,
+        | Id::ClusterSlaves => Home::View,
+        Id::ClusterFlushslot | Id::ClusterGetslotmigrations | Id::ClusterSlotStats | Id::Clusterscan => {
+            Home::Whole
+        }
+        _ => Home::Node,
     }
 }

@@ -163,7 +163,7 @@ fn apply(
     data: &mut Data,
     config: &Config,
 ) -> Result<&'static Command, Rejected> {
-    let known = table::resolve(argv).ok().filter(|c| home(c.id) == Home::Data);
+    let known = table::resolve(argv).ok().filter(|c| home(c) == Home::Data);
     let Some(command) = known else { return Err(Rejected::Error) };
     let slot = slot_in_job(command, argv, slots)?;
     data.effects.begin(db, false);

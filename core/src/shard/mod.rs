@@ -1,9 +1,11 @@
 //! The data plane: client sessions, the keys of its slots, and the links of slot migrations.
 
+mod about;
 mod ahead;
 mod connection;
 mod data;
 mod encode;
+mod exporting;
 mod exports;
 mod hold;
 mod home;
@@ -44,7 +46,8 @@ use crate::mail::{Fact, Mail};
 use crate::migration::{export, import};
 use crate::rng::Rng;
 use crate::shard::data::{Data, Totals};
-use crate::shard::exports::{Exports, Surroundings};
+use crate::shard::exporting::Surroundings;
+use crate::shard::exports::Exports;
 use crate::shard::hold::{Class, Holds, Reason, Scope};
 use crate::shard::imports::{After, Importing};
 use crate::shard::info::Process;

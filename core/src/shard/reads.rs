@@ -121,5 +121,6 @@ pub(crate) fn asked(client: &Client, argv: ArgvBuf, store: &Store, env: &Env) ->
     let named = words.opt(2).and_then(integer).and_then(|n| u16::try_from(n).ok()).and_then(Slot::new);
     let keys = (0..env.config.databases_in_use()).map(|db| store.len(db)).sum();
     let keys_in_slot = named.map_or(0, |slot| store.slot_len_all(slot));
-    Asked { link: client.link, proto: client.proto, argv, keys, keys_in_slot }
+    let local = client.origin.peer_ip().is_none_or(|ip| ip.to_canonical().is_loopback());
+    Asked { link: client.link, proto: client.proto, local, argv, keys, keys_in_slot }
 }

@@ -335,7 +335,7 @@ fn run(
 ) -> Ran {
     count(command, client, data);
     let begun = outbox.end();
-    let ran = match home(command.id) {
+    let ran = match home(command) {
         Home::Data => {
             run_data(now, command, slot, argv, client, outbox, data, env);
             Ran::Done

@@ -4,11 +4,14 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::command::effects::Watched;
-use crate::command::table::Command;
-use crate::shard::session::Queued;
+use crate::command::table::{Command, Id};
+use crate::link::Outbox;
+use crate::shard::data::Data;
+use crate::shard::serve::reply;
+use crate::shard::session::{Client, Queued};
 use crate::store::Store;
 use crate::time::Now;
-use crate::wire::resp::ArgvBuf;
+use crate::wire::resp::{Argv, ArgvBuf};
 
 /// A key that a client watches, and how it was when it began.
 #[derive(Debug)]
@@ -171,4 +174,53 @@ fn release(keys: &mut Vec<WatchedKey>, watches: &mut Watched) {
     for watched in keys.drain(..) {
         watches.unwatch(watched.db, &watched.key);
     }
+}
+
+/// Runs MULTI, DISCARD, WATCH or UNWATCH.
+pub(crate) fn run(
+    now: Now,
+    id: Id,
+    argv: Argv<'_>,
+    client: &mut Client,
+    outbox: &mut Outbox,
+    data: &mut Data,
+) {
+    let open = client.transaction.is_open();
+    match id {
+        Id::Multi if open => {
+            client.transaction.refuse();
+            reply(client, outbox).error("ERR Command 'multi' not allowed inside a transaction");
+            return;
+        }
+        Id::Multi => client.transaction.open(),
+        Id::Discard if !open => {
+            reply(client, outbox).error("ERR DISCARD without MULTI");
+            return;
+        }
+        Id::Discard => client.transaction.discard(data.effects.watched()),
+        Id::Watch => {
+            watch(now, argv, client, outbox, data);
+            return;
+        }
+        _ => {
+            if matches!(client.transaction, Transaction::Watching(_)) {
+                client.transaction.unwatch(data.effects.watched());
+            }
+        }
+    }
+    reply(client, outbox).ok();
+}
+
+fn watch(now: Now, argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox, data: &mut Data) {
+    if client.transaction.is_open() {
+        client.transaction.refuse();
+        reply(client, outbox).error("ERR Command 'watch' not allowed inside a transaction");
+        return;
+    }
+    for key in argv.iter().skip(1) {
+        let at = data.store.at(client.db, key);
+        let expired = data.store.get(&at).is_some_and(|e| e.is_expired(now.wall_ms()));
+        client.transaction.watch(client.db, key, expired, data.effects.watched());
+    }
+    reply(client, outbox).ok();
 }

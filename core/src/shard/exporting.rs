@@ -1,0 +1,313 @@
+//! One slot migration away from this shard: its snapshot cursor, its stream, and the holds that make the stream end.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::net::SocketAddr;
+
+use crate::action::{Action, Actions, Ending, Purpose};
+use crate::command::effects::{Effects, Record};
+use crate::config::Config;
+use crate::ids::{HoldId, LinkId};
+use crate::link::Outbox;
+use crate::mail::Fact;
+use crate::migration::export::{self, Export};
+use crate::migration::job::Job;
+use crate::migration::log::Stage;
+use crate::shard::hold::{Class, Holds, Reason, Scope};
+use crate::shard::rates::Pauses;
+use crate::shard::{encode, limits};
+use crate::slots::{Slot, SlotSet};
+use crate::store::{At, Cursor, StepEnd, Store};
+use crate::time::{Mono, Now, Span, Wall};
+use crate::wire::resp::Argv;
+
+/// The cursor moves on while less than this is unsent. One idle budget: a larger queue is only lag.
+const ROOM: usize = 256 * 1024;
+/// Writes to the moving slots are slowed while more than this is unsent …
+const PRESSURE_ABOVE: usize = 1024 * 1024;
+/// … until it is less than this again.
+const PRESSURE_BELOW: usize = 128 * 1024;
+/// While the job waits to pause, everything unsent delays it: the bar is lower.
+const PRESSURE_ABOVE_AT_END: usize = 32 * 1024;
+/// The longest that back-pressure holds one write.
+const PRESSURE_LIMIT: Span = Span::ms(10);
+/// A link that took nothing for this long is not making progress: holding writes would not help.
+const STALLED_AFTER: Span = Span::ms(50);
+
+/// One export job with its link.
+pub(crate) struct Exporting {
+    pub(crate) export: Export,
+    pub(crate) job: Arc<Job>,
+    pub(crate) link: LinkId,
+    pub(crate) outbox: Outbox,
+    to: Option<SocketAddr>,
+    slots: Arc<SlotSet>,
+    cursor: Option<Cursor>,
+    /// Writes to the slots go into the stream.
+    followed: bool,
+    pause: Option<HoldId>,
+    /// Back-pressure in force, and when it ends by itself.
+    pressure: Option<(HoldId, Mono)>,
+    /// When the link last took bytes.
+    progress_at: Mono,
+    over_soft_since: Option<Mono>,
+    connected: bool,
+    /// Bytes of live writes appended since the cursor moved last.
+    appended: usize,
+}
+
+/// What an export step needs of the shard.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) now: Now,
+    pub(crate) config: &'a Config,
+    pub(crate) store: &'a Store,
+    pub(crate) holds: &'a mut Holds,
+    /// A hold ended: waiting clients have to be woken.
+    pub(crate) woken: &'a mut bool,
+    pub(crate) pauses: &'a mut Pauses,
+    pub(crate) out: &'a mut Actions,
+}
+
+/// What has to follow an action of the machine.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Then {
+    /// Nothing.
+    Nothing,
+    /// There is no address to connect to: the machine has to be told.
+    NoAddress,
+    /// The writes are held: the machine has to be told.
+    Held,
+    /// The job is over.
+    Ended,
+}
+
+impl Exporting {
+    /// A job whose machine has just been made.
+    pub(crate) fn new(export: Export, link: LinkId, to: Option<SocketAddr>, now: Now) -> Self {
+        let job = export.job().clone();
+        let slots = Arc::new(job.ranges.to_set());
+        Self {
+            export,
+            job,
+            link,
+            outbox: Outbox::default(),
+            to,
+            slots,
+            cursor: None,
+            followed: false,
+            pause: None,
+            pressure: None,
+            progress_at: now.mono,
+            over_soft_since: None,
+            connected: false,
+            appended: 0,
+        }
+    }
+
+    /// Carries out what the machine wants.
+    pub(crate) fn act(&mut self, action: export::Action, s: &mut Surroundings<'_>) -> Then {
+        let job = self.job.name;
+        match action {
+            export::Action::Connect => match self.to {
+                Some(to) => s.out.push(Action::Connect { link: self.link, to, purpose: Purpose::Migration }),
+                None => return Then::NoAddress,
+            },
+            export::Action::Send(bytes) => self.outbox.push(bytes),
+            export::Action::ForkSnapshot => {
+                self.cursor = Some(Cursor::new(s.store, self.job.ranges.clone()));
+                self.followed = true;
+            }
+            export::Action::Pause { until } => {
+                self.hold_writes(until, s);
+                return Then::Held;
+            }
+            export::Action::ExtendPause { until } => {
+                if let Some(id) = self.pause {
+                    s.holds.extend(id, until);
+                }
+            }
+            export::Action::Resume => {
+                if let Some(id) = self.pause.take() {
+                    *s.woken |= s.holds.end(id);
+                }
+            }
+            // Keys of lost slots go when the node confirms the loss.
+            export::Action::DropSlots => {}
+            export::Action::Granted => s.out.post(Fact::Granted { job }),
+            export::Action::Close => {
+                s.out.push(Action::Close { link: self.link, ending: Ending::Abrupt });
+                self.unlink();
+            }
+            export::Action::Entered(state) => s.out.post(Fact::Entered { job, stage: Stage::Export(state) }),
+            export::Action::Ended { outcome } => {
+                let pause = self.export.paused_for();
+                if let Some(pause) = pause {
+                    s.pauses.ended(pause);
+                }
+                s.out.post(Fact::Ended { job, outcome, pause });
+                return Then::Ended;
+            }
+        }
+        Then::Nothing
+    }
+
+    fn hold_writes(&mut self, until: Mono, s: &mut Surroundings<'_>) {
+        let scope = Scope::Slots(self.slots.clone());
+        self.pause = Some(s.holds.begin(scope, Class::Writes, Reason::Migration, Some(until)));
+        tracing::info!(
+            "Pausing writes (remaining_repl_size is {}) to allow slot migration {} to finalize failover.",
+            self.outbox.len(),
+            describe(&self.job)
+        );
+    }
+
+    /// The link is up.
+    pub(crate) fn connected(&mut self) {
+        self.connected = true;
+    }
+
+    /// Nothing is sent any more.
+    pub(crate) fn unlink(&mut self) {
+        self.connected = false;
+        self.followed = false;
+        self.cursor = None;
+        self.outbox.clear();
+    }
+
+    /// Whether there is a link to the target.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// Whether writes to `slot` go into the stream.
+    pub(crate) fn follows(&self, slot: Slot) -> bool {
+        self.followed && self.slots.contains(slot)
+    }
+
+    /// The slots whose writes go into the stream.
+    pub(crate) fn followed_slots(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.slots.iter().filter(|_| self.followed)
+    }
+
+    /// Emits a key that lies ahead of the cursor, because a command that is about to run needs it at the target.
+    pub(crate) fn emit_ahead(&mut self, store: &Store, at: &At<'_>) {
+        let Self { cursor: Some(cursor), outbox, export, .. } = self else { return };
+        if cursor.passed(at) {
+            return;
+        }
+        if let Some(entry) = store.get(at) {
+            select(export, outbox, at.db);
+            encode::entry(outbox, entry);
+        }
+        cursor.emitted_early(at);
+    }
+
+    /// Whether the target has, or will be sent, what is at `at` now: a change of it has to follow in the stream.
+    pub(crate) fn has_passed(&self, at: &At<'_>) -> bool {
+        self.cursor.as_ref().is_none_or(|cursor| cursor.passed(at))
+    }
+
+    /// Appends a write that was made here.
+    pub(crate) fn append(&mut self, record: &Record, effects: &Effects, argv: Argv<'_>) {
+        let before = self.outbox.len();
+        select(&mut self.export, &mut self.outbox, record.db);
+        match &record.rewritten {
+            Some(form) => self.outbox.write(&effects.bytes()[form.clone()]),
+            None => encode::command(&mut self.outbox, argv),
+        }
+        self.appended += self.outbox.len() - before;
+    }
+
+    /// Appends the deletion of a key.
+    pub(crate) fn append_unlink(&mut self, at: &At<'_>) {
+        select(&mut self.export, &mut self.outbox, at.db);
+        encode::words(&mut self.outbox, &[b"UNLINK", at.key]);
+    }
+
+    /// Whether the cursor could go on at once.
+    pub(crate) fn can_walk(&self) -> bool {
+        self.cursor.is_some() && self.outbox.len() < self.room()
+    }
+
+    /// Where writes outrun the link the cursor gets as much of it as they do: it always arrives.
+    fn room(&self) -> usize {
+        if self.appended > 0 { PRESSURE_ABOVE } else { ROOM }
+    }
+
+    /// Moves the cursor on by about `budget` bytes; true when it arrived.
+    pub(crate) fn walk(&mut self, store: &Store, budget: usize) -> bool {
+        let budget = budget.max(core::mem::take(&mut self.appended));
+        let Self { cursor: Some(cursor), outbox, export, .. } = self else { return false };
+        let end = cursor.step(store, budget as u64, &mut |db, entry| {
+            select(export, outbox, db);
+            encode::entry(outbox, entry);
+        });
+        if end == StepEnd::Done {
+            self.cursor = None;
+        }
+        end == StepEnd::Done
+    }
+
+    /// Begins to slow writers when they outrun the link and the link moves.
+    pub(crate) fn press(&mut self, s: &mut Surroundings<'_>) {
+        self.pressure = self.pressure.filter(|&(_, until)| until > s.now.mono);
+        let above = if self.export.wants_lag_shrunk() { PRESSURE_ABOVE_AT_END } else { PRESSURE_ABOVE };
+        let moves = s.now.mono.since(self.progress_at) < STALLED_AFTER;
+        let free = self.pressure.is_none() && self.pause.is_none();
+        if self.followed && free && moves && self.outbox.len() > above {
+            let scope = Scope::Slots(self.slots.clone());
+            let until = s.now.mono + PRESSURE_LIMIT;
+            let id = s.holds.begin(scope, Class::Writes, Reason::Backpressure, Some(until));
+            self.pressure = Some((id, until));
+        }
+    }
+
+    /// The link took bytes: writers that were slowed may go on when the lag is small.
+    pub(crate) fn drained(&mut self, s: &mut Surroundings<'_>) {
+        self.progress_at = s.now.mono;
+        let below = if self.export.wants_lag_shrunk() { 1 } else { PRESSURE_BELOW };
+        if self.outbox.len() < below
+            && let Some((id, _)) = self.pressure.take()
+        {
+            *s.woken |= s.holds.end(id);
+        }
+    }
+
+    /// The job is over: whatever it held goes on.
+    pub(crate) fn let_go(self, s: &mut Surroundings<'_>) {
+        for hold in [self.pause, self.pressure.map(|(id, _)| id)].into_iter().flatten() {
+            *s.woken |= s.holds.end(hold);
+        }
+    }
+
+    /// Whether more waits than `client-output-buffer-limit replica` allows.
+    pub(crate) fn is_over_limit(&mut self, s: &Surroundings<'_>) -> bool {
+        let limit = s.config.client_output_buffer_limit.replica;
+        let pending = self.outbox.len() as u64;
+        limits::over(pending, &limit, s.config.repl_backlog_size, &mut self.over_soft_since, s.now.mono)
+    }
+
+    /// When the target last said that it lives.
+    pub(crate) fn last_ack(&self) -> Wall {
+        self.export.last_ack()
+    }
+
+    /// Bytes of the stream that the socket has not taken.
+    pub(crate) fn remaining(&self) -> u64 {
+        self.outbox.len() as u64
+    }
+}
+
+/// A job in the words of Valkey's log.
+fn describe(job: &Job) -> String {
+    let Job { name, target, ranges, .. } = job;
+    format!("{{name: {name}, operation: export, target_node_id: {target}, slots: {ranges}}}")
+}
+
+/// Tells the target which database the next command is for, unless it is in it.
+fn select(export: &mut Export, outbox: &mut Outbox, db: u32) {
+    if let Some(words) = export.select(db) {
+        outbox.push(words);
+    }
+}
