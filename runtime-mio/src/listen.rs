@@ -11,7 +11,7 @@ use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use whimbrel_core::config::{Config, Permissions};
+use whimbrel_core::config::{BUS_OFFSET, Config, Permissions};
 use whimbrel_core::input::Origin;
 
 use crate::links::Stream;
@@ -19,9 +19,6 @@ use crate::machine::Which;
 
 /// Connections taken from one listener per turn, so that a storm of them does not stop everything else.
 const ACCEPTS: usize = 256;
-
-/// Distance of the bus port from the client port, unless `cluster-port` says otherwise.
-const BUS_OFFSET: u16 = 10_000;
 
 /// How long a listener is left alone when the process has no file descriptor left.
 const RETRY: Duration = Duration::from_millis(100);

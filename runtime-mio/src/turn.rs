@@ -1,28 +1,29 @@
 //! The event loop: one turn waits, reads, lets the machines work, and sends.
 
+mod read;
+mod send;
+
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
-use smallvec::SmallVec;
 use whimbrel_core::action::{Action, Actions, Ending};
 use whimbrel_core::config::Config;
 use whimbrel_core::ids::LinkId;
 use whimbrel_core::input::{Input, Progress};
-use whimbrel_core::link::Outbox;
 use whimbrel_core::mail::{Mail, Order};
 use whimbrel_core::time::{Mono, Now};
 
 use crate::clock::Clock;
 use crate::disk::{Disk, Written};
-use crate::links::{Links, Phase, Stream};
-use crate::listen::{Listeners, unmapped, words};
+use crate::links::{Links, Phase};
+use crate::listen::{Listeners, words};
 use crate::machine::{Machines, Which};
 use crate::vitals;
 
@@ -33,18 +34,10 @@ pub(crate) const FIRST: usize = 2;
 
 /// Size of the one buffer that all links are read into.
 const SCRATCH: usize = 64 * 1024;
-/// Reads from one link before the others have their turn.
-const READS: usize = 4;
-/// Bytes sent on one link before the others have their turn.
-const SEND: usize = 1024 * 1024;
-/// Slices of one vectored send.
-const SLICES: usize = 64;
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 1024;
 /// Time between two looks at the process, in microseconds.
 const OBSERVE_US: u64 = 1_000_000;
-/// How long the end of the process waits for peers to take what they are owed.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// An input whose cause arose while actions were carried out, when no machine may be called.
 enum Late {
@@ -255,110 +248,6 @@ impl Turn {
         self.step(Which::Node, Input::Terminated { signal });
     }
 
-    fn accept(&mut self) {
-        if self.listeners.deadline().is_none() {
-            return;
-        }
-        let mut arrived = Vec::new();
-        self.listeners.accept(&mut arrived);
-        for (which, stream, origin) in arrived {
-            if which == Which::Shard {
-                stream.keep_alive(self.keepalive);
-            }
-            match self.links.accept(which, stream) {
-                Ok(link) => self.step(which, Input::Opened { link, origin }),
-                Err(e) => tracing::warn!("Error accepting a client connection: {}", words(&e)),
-            }
-        }
-    }
-
-    /// Finishes what `Action::Connect` began.
-    fn connected(&mut self, slot: usize) {
-        let Some(conn) = self.links.get(slot) else { return };
-        let (which, link) = (conn.which, conn.link);
-        let Stream::Tcp(stream) = &conn.stream else { return };
-        let outcome = match stream.take_error() {
-            Ok(Some(e)) | Err(e) => Err(e),
-            Ok(None) => match stream.peer_addr() {
-                Ok(_) => stream.local_addr(),
-                // A spurious event: it is still being connected.
-                Err(e) if e.kind() == io::ErrorKind::NotConnected => return,
-                Err(e) => Err(e),
-            },
-        };
-        match outcome {
-            Ok(local) => {
-                conn.phase = Phase::Open;
-                self.step(which, Input::Connected { link, local: unmapped(local) });
-                // What it said meanwhile was not announced as such.
-                self.read(slot);
-            }
-            Err(e) => {
-                self.links.remove(slot);
-                self.step(which, Input::ConnectFailed { link, reason: &words(&e) });
-            }
-        }
-    }
-
-    fn read_unread(&mut self) {
-        for slot in std::mem::take(&mut self.links.unread) {
-            self.read(slot);
-        }
-    }
-
-    /// Reads a link until the kernel has no more, or the others must have their turn.
-    fn read(&mut self, slot: usize) {
-        for _ in 0..READS {
-            let Some(conn) = self.links.get(slot) else { return };
-            if conn.paused || conn.phase != Phase::Open {
-                return;
-            }
-            let (which, link, ending) = (conn.which, conn.link, conn.ending);
-            let (result, room) = match self.machines.get(which).inbox(link).filter(|inbox| !inbox.is_empty())
-            {
-                Some(inbox) => {
-                    let result = conn.stream.read(inbox);
-                    let room = inbox.len();
-                    if let Ok(len @ 1..) = result {
-                        self.step(which, Input::InboxFilled { link, len });
-                    }
-                    (result, room)
-                }
-                None => {
-                    let mut scratch = std::mem::take(&mut self.scratch);
-                    let result = conn.stream.read(&mut scratch);
-                    if let Ok(len @ 1..) = result {
-                        self.step(which, Input::Filled { link, bytes: &scratch[..len] });
-                    }
-                    let room = scratch.len();
-                    self.scratch = scratch;
-                    (result, room)
-                }
-            };
-            match result {
-                Ok(0) => {
-                    self.links.remove(slot);
-                    self.step(which, Input::Closed { link });
-                    return;
-                }
-                // The end of the stream, already announced, is next: not before the replies are out.
-                Ok(_) if ending => break,
-                // Less than there was room for: more will be announced.
-                Ok(len) if len < room => return,
-                Ok(_) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => {
-                    tracing::debug!("Reading from link {link}: {}", words(&e));
-                    self.links.remove(slot);
-                    self.step(which, Input::Closed { link });
-                    return;
-                }
-            }
-        }
-        self.links.unread.push(slot);
-    }
-
     /// Timers that are due, and work that was announced.
     fn tick(&mut self) {
         let now = self.now.mono;
@@ -468,138 +357,11 @@ impl Turn {
         }
     }
 
-    /// Sends what is to be sent, each link once.
-    fn flush(&mut self) {
-        let mut dirty = std::mem::take(&mut self.links.dirty);
-        for slot in dirty.drain(..) {
-            let Some(conn) = self.links.get(slot) else { continue };
-            conn.dirty = false;
-            if !conn.full && conn.phase != Phase::Connecting {
-                self.send(slot);
-            }
-        }
-        // What became dirty meanwhile has its turn in the next one.
-        if self.links.dirty.is_empty() {
-            self.links.dirty = dirty;
-        }
-    }
-
-    fn send(&mut self, slot: usize) {
-        let Some(conn) = self.links.get(slot) else { return };
-        let (which, link, closing) = (conn.which, conn.link, conn.phase == Phase::Closing);
-        let mut sent = 0;
-        let mut broken = false;
-        let mut left = false;
-        if let Some(outbox) = self.machines.get(which).outbox(link) {
-            match send_some(&mut conn.stream, outbox, &mut sent) {
-                Ok(Sent::All) => left = !outbox.is_empty(),
-                Ok(Sent::Enough) => {
-                    left = true;
-                    self.links.mark_dirty(slot);
-                }
-                Ok(Sent::Full) => {
-                    left = true;
-                    self.links.mark_full(slot);
-                }
-                Err(e) => {
-                    tracing::debug!("Writing to link {link}: {}", words(&e));
-                    broken = true;
-                }
-            }
-        }
-        if broken || (closing && !left) {
-            self.end(slot, which, link);
-        } else if sent > 0 {
-            self.step(which, Input::Drained { link });
-        }
-    }
-
-    /// Closes a link whose outbox is of no more use; the machine may forget it.
-    fn end(&mut self, slot: usize, which: Which, link: LinkId) {
-        if let Some(conn) = self.links.get(slot) {
-            // Unread bytes would make the kernel reset the connection, and the peer lose what was just sent.
-            let _ = conn.stream.read(&mut self.scratch);
-        }
-        self.links.remove(slot);
-        self.late.push_back((which, Late::Closed { link }));
-    }
-
-    /// Lets peers take what they are owed before the process ends, if they do so soon.
-    fn say_farewell(&mut self) {
-        let end = Instant::now() + FAREWELL;
-        let mut events = Events::with_capacity(EVENTS);
-        loop {
-            let mut waiting = false;
-            for slot in self.links.occupied().collect::<Vec<_>>() {
-                let Some(conn) = self.links.get(slot) else { continue };
-                let (which, link) = (conn.which, conn.link);
-                let Some(outbox) = self.machines.get(which).outbox(link) else { continue };
-                let mut sent = 0;
-                match send_some(&mut conn.stream, outbox, &mut sent) {
-                    Ok(Sent::All) => {}
-                    Ok(Sent::Enough) => waiting = true,
-                    Ok(Sent::Full) => {
-                        waiting = true;
-                        self.links.mark_full(slot);
-                    }
-                    Err(_) => self.links.remove(slot),
-                }
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            if !waiting || left.is_zero() {
-                return;
-            }
-            let _ = self.poll.poll(&mut events, Some(left.min(Duration::from_millis(10))));
-        }
-    }
-
     /// Takes over the settings that the driver itself acts on.
     fn configure(&mut self, config: &Config) {
         self.keepalive = config.tcp_keepalive;
         self.source = config.bind_source_addr.parse().ok();
         crate::logging::set_level(config.loglevel);
-    }
-}
-
-/// How far a send went.
-enum Sent {
-    /// Everything that may be sent now is.
-    All,
-    /// A share; the others shall have theirs.
-    Enough,
-    /// The kernel takes no more.
-    Full,
-}
-
-/// Sends from an outbox, counting the bytes in `sent`.
-fn send_some(stream: &mut Stream, outbox: &mut Outbox, sent: &mut usize) -> io::Result<Sent> {
-    loop {
-        let slices: SmallVec<[IoSlice<'_>; SLICES]> =
-            outbox.chunks().take(SLICES).map(IoSlice::new).collect();
-        if slices.is_empty() {
-            return Ok(Sent::All);
-        }
-        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-        let last = slices.len() < SLICES;
-        match stream.write_vectored(&slices) {
-            Ok(n) => {
-                drop(slices);
-                outbox.advance(n);
-                *sent += n;
-                if n < offered {
-                    return Ok(Sent::Full);
-                }
-                if last {
-                    return Ok(Sent::All);
-                }
-                if *sent >= SEND {
-                    return Ok(Sent::Enough);
-                }
-            }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Sent::Full),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
     }
 }
 

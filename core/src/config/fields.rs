@@ -387,5 +387,5 @@ impl Config {
     }
 }
 
-/// Distance of the bus port from the client port.
-const BUS_OFFSET: u16 = 10_000;
+/// Distance of the bus port from the client port, unless `cluster-port` says otherwise.
+pub const BUS_OFFSET: u16 = 10_000;

@@ -28,7 +28,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 pub use fields::{
-    Allowed, Config, EndpointType, Loglevel, OutputLimit, OutputLimits, Permissions, SaveBehavior,
+    Allowed, BUS_OFFSET, Config, EndpointType, Loglevel, OutputLimit, OutputLimits, Permissions, SaveBehavior,
 };
 pub use file::{CommandLine, Fatal};
 use setting::{Setting, Support};

@@ -11,6 +11,10 @@
 //!   then it is forwarded.
 //!
 //! Then the receiver, applying emissions and forwarded changes in order, ends with exactly the content of the store.
+//!
+//! An owner that wants the content of one moment instead (mode *AsOf*) treats every change as one of several keys: it
+//! emits each key that is not passed and calls [`Cursor::emitted_early`] before the first change. Then what is emitted
+//! is what there was when the cursor was made.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -231,8 +235,9 @@ impl Cursor {
         }
     }
 
-    /// The number that a database had at the start.
-    fn origin(&self, db: u32) -> u32 {
+    /// The number that a database had when the cursor was made, if it has been swapped since.
+    #[must_use]
+    pub fn origin(&self, db: u32) -> u32 {
         if self.places.get(db as usize) == Some(&db) {
             return db;
         }

@@ -3,8 +3,10 @@
 use alloc::boxed::Box;
 use alloc::vec::{IntoIter, Vec};
 
+use super::Store;
 use super::db::Db;
 use super::table::Table;
+use crate::slots::Slot;
 
 /// Keys that no longer belong to the store but whose memory is not yet given back.
 ///
@@ -80,5 +82,42 @@ impl Detached {
             }
         }
         false
+    }
+}
+
+impl Store {
+    /// Takes all keys of a slot out of every database, in constant time for each.
+    pub fn detach(&mut self, slot: Slot) -> Detached {
+        let hidden = self.hidden.contains(slot);
+        let mut detached = Detached::default();
+        for db in &mut self.dbs {
+            if let Some(table) = db.detach_slot(slot, hidden) {
+                self.used -= table.bytes();
+                detached.push(table);
+            }
+        }
+        detached
+    }
+
+    /// Takes all keys of a database out, hidden ones too. Constant time.
+    pub fn detach_db(&mut self, db: u32) -> Detached {
+        let mut detached = Detached::default();
+        self.detach_into(db, &mut detached);
+        detached
+    }
+
+    /// Takes all keys out. Constant time for each database.
+    pub fn detach_all(&mut self) -> Detached {
+        let mut detached = Detached::default();
+        for db in 0..self.databases() {
+            self.detach_into(db, &mut detached);
+        }
+        detached
+    }
+
+    fn detach_into(&mut self, db: u32, detached: &mut Detached) {
+        let db = core::mem::replace(&mut self.dbs[db as usize], Db::new());
+        self.used -= db.bytes();
+        detached.push_db(db);
     }
 }

@@ -24,6 +24,7 @@ mod db;
 mod detached;
 mod entry;
 mod expiry;
+mod hashes;
 mod leaf;
 mod node;
 mod scan;
@@ -31,10 +32,6 @@ mod table;
 mod value;
 
 use alloc::vec::Vec;
-use core::hash::Hasher;
-
-use foldhash::SharedSeed;
-use foldhash::quality::FoldHasher;
 
 pub use cursor::{Cursor, StepEnd};
 pub use detached::Detached;
@@ -45,37 +42,7 @@ pub use value::{EMBSTR_MAX, Encoding, INLINE_MAX, Kind, Value, View};
 use crate::slots::{Slot, SlotSet};
 use db::Db;
 use expiry::Sweep;
-
-/// Bits of a position.
-const POSITION_BITS: u32 = 32;
-/// Where a position starts in a hash. hashbrown takes the low bits for the bucket and the top seven for the tag.
-const POSITION_SHIFT: u32 = 24;
-
-/// The place of a key within its slot, the same whatever the size of the table.
-fn position(hash: u64) -> u32 {
-    (hash >> POSITION_SHIFT) as u32
-}
-
-/// The seeded hash of keys.
-struct Hashes {
-    seed: u64,
-    shared: SharedSeed,
-    /// Makes hashes collide, to reach what only then happens.
-    #[cfg(test)]
-    mask: u64,
-}
-
-impl Hashes {
-    #[inline]
-    fn of(&self, key: &[u8]) -> u64 {
-        let mut hasher = FoldHasher::with_seed(self.seed, &self.shared);
-        hasher.write(key);
-        #[cfg(test)]
-        return hasher.finish() & self.mask;
-        #[cfg(not(test))]
-        hasher.finish()
-    }
-}
+use hashes::{Hashes, POSITION_BITS, POSITION_SHIFT, position};
 
 /// What one operation on a table changed.
 #[derive(Clone, Copy)]
@@ -152,12 +119,7 @@ impl Store {
         Self {
             dbs: (0..config.databases).map(|_| Db::new()).collect(),
             layout: config.layout,
-            hashes: Hashes {
-                seed: config.seed,
-                shared: SharedSeed::from_u64(config.seed),
-                #[cfg(test)]
-                mask: u64::MAX,
-            },
+            hashes: Hashes::new(config.seed),
             hidden: SlotSet::new(),
             clock: 0,
             used: 0,
@@ -394,41 +356,6 @@ impl Store {
     /// Swaps two databases (SWAPDB). Constant time. Tell every [`Cursor`] by [`Cursor::swapped`].
     pub fn swap(&mut self, a: u32, b: u32) {
         self.dbs.swap(a as usize, b as usize);
-    }
-
-    /// Takes all keys of a slot out of every database, in constant time for each.
-    pub fn detach(&mut self, slot: Slot) -> Detached {
-        let hidden = self.hidden.contains(slot);
-        let mut detached = Detached::default();
-        for db in &mut self.dbs {
-            if let Some(table) = db.detach_slot(slot, hidden) {
-                self.used -= table.bytes();
-                detached.push(table);
-            }
-        }
-        detached
-    }
-
-    /// Takes all keys of a database out, hidden ones too. Constant time.
-    pub fn detach_db(&mut self, db: u32) -> Detached {
-        let mut detached = Detached::default();
-        self.detach_into(db, &mut detached);
-        detached
-    }
-
-    /// Takes all keys out. Constant time for each database.
-    pub fn detach_all(&mut self) -> Detached {
-        let mut detached = Detached::default();
-        for db in 0..self.databases() {
-            self.detach_into(db, &mut detached);
-        }
-        detached
-    }
-
-    fn detach_into(&mut self, db: u32, detached: &mut Detached) {
-        let db = core::mem::replace(&mut self.dbs[db as usize], Db::new());
-        self.used -= db.bytes();
-        detached.push_db(db);
     }
 }
 

@@ -8,11 +8,14 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use mio::Waker;
 use whimbrel_core::action::{File, Purpose};
 use whimbrel_core::config::Permissions;
 use whimbrel_core::ids::Ticket;
+
+use whimbrel_core::link::Outbox;
 
 use super::*;
 use crate::disk::{Locked, Places};

@@ -286,3 +286,61 @@ fn a_standalone_keyspace_is_walked_whole_and_progress_is_told() {
     }
     assert!(keys.is_empty() && cursor.remaining() == 0);
 }
+
+#[test]
+fn early_keys_are_forgotten_leaf_by_leaf() {
+    let mut store = Store::new(StoreConfig { databases: 1, layout: Layout::Standalone, seed: 1 });
+    for n in 0..20_000u32 {
+        let key = n.to_be_bytes();
+        store.insert(&store.at(0, &key), Value::Str(b"value"), None, Encoding::Embstr);
+    }
+    let mut cursor = Cursor::new(&store, SlotRanges::from_iter([SlotRange::one(Slot::default())]));
+    let mut most = 0;
+    while cursor.step(&store, 300, &mut |_, _| {}) == StepEnd::More {
+        most = most.max(cursor.early.len());
+    }
+    assert!((1..=56).contains(&most), "{most} early keys at once");
+    assert_eq!(cursor.emitted(), 20_000);
+}
+
+#[test]
+fn as_of_a_moment_is_what_there_was() {
+    for seed in 0..60 {
+        let rng = &mut Rng::new(seed);
+        let mut store = Store::new(StoreConfig { databases: 2, layout: Layout::Cluster, seed });
+        for _ in 0..4000 {
+            let (db, tag) = (rng.below(2) as u32, rng.index(4));
+            let key = draw_key(rng, tag, 1000);
+            store.insert(&store.at(db, &key), Value::Str(b"start"), None, Encoding::Raw);
+        }
+        let ranges = ranges(rng);
+        let slots = ranges.to_set();
+        let cursor = Cursor::new(&store, ranges);
+        let mut stage = Stage { store, cursor, receiver: Receiver::default(), seed };
+        let then = stage.content(&slots);
+        while stage.step(1 + rng.below(4000)) == StepEnd::More {
+            for _ in 0..rng.below(60) {
+                let op = draw_op(rng, 2, 1000, 4);
+                let (db, keys) = match &op {
+                    Op::Set(db, key, ..) | Op::Append(db, key, _) | Op::Expire(db, key, _) => {
+                        (*db, [key, key])
+                    }
+                    Op::Del(db, key) => (*db, [key, key]),
+                    Op::Rename(db, from, to) => (*db, [from, to]),
+                    Op::FlushSlot(_) | Op::FlushDb(_) | Op::Swap(..) => continue,
+                };
+                for key in keys {
+                    let at = stage.store.at(db, key);
+                    if slots.contains(at.slot) && !stage.cursor.passed(&at) {
+                        if let Some(entry) = stage.store.get(&at) {
+                            stage.receiver.emitted(db, entry, seed);
+                        }
+                        stage.cursor.emitted_early(&at);
+                    }
+                }
+                stage.execute(&op);
+            }
+        }
+        assert!(stage.receiver.content == then, "seed {seed}");
+    }
+}

@@ -1,0 +1,121 @@
+//! What comes in: connections, and bytes of links.
+
+use std::io;
+
+use whimbrel_core::input::Input;
+
+use super::Turn;
+use crate::links::{Phase, Stream};
+use crate::listen::{unmapped, words};
+use crate::machine::Which;
+
+/// Reads from one link before the others have their turn.
+const READS: usize = 4;
+
+impl Turn {
+    /// Takes in who knocked.
+    pub(super) fn accept(&mut self) {
+        if self.listeners.deadline().is_none() {
+            return;
+        }
+        let mut arrived = Vec::new();
+        self.listeners.accept(&mut arrived);
+        for (which, stream, origin) in arrived {
+            if which == Which::Shard {
+                stream.keep_alive(self.keepalive);
+            }
+            match self.links.accept(which, stream) {
+                Ok(link) => self.step(which, Input::Opened { link, origin }),
+                Err(e) => tracing::warn!("Error accepting a client connection: {}", words(&e)),
+            }
+        }
+    }
+
+    /// Finishes what `Action::Connect` began.
+    pub(super) fn connected(&mut self, slot: usize) {
+        let Some(conn) = self.links.get(slot) else { return };
+        let (which, link) = (conn.which, conn.link);
+        let Stream::Tcp(stream) = &conn.stream else { return };
+        let outcome = match stream.take_error() {
+            Ok(Some(e)) | Err(e) => Err(e),
+            Ok(None) => match stream.peer_addr() {
+                Ok(_) => stream.local_addr(),
+                // A spurious event: it is still being connected.
+                Err(e) if e.kind() == io::ErrorKind::NotConnected => return,
+                Err(e) => Err(e),
+            },
+        };
+        match outcome {
+            Ok(local) => {
+                conn.phase = Phase::Open;
+                self.step(which, Input::Connected { link, local: unmapped(local) });
+                // What it said meanwhile was not announced as such.
+                self.read(slot);
+            }
+            Err(e) => {
+                self.links.remove(slot);
+                self.step(which, Input::ConnectFailed { link, reason: &words(&e) });
+            }
+        }
+    }
+
+    /// Reads on where the last turn left off.
+    pub(super) fn read_unread(&mut self) {
+        for slot in std::mem::take(&mut self.links.unread) {
+            self.read(slot);
+        }
+    }
+
+    /// Reads a link until the kernel has no more, or the others must have their turn.
+    pub(super) fn read(&mut self, slot: usize) {
+        for _ in 0..READS {
+            let Some(conn) = self.links.get(slot) else { return };
+            if conn.paused || conn.phase != Phase::Open {
+                return;
+            }
+            let (which, link, ending) = (conn.which, conn.link, conn.ending);
+            let (result, room) = match self.machines.get(which).inbox(link).filter(|inbox| !inbox.is_empty())
+            {
+                Some(inbox) => {
+                    let result = conn.stream.read(inbox);
+                    let room = inbox.len();
+                    if let Ok(len @ 1..) = result {
+                        self.step(which, Input::InboxFilled { link, len });
+                    }
+                    (result, room)
+                }
+                None => {
+                    let mut scratch = std::mem::take(&mut self.scratch);
+                    let result = conn.stream.read(&mut scratch);
+                    if let Ok(len @ 1..) = result {
+                        self.step(which, Input::Filled { link, bytes: &scratch[..len] });
+                    }
+                    let room = scratch.len();
+                    self.scratch = scratch;
+                    (result, room)
+                }
+            };
+            match result {
+                Ok(0) => {
+                    self.links.remove(slot);
+                    self.step(which, Input::Closed { link });
+                    return;
+                }
+                // The end of the stream, already announced, is next: not before the replies are out.
+                Ok(_) if ending => break,
+                // Less than there was room for: more will be announced.
+                Ok(len) if len < room => return,
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    tracing::debug!("Reading from link {link}: {}", words(&e));
+                    self.links.remove(slot);
+                    self.step(which, Input::Closed { link });
+                    return;
+                }
+            }
+        }
+        self.links.unread.push(slot);
+    }
+}
