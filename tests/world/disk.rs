@@ -1,0 +1,62 @@
+//! A disk that takes its time, and forgets in a power cut what was not made durable.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use whimbrel_core::action::File;
+use whimbrel_core::ids::Ticket;
+use whimbrel_core::rng::Rng;
+
+use super::process::Which;
+
+/// A request to write a file as a whole.
+#[derive(Clone, Debug)]
+pub struct Write {
+    pub which: Which,
+    pub ticket: Ticket,
+    pub file: File,
+    pub bytes: Bytes,
+    pub fsync: bool,
+}
+
+/// The disk of one process: nodes.conf, and the writes under way.
+#[derive(Debug, Default)]
+pub struct Disk {
+    /// What survives a power cut for certain.
+    pub durable: Option<Bytes>,
+    /// What was written after it and may survive.
+    written: Option<Bytes>,
+    pub queue: VecDeque<Write>,
+}
+
+impl Disk {
+    /// The first write is done.
+    pub fn complete(&mut self) -> Option<Write> {
+        let write = self.queue.pop_front()?;
+        if write.file == File::NodesConf {
+            if write.fsync {
+                self.durable = Some(write.bytes.clone());
+                self.written = None;
+            } else {
+                self.written = Some(write.bytes.clone());
+            }
+        }
+        Some(write)
+    }
+
+    /// The process is gone: what the next life finds.
+    pub fn crash(&mut self, rng: &mut Rng) {
+        if let Some(under_way) = self.queue.pop_front()
+            && under_way.file == File::NodesConf
+            && rng.one_in(2)
+        {
+            self.written = Some(under_way.bytes);
+        }
+        self.queue.clear();
+        if let Some(written) = self.written.take()
+            && rng.one_in(2)
+        {
+            self.durable = Some(written);
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The life of a process: it starts, takes its turns, crashes and comes back.
+
+use whimbrel_core::action::{Action, Ending};
+use whimbrel_core::ids::LinkId;
+use whimbrel_core::input::{Input, Origin, Progress};
+use whimbrel_core::node::Node;
+use whimbrel_core::shard::Shard;
+
+use super::disk::Write;
+use super::journal;
+use super::process::{Machines, PORT, Process, Which};
+use super::resp::{Reply, command, parse};
+use super::{Event, World};
+
+/// Wake-ups at the same time after which a process is taken to spin.
+const MOST_SPINS: u32 = 10_000;
+/// Turns of background work take so many microseconds at least, and how much more at most.
+const TURN: (u64, u64) = (5, 60);
+
+impl World {
+    /// Starts a process with what its disk has.
+    pub fn boot(&mut self, p: usize) {
+        let now = self.clock();
+        let (node_seed, shard_seed) = (self.rng.bits(), self.rng.bits());
+        let process = &mut self.processes[p];
+        let saved = process.disk.durable.clone();
+        let node = Node::new(process.config.clone(), None, saved.as_deref(), node_seed, now)
+            .unwrap_or_else(|why| panic!("process {p} cannot read its nodes.conf: {why}"));
+        let view = node.view();
+        let shard = Shard::new(process.config.clone(), view.clone(), shard_seed, now);
+        process.view = Some(view);
+        process.machines = Some(Machines { node, shard });
+        process.wake_at = u64::MAX;
+        self.settle(p);
+    }
+
+    /// Gives a machine one input, and carries out everything that follows before anything else happens.
+    pub fn turn(&mut self, p: usize, which: Which, input: Input<'_>) {
+        self.step(p, which, input);
+        self.settle(p);
+    }
+
+    fn step(&mut self, p: usize, which: Which, input: Input<'_>) {
+        let now = self.clock();
+        let process = &mut self.processes[p];
+        let Some(machines) = &mut process.machines else { return };
+        let mut actions = std::mem::take(&mut process.actions);
+        let progress = machines.handle(which, now, input, &mut actions);
+        process.more[which as usize] = progress == Progress::More;
+        for action in actions.list.drain(..) {
+            self.carry_out(p, which, action);
+        }
+        let process = &mut self.processes[p];
+        process.mail.extend(actions.mail.drain(..).map(|mail| (which.other(), mail)));
+        process.actions = actions;
+    }
+
+    /// Delivers mail, then sends, until there is neither. What is sent was appended before all mail was delivered.
+    pub fn settle(&mut self, p: usize) {
+        loop {
+            if let Some((to, mail)) = self.processes[p].mail.pop_front() {
+                self.overhear(p, &mail);
+                self.step(p, to, Input::Mailed(mail));
+            } else if let Some((which, link)) = self.processes[p].dirty.pop_first() {
+                if self.flush(p, which, link) > 0 && self.processes[p].links.contains_key(&(which, link)) {
+                    self.step(p, which, Input::Drained { link });
+                }
+            } else {
+                break;
+            }
+        }
+        if let Some((code, reason)) = self.processes[p].exit.take() {
+            journal::line(|| format!("process {p} exits with {code}: {reason}"));
+            self.crash(p, false);
+            return;
+        }
+        self.schedule_wake(p);
+        self.after_turn(p);
+    }
+
+    fn schedule_wake(&mut self, p: usize) {
+        let process = &self.processes[p];
+        let Some(machines) = &process.machines else { return };
+        let timers = [Which::Node, Which::Shard].map(|which| machines.poll_timeout(which).map(|at| at.0));
+        let mut at = timers.into_iter().flatten().min().unwrap_or(u64::MAX).max(self.now);
+        if process.more.contains(&true) {
+            at = at.min(self.now + TURN.0 + self.rng.below(TURN.1));
+        }
+        if at < self.processes[p].wake_at {
+            self.processes[p].wake_at = at;
+            let life = self.processes[p].life;
+            self.at(at, Event::Woken { process: p, life });
+        }
+    }
+
+    /// A timer of the process is due, or it has background work.
+    pub fn woken(&mut self, p: usize, life: u32) {
+        let process = &mut self.processes[p];
+        if process.life != life || process.machines.is_none() || process.wake_at != self.now {
+            return;
+        }
+        process.wake_at = u64::MAX;
+        if process.frozen_until > self.now {
+            process.wake_at = process.frozen_until;
+            let at = process.frozen_until;
+            self.at(at, Event::Woken { process: p, life });
+            return;
+        }
+        let mut ticked = false;
+        for which in [Which::Node, Which::Shard] {
+            let process = &mut self.processes[p];
+            let Some(machines) = &process.machines else { return };
+            let due = machines.poll_timeout(which).is_some_and(|at| at.0 <= self.now);
+            if due || std::mem::take(&mut process.more[which as usize]) {
+                ticked = true;
+                journal::mix(&[1, p as u64, which as u64, self.now]);
+                self.step(p, which, Input::Ticked);
+            }
+        }
+        self.settle(p);
+        let process = &mut self.processes[p];
+        process.spins = if ticked && process.wake_at <= self.now { process.spins + 1 } else { 0 };
+        if process.spins > MOST_SPINS {
+            journal::violated("LIV-JOB", format!("process {p} asks to be woken again and again at once"));
+        }
+    }
+
+    fn carry_out(&mut self, p: usize, which: Which, action: Action) {
+        match action {
+            Action::Connect { link, to, purpose } => self.call_from_machine(p, which, link, to, purpose),
+            Action::Flush { link } => {
+                self.processes[p].dirty.insert((which, link));
+            }
+            Action::Close { link, ending: Ending::Abrupt } => self.close_from_machine(p, which, link),
+            Action::Close { link, ending: Ending::Flushed } => {
+                self.processes[p].closing.insert((which, link));
+                self.processes[p].dirty.insert((which, link));
+            }
+            Action::PauseReading { link } => self.pause_reading(p, which, link, true),
+            Action::ResumeReading { link } => self.pause_reading(p, which, link, false),
+            Action::Tune { .. } => {}
+            Action::Persist { ticket, file, bytes, fsync } => {
+                self.check_saved(p, &bytes);
+                let idle = self.processes[p].disk.queue.is_empty();
+                self.processes[p].disk.queue.push_back(Write { which, ticket, file, bytes, fsync });
+                if idle {
+                    self.start_write(p);
+                }
+            }
+            Action::Exit { code, reason } => self.processes[p].exit = Some((code, reason)),
+        }
+    }
+
+    fn start_write(&mut self, p: usize) {
+        let (least, more) = self.plan.disk;
+        let us = least + self.rng.below(more);
+        let life = self.processes[p].life;
+        self.after(us, Event::Written { process: p, life });
+    }
+
+    /// The disk has finished its first write.
+    pub fn written(&mut self, p: usize, life: u32) {
+        let process = &mut self.processes[p];
+        if process.life != life {
+            return;
+        }
+        if process.frozen_until > self.now {
+            let at = process.frozen_until;
+            self.at(at, Event::Written { process: p, life });
+            return;
+        }
+        let Some(write) = process.disk.complete() else { return };
+        journal::mix(&[2, p as u64, write.ticket.0, u64::from(write.fsync)]);
+        if !process.disk.queue.is_empty() {
+            self.start_write(p);
+        }
+        self.note_durable(p);
+        self.turn(p, write.which, Input::Done { ticket: write.ticket, result: Ok(()) });
+    }
+
+    /// The process ends at this instant. Peers hear of it soon (`false`) or, as in a power cut, later.
+    pub fn crash(&mut self, p: usize, silently: bool) {
+        if !self.processes[p].is_up() {
+            return;
+        }
+        journal::line(|| format!("process {p} crashes{}", if silently { " like in a power cut" } else { "" }));
+        journal::mark("a process crashed");
+        self.note_crash(p);
+        let conns: Vec<(usize, usize)> = self.processes[p].links.values().copied().collect();
+        for (conn, end) in conns {
+            self.abandon(conn, end, silently);
+        }
+        let process = &mut self.processes[p];
+        process.machines = None;
+        process.life += 1;
+        process.disk.crash(&mut self.rng);
+        let fresh = Process::new(p, process.config.clone());
+        let (life, disk, frozen) = (process.life, std::mem::take(&mut process.disk), process.frozen_until);
+        let next_accepted = process.next_accepted;
+        *process = Process { life, disk, frozen_until: frozen, next_accepted, ..fresh };
+        let us = 300_000 + self.rng.below(2_500_000);
+        self.after(us, Event::Restarted { process: p });
+    }
+
+    /// The process comes back.
+    pub fn restarted(&mut self, p: usize) {
+        if !self.processes[p].is_up() {
+            journal::line(|| format!("process {p} restarts"));
+            journal::mark("a process came back");
+            self.check_restored(p);
+            self.boot(p);
+        }
+    }
+
+    /// Asks a process several things at this instant, past the network, on one connection of its own. `None`: it is
+    /// down, or an answer does not come at once.
+    pub fn ask(&mut self, p: usize, commands: &[Vec<u8>]) -> Option<Vec<Reply>> {
+        if !self.processes[p].is_up() {
+            return None;
+        }
+        let link = LinkId::accepted(1 << 40);
+        let peer = std::net::SocketAddr::new([10, 0, 2, 1].into(), 1);
+        let local = std::net::SocketAddr::new(Process::ip(p), PORT);
+        self.step(p, Which::Shard, Input::Opened { link, origin: Origin::Tcp { peer, local } });
+        let request = commands.concat();
+        self.step(p, Which::Shard, Input::Filled { link, bytes: &request });
+        self.settle(p);
+        let mut replies = Vec::new();
+        if let Some(outbox) = self.processes[p].machines.as_mut().and_then(|m| m.outbox(Which::Shard, link)) {
+            let bytes: Vec<u8> = outbox.chunks().flatten().copied().collect();
+            outbox.advance(bytes.len());
+            let mut at = 0;
+            while let Some((reply, used)) = parse(&bytes[at..]) {
+                at += used;
+                replies.push(reply);
+            }
+        }
+        self.turn(p, Which::Shard, Input::Closed { link });
+        (replies.len() == commands.len()).then_some(replies)
+    }
+
+    /// Asks a process one thing at this instant.
+    pub fn ask_one(&mut self, p: usize, words: &[&[u8]]) -> Option<Reply> {
+        self.ask(p, &[command(words)])?.pop()
+    }
+}

@@ -1,0 +1,171 @@
+//! What a seed enables: each run has another subset of faults, features and speeds.
+
+use std::sync::OnceLock;
+
+use whimbrel_core::rng::Rng;
+use whimbrel_core::slots::{SLOTS, Slot};
+
+/// Databases of every node.
+pub const DATABASES: u32 = 4;
+
+/// Kinds of faults.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Faults {
+    /// Migration links break.
+    pub migration_cuts: bool,
+    /// Connections of any kind are reset.
+    pub resets: bool,
+    /// Two processes cannot hear each other, or one of them cannot, for less time than a pause lasts.
+    pub partitions: bool,
+    /// A process stands still for a moment; its timers fire together afterwards.
+    pub freezes: bool,
+    /// Processes crash and come back with what their disk kept.
+    pub crashes: bool,
+}
+
+impl Faults {
+    pub fn any(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub processes: usize,
+    pub clients: usize,
+    /// Slots whose keys are used.
+    pub slots: Vec<u16>,
+    pub faults: Faults,
+    /// Microseconds that bytes travel: at least, and how much more at most.
+    pub delay: (u64, u64),
+    /// Most bytes in flight of a client's or bus connection.
+    pub window: usize,
+    /// Most bytes in flight of a migration link.
+    pub migration_window: usize,
+    /// Bytes per millisecond of a migration link.
+    pub migration_rate: u64,
+    /// Bytes arrive in small pieces.
+    pub fragments: bool,
+    /// Microseconds that a disk takes for a write: at least, and how much more at most.
+    pub disk: (u64, u64),
+    pub node_timeout_ms: u64,
+    /// Values of some kilobytes, so that a snapshot takes time.
+    pub bulk: bool,
+    /// Values with a time to live.
+    pub expiry: bool,
+    pub transactions: bool,
+    /// DEL.
+    pub deletes: bool,
+    /// Each node gets an epoch of its own before the nodes meet.
+    pub set_epochs: bool,
+    /// Several jobs in one request.
+    pub several_jobs: bool,
+    /// A migration begins before the one before it has ended.
+    pub overlap: bool,
+    /// Slots also move towards the node that gave slots away a moment ago, at the same time.
+    pub both_ways: bool,
+    pub cancels: bool,
+    pub flushes: bool,
+    /// How many requests to migrate.
+    pub migrations: usize,
+    /// Microseconds between two operations of one client, on average.
+    pub think: u64,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed ^ 0x0057_6869_6d62_7265);
+        let r = &mut rng;
+        // One seed in four is without faults.
+        let faulty = !seed.is_multiple_of(4);
+        let mut faults = Faults {
+            migration_cuts: faulty && r.one_in(2),
+            resets: faulty && r.one_in(2),
+            partitions: faulty && r.one_in(3),
+            freezes: faulty && r.one_in(3),
+            crashes: faulty && r.one_in(4),
+        };
+        // A node that restarts while it cannot hear the others may believe an old table (R15).
+        faults.partitions &= !faults.crashes;
+        let bulk = r.one_in(2);
+        let slow_net = r.one_in(4);
+        let several_jobs = r.one_in(2);
+        let overlap = r.one_in(3);
+        Self {
+            seed,
+            processes: 3 + r.index(3),
+            clients: 4 + r.index(5),
+            slots: Self::draw_slots(r),
+            faults,
+            delay: if slow_net { (2_000, 20_000) } else { (50, 50 + r.below(2_000)) },
+            window: if r.one_in(3) { 8 * 1024 } else { 256 * 1024 },
+            migration_window: if r.one_in(2) { 16 * 1024 } else { 512 * 1024 },
+            migration_rate: [200, 1_000, 10_000, 100_000][r.index(4)],
+            fragments: r.one_in(3),
+            disk: if r.one_in(4) { (5_000, 200_000) } else { (100, 3_000) },
+            node_timeout_ms: [1_000, 2_000, 3_000][r.index(3)],
+            bulk,
+            expiry: r.one_in(2),
+            transactions: r.one_in(2),
+            deletes: r.one_in(2),
+            set_epochs: !r.one_in(4),
+            several_jobs,
+            overlap,
+            both_ways: overlap && r.one_in(2),
+            cancels: r.one_in(4),
+            flushes: r.one_in(6),
+            migrations: 2 + r.index(4),
+            think: 20_000 + r.below(60_000),
+        }
+    }
+
+    fn draw_slots(r: &mut Rng) -> Vec<u16> {
+        let mut slots: Vec<u16> = Vec::new();
+        while slots.len() < 12 {
+            // Some slots are neighbours, so that one range moves several.
+            let slot = match slots.last() {
+                Some(&last) if r.one_in(3) => (last + 1 + r.below(3) as u16) % SLOTS as u16,
+                _ => r.below(SLOTS as u64) as u16,
+            };
+            if !slots.contains(&slot) {
+                slots.push(slot);
+            }
+        }
+        slots.sort_unstable();
+        slots
+    }
+
+    /// The configuration of a process.
+    pub fn config(&self, ip: &str) -> String {
+        format!(
+            "port 6379\nprotected-mode no\ncluster-enabled yes\ncluster-databases {DATABASES}\n\
+             cluster-announce-ip {ip}\ncluster-node-timeout {}\nrepl-timeout 6\n",
+            self.node_timeout_ms
+        )
+    }
+}
+
+/// A hash tag of a slot.
+pub fn tag(slot: u16) -> &'static str {
+    static TAGS: OnceLock<Vec<String>> = OnceLock::new();
+    let tags = TAGS.get_or_init(|| {
+        let mut tags = vec![String::new(); SLOTS];
+        let mut missing = SLOTS;
+        for n in 0u32.. {
+            let text = n.to_string();
+            let tag = &mut tags[Slot::of(text.as_bytes()).index()];
+            if tag.is_empty() {
+                *tag = text;
+                missing -= 1;
+                if missing == 0 {
+                    break;
+                }
+            }
+        }
+        tags
+    });
+    &tags[usize::from(slot)]
+}

@@ -1,0 +1,228 @@
+//! One simulated process: a node and a shard, the mail between them, a disk, and what an onlooker knows of it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use whimbrel_core::action::Actions;
+use whimbrel_core::cluster::View;
+use whimbrel_core::config::Config;
+use whimbrel_core::ids::{JobName, LinkId};
+use whimbrel_core::input::{Input, Progress};
+use whimbrel_core::link::Outbox;
+use whimbrel_core::mail::Mail;
+use whimbrel_core::migration::job::Job;
+use whimbrel_core::migration::log::{JobLog, Stage};
+use whimbrel_core::migration::{export, import};
+use whimbrel_core::node::Node;
+use whimbrel_core::shard::Shard;
+use whimbrel_core::slots::Slot;
+use whimbrel_core::time::{Mono, Now};
+
+use super::disk::Disk;
+
+/// The port for clients of every process; the bus is 10000 above.
+pub const PORT: u16 = 6379;
+pub const BUS_PORT: u16 = 16379;
+
+/// Which machine of a process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Which {
+    Node,
+    Shard,
+}
+
+impl Which {
+    pub fn other(self) -> Self {
+        match self {
+            Self::Node => Self::Shard,
+            Self::Shard => Self::Node,
+        }
+    }
+}
+
+/// Both machines of a life.
+pub struct Machines {
+    pub node: Node,
+    pub shard: Shard,
+}
+
+impl Machines {
+    pub fn handle(&mut self, which: Which, now: Now, input: Input<'_>, out: &mut Actions) -> Progress {
+        match which {
+            Which::Node => self.node.handle(now, input, out),
+            Which::Shard => self.shard.handle(now, input, out),
+        }
+    }
+
+    pub fn poll_timeout(&self, which: Which) -> Option<Mono> {
+        match which {
+            Which::Node => self.node.poll_timeout(),
+            Which::Shard => self.shard.poll_timeout(),
+        }
+    }
+
+    pub fn outbox(&mut self, which: Which, link: LinkId) -> Option<&mut Outbox> {
+        match which {
+            Which::Node => self.node.outbox(link),
+            Which::Shard => self.shard.outbox(link),
+        }
+    }
+
+    pub fn inbox(&mut self, which: Which, link: LinkId) -> Option<&mut [u8]> {
+        match which {
+            Which::Node => self.node.inbox(link),
+            Which::Shard => self.shard.inbox(link),
+        }
+    }
+}
+
+/// A job as the shard of this process last said.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub job: Arc<Job>,
+    pub stage: Stage,
+    /// The node was told that the target may take over, and not yet that the job ended.
+    pub granted: bool,
+}
+
+impl Seen {
+    /// Whether the source holds writes of the slots.
+    pub fn is_paused(&self) -> bool {
+        use export::State::{FailoverGranted, FailoverPaused};
+        matches!(self.stage, Stage::Export(FailoverPaused | FailoverGranted))
+    }
+
+    /// Whether the keys that came in must not be seen.
+    pub fn is_hidden(&self) -> bool {
+        matches!(self.stage, Stage::Import(state) if !state.is_finished())
+    }
+
+    /// Whether the claim is being made.
+    pub fn is_taking_over(&self) -> bool {
+        matches!(self.stage, Stage::Import(import::State::FailoverGranted))
+    }
+}
+
+/// One simulated process.
+pub struct Process {
+    pub index: usize,
+    pub config: Arc<Config>,
+    pub machines: Option<Machines>,
+    /// Counts its lives.
+    pub life: u32,
+    pub disk: Disk,
+    /// Connections by machine and link: number and end.
+    pub links: BTreeMap<(Which, LinkId), (usize, usize)>,
+    pub next_accepted: u64,
+    pub actions: Actions,
+    pub mail: VecDeque<(Which, Mail)>,
+    pub dirty: BTreeSet<(Which, LinkId)>,
+    /// Links that end when their outbox is sent.
+    pub closing: BTreeSet<(Which, LinkId)>,
+    pub more: [bool; 2],
+    /// When it is woken next.
+    pub wake_at: u64,
+    /// It stands still until then.
+    pub frozen_until: u64,
+    /// What the shard routes by.
+    pub view: Option<Arc<View>>,
+    pub jobs: Arc<JobLog>,
+    pub seen: BTreeMap<JobName, Seen>,
+    /// Wake-ups in a row at the same time.
+    pub spins: u32,
+    pub exit: Option<(i32, String)>,
+}
+
+impl Process {
+    pub fn new(index: usize, config: Arc<Config>) -> Self {
+        Self {
+            index,
+            config,
+            machines: None,
+            life: 0,
+            disk: Disk::default(),
+            links: BTreeMap::new(),
+            next_accepted: 0,
+            actions: Actions::default(),
+            mail: VecDeque::new(),
+            dirty: BTreeSet::new(),
+            closing: BTreeSet::new(),
+            more: [false; 2],
+            wake_at: u64::MAX,
+            frozen_until: 0,
+            view: None,
+            jobs: Arc::default(),
+            seen: BTreeMap::new(),
+            spins: 0,
+            exit: None,
+        }
+    }
+
+    pub fn ip(index: usize) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::new(10, 0, 0, index as u8 + 1))
+    }
+
+    /// The process with this address.
+    pub fn at(address: SocketAddr) -> Option<usize> {
+        match address.ip() {
+            IpAddr::V4(ip) if ip.octets()[..3] == [10, 0, 0] => Some(usize::from(ip.octets()[3]) - 1),
+            _ => None,
+        }
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.machines.is_some()
+    }
+
+    /// Whether the shard would carry out reads of this slot's keys.
+    pub fn owns(&self, slot: Slot) -> bool {
+        self.machines.is_some() && self.view.as_ref().is_some_and(|view| view.state_ok() && view.is_mine(slot))
+    }
+
+    /// Whether the shard would carry out writes of this slot's keys.
+    pub fn serves(&self, slot: Slot) -> bool {
+        self.owns(slot) && !self.holds(slot)
+    }
+
+    /// Whether the hand-over of a job holds writes of this slot.
+    pub fn holds(&self, slot: Slot) -> bool {
+        self.seen.values().any(|seen| seen.is_paused() && seen.job.ranges.contains(slot))
+    }
+
+    /// Whether an import hides this slot.
+    pub fn hides(&self, slot: Slot) -> bool {
+        self.seen.values().any(|seen| seen.is_hidden() && seen.job.ranges.contains(slot))
+    }
+
+    /// What a mailed message tells an onlooker.
+    pub fn overhear(&mut self, mail: &Mail) {
+        use whimbrel_core::mail::{Fact, Order};
+        match mail {
+            Mail::Order(Order::Publish(view)) => self.view = Some(view.clone()),
+            Mail::Order(Order::PublishJobs(log)) => self.jobs = log.clone(),
+            Mail::Order(Order::StartExport { job, .. }) => {
+                let stage = Stage::Export(export::State::Connecting);
+                self.seen.insert(job.name, Seen { job: job.clone(), stage, granted: false });
+            }
+            Mail::Order(Order::StartImport { job, .. }) => {
+                let stage = Stage::Import(import::State::WaitingForAck);
+                self.seen.insert(job.name, Seen { job: job.clone(), stage, granted: false });
+            }
+            Mail::Fact(Fact::Entered { job, stage }) => {
+                if let Some(seen) = self.seen.get_mut(job) {
+                    seen.stage = *stage;
+                }
+            }
+            Mail::Fact(Fact::Granted { job }) => {
+                if let Some(seen) = self.seen.get_mut(job) {
+                    seen.granted = true;
+                }
+            }
+            Mail::Fact(Fact::Ended { job, .. }) => {
+                self.seen.remove(job);
+            }
+            _ => {}
+        }
+    }
+}

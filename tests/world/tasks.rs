@@ -1,0 +1,207 @@
+//! Clients and operators as async functions over virtual time.
+//!
+//! A task asks the world for one thing at a time (to sleep, to connect, to send) and is polled again when that has
+//! happened. There is no waker and no thread: the world knows which task waits for what.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use whimbrel_core::rng::Rng;
+
+use super::history::History;
+use super::plan::Plan;
+use super::resp::Reply;
+
+/// A connection of a task, see [`Ctx::connect`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnId(pub usize);
+
+/// What a task asks the world for.
+pub enum Request {
+    Sleep { until: u64, token: u64 },
+    Connect { process: usize, token: u64 },
+    Send { conn: ConnId, bytes: Vec<u8>, replies: usize, token: u64 },
+    Close { conn: ConnId },
+}
+
+/// Replies to what was sent in one go.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub replies: Vec<Reply>,
+    /// Which process answered, and which life of it.
+    pub process: usize,
+    pub life: u32,
+    /// When the last byte of the request reached the process.
+    pub delivered: u64,
+    /// When the last byte of the reply left it.
+    pub answered: u64,
+}
+
+/// What became of a request.
+pub enum Outcome {
+    Woken,
+    Connected(ConnId),
+    Answered(Answer),
+    /// The connection could not be made, or is gone.
+    Gone,
+}
+
+/// What all tasks of a run share with the world.
+pub struct Shared {
+    pub now: Cell<u64>,
+    pub plan: Plan,
+    pub rng: RefCell<Rng>,
+    pub history: RefCell<History>,
+    /// No more work is to be begun.
+    pub stopping: Cell<bool>,
+    /// The cluster is formed and serves.
+    pub formed: Cell<bool>,
+    /// Migrations and faults have ended.
+    pub quiet: Cell<bool>,
+    /// Names of the nodes, once known.
+    pub node_ids: RefCell<Vec<String>>,
+    requests: RefCell<VecDeque<Request>>,
+    outcomes: RefCell<BTreeMap<u64, Outcome>>,
+    waiting: RefCell<BTreeMap<u64, usize>>,
+    running: Cell<usize>,
+    next_token: Cell<u64>,
+}
+
+impl Shared {
+    pub fn new(plan: Plan, seed: u64) -> Rc<Self> {
+        let history = RefCell::new(History::new(&plan));
+        Rc::new(Self {
+            now: Cell::new(0),
+            plan,
+            rng: RefCell::new(Rng::new(seed)),
+            history,
+            stopping: Cell::new(false),
+            formed: Cell::new(false),
+            quiet: Cell::new(false),
+            node_ids: RefCell::default(),
+            requests: RefCell::default(),
+            outcomes: RefCell::default(),
+            waiting: RefCell::default(),
+            running: Cell::new(0),
+            next_token: Cell::new(0),
+        })
+    }
+
+    /// The next thing a task asked for.
+    pub fn request(&self) -> Option<Request> {
+        self.requests.borrow_mut().pop_front()
+    }
+
+    /// Tells what became of a request; the task to poll.
+    pub fn fulfil(&self, token: u64, outcome: Outcome) -> Option<usize> {
+        let task = self.waiting.borrow_mut().remove(&token)?;
+        self.outcomes.borrow_mut().insert(token, outcome);
+        Some(task)
+    }
+}
+
+/// What a task sees of the world.
+#[derive(Clone)]
+pub struct Ctx(pub Rc<Shared>);
+
+struct Wait {
+    shared: Rc<Shared>,
+    token: u64,
+}
+
+impl Future for Wait {
+    type Output = Outcome;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Outcome> {
+        match self.shared.outcomes.borrow_mut().remove(&self.token) {
+            Some(outcome) => Poll::Ready(outcome),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Ctx {
+    fn ask(&self, request: impl FnOnce(u64) -> Request) -> Wait {
+        let shared = &self.0;
+        let token = shared.next_token.get();
+        shared.next_token.set(token + 1);
+        shared.waiting.borrow_mut().insert(token, shared.running.get());
+        shared.requests.borrow_mut().push_back(request(token));
+        Wait { shared: shared.clone(), token }
+    }
+
+    /// Virtual time in microseconds.
+    pub fn now(&self) -> u64 {
+        self.0.now.get()
+    }
+
+    /// A number below `n`.
+    pub fn below(&self, n: u64) -> u64 {
+        self.0.rng.borrow_mut().below(n)
+    }
+
+    /// True once in `n` times.
+    pub fn one_in(&self, n: u64) -> bool {
+        self.0.rng.borrow_mut().one_in(n)
+    }
+
+    /// One element of a list that is not empty.
+    pub fn pick<'a, T>(&self, list: &'a [T]) -> &'a T {
+        &list[self.below(list.len() as u64) as usize]
+    }
+
+    pub async fn sleep(&self, us: u64) {
+        let until = self.now() + us;
+        self.ask(|token| Request::Sleep { until, token }).await;
+    }
+
+    /// Connects to the data port of a process.
+    pub async fn connect(&self, process: usize) -> Option<ConnId> {
+        match self.ask(|token| Request::Connect { process, token }).await {
+            Outcome::Connected(conn) => Some(conn),
+            _ => None,
+        }
+    }
+
+    /// Sends bytes and waits for so many replies. `None`: the connection is gone, and nobody knows what was done.
+    pub async fn call(&self, conn: ConnId, bytes: Vec<u8>, replies: usize) -> Option<Answer> {
+        match self.ask(|token| Request::Send { conn, bytes, replies, token }).await {
+            Outcome::Answered(answer) => Some(answer),
+            _ => None,
+        }
+    }
+
+    pub fn close(&self, conn: ConnId) {
+        self.0.requests.borrow_mut().push_back(Request::Close { conn });
+    }
+}
+
+/// The tasks of a run.
+#[derive(Default)]
+pub struct Tasks(Vec<Option<Pin<Box<dyn Future<Output = ()>>>>>);
+
+impl Tasks {
+    /// Adds a task; it begins when it is polled.
+    pub fn add(&mut self, task: impl Future<Output = ()> + 'static) -> usize {
+        self.0.push(Some(Box::pin(task)));
+        self.0.len() - 1
+    }
+
+    /// Lets a task go on until it waits again.
+    pub fn poll(&mut self, shared: &Shared, id: usize) {
+        let Some(task) = &mut self.0[id] else { return };
+        shared.running.set(id);
+        if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+            self.0[id] = None;
+        }
+    }
+
+    /// Whether a task has ended.
+    pub fn has_ended(&self, id: usize) -> bool {
+        self.0[id].is_none()
+    }
+}
