@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use whimbrel_core::action::File;
 use whimbrel_core::ids::Ticket;
 use whimbrel_core::rng::Rng;
@@ -15,7 +14,7 @@ pub struct Write {
     pub which: Which,
     pub ticket: Ticket,
     pub file: File,
-    pub bytes: Bytes,
+    pub bytes: Vec<u8>,
     pub fsync: bool,
 }
 
@@ -23,9 +22,9 @@ pub struct Write {
 #[derive(Debug, Default)]
 pub struct Disk {
     /// What survives a power cut for certain.
-    pub durable: Option<Bytes>,
+    pub durable: Option<Vec<u8>>,
     /// What was written after it and may survive.
-    written: Option<Bytes>,
+    written: Option<Vec<u8>>,
     pub queue: VecDeque<Write>,
 }
 

@@ -107,7 +107,9 @@ pub struct Op {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum What {
     /// Sets the register to the number of the operation, for so many microseconds if at all limited.
-    Set { ttl: Option<u64> },
+    Set {
+        ttl: Option<u64>,
+    },
     Delete,
     Append,
     Increment,
@@ -232,7 +234,14 @@ impl History {
     }
 
     /// A read that began at `invoke` has ended. `Err` says why no single server explains it.
-    pub fn read(&mut self, key: usize, generation: u32, invoke: u64, now: u64, seen: &Seen) -> Result<(), String> {
+    pub fn read(
+        &mut self,
+        key: usize,
+        generation: u32,
+        invoke: u64,
+        now: u64,
+        seen: &Seen,
+    ) -> Result<(), String> {
         self.reads += 1;
         let k = &mut self.keys[key];
         if self.tainted.contains_key(&k.slot) || generation != k.generation {
@@ -274,7 +283,15 @@ impl History {
 impl Write {
     /// The state before any write, and after a wipe.
     fn nothing(now: u64) -> Self {
-        Self { op: 0, value: None, invoke: now, visible: Some(now), done: Some(now), shaky: false, expiry: None }
+        Self {
+            op: 0,
+            value: None,
+            invoke: now,
+            visible: Some(now),
+            done: Some(now),
+            shaky: false,
+            expiry: None,
+        }
     }
 }
 
@@ -394,7 +411,10 @@ impl Key {
             violated("INV-ACK0", format!("{}: counted {n} after {before} was certain", self.text()));
         }
         if let Some(other) = self.counter.seen.insert(n, op.id) {
-            violated("INV-LIN", format!("{}: operations {other} and {} both counted {n}", self.text(), op.id));
+            violated(
+                "INV-LIN",
+                format!("{}: operations {other} and {} both counted {n}", self.text(), op.id),
+            );
         }
         if n > self.counter.invoked {
             violated("INV-LIN", format!("{}: {n} after {} increments", self.text(), self.counter.invoked));

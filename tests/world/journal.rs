@@ -98,11 +98,6 @@ pub fn mark(what: &'static str) {
     with(|j| *j.marks.entry(what).or_default() += 1);
 }
 
-/// How often something was reached in this run.
-pub fn marked(what: &'static str) -> u64 {
-    with(|j| j.marks.get(what).copied().unwrap_or(0))
-}
-
 /// The hash of the run so far.
 pub fn hash() -> u64 {
     with(|j| j.hash)

@@ -61,6 +61,8 @@ impl World {
             if let Some((to, mail)) = self.processes[p].mail.pop_front() {
                 self.overhear(p, &mail);
                 self.step(p, to, Input::Mailed(mail));
+            } else if let Some((which, link)) = self.processes[p].late.pop_front() {
+                self.step(p, which, Input::Closed { link });
             } else if let Some((which, link)) = self.processes[p].dirty.pop_first() {
                 if self.flush(p, which, link) > 0 && self.processes[p].links.contains_key(&(which, link)) {
                     self.step(p, which, Input::Drained { link });
@@ -142,7 +144,13 @@ impl World {
             Action::Persist { ticket, file, bytes, fsync } => {
                 self.check_saved(p, &bytes);
                 let idle = self.processes[p].disk.queue.is_empty();
-                self.processes[p].disk.queue.push_back(Write { which, ticket, file, bytes, fsync });
+                self.processes[p].disk.queue.push_back(Write {
+                    which,
+                    ticket,
+                    file,
+                    bytes: bytes.to_vec(),
+                    fsync,
+                });
                 if idle {
                     self.start_write(p);
                 }
@@ -183,7 +191,9 @@ impl World {
         if !self.processes[p].is_up() {
             return;
         }
-        journal::line(|| format!("process {p} crashes{}", if silently { " like in a power cut" } else { "" }));
+        journal::line(|| {
+            format!("process {p} crashes{}", if silently { " like in a power cut" } else { "" })
+        });
         journal::mark("a process crashed");
         self.note_crash(p);
         let conns: Vec<(usize, usize)> = self.processes[p].links.values().copied().collect();

@@ -23,7 +23,6 @@ const SEGMENT: usize = 16 * 1024;
 pub struct Caller {
     pub conn: usize,
     pub process: usize,
-    pub life: u32,
     gone: bool,
     /// Bytes that the window had no room for.
     unsent: Vec<u8>,
@@ -51,7 +50,14 @@ impl World {
     }
 
     /// A machine opens a connection.
-    pub fn call_from_machine(&mut self, p: usize, which: Which, link: LinkId, to: SocketAddr, purpose: Purpose) {
+    pub fn call_from_machine(
+        &mut self,
+        p: usize,
+        which: Which,
+        link: LinkId,
+        to: SocketAddr,
+        purpose: Purpose,
+    ) {
         let class = match purpose {
             Purpose::Bus => Class::Bus,
             Purpose::Migration => Class::Migration,
@@ -70,7 +76,6 @@ impl World {
         self.callers.push(Caller {
             conn,
             process,
-            life: 0,
             gone: false,
             unsent: Vec::new(),
             received: Vec::new(),
@@ -146,8 +151,6 @@ impl World {
                 self.turn(process, which, Input::Connected { link, local });
             }
             Some(Owner::Task(id)) => {
-                let process = self.callers[id.0].process;
-                self.callers[id.0].life = self.processes[process].life;
                 if let Some((token, _)) = self.callers[id.0].waiting.take() {
                     self.fulfil(token, Outcome::Connected(id));
                 }
@@ -211,8 +214,7 @@ impl World {
             self.processes[p].closing.remove(&(which, link));
             self.close_from_machine(p, which, link);
             // As drivers do: the machine may forget what it kept for the sending.
-            self.processes[p].mail.push_back((which, super::links::nothing()));
-            self.late_closed(p, which, link);
+            self.processes[p].late.push_back((which, link));
         }
         sent
     }
@@ -236,15 +238,13 @@ impl World {
         conn.pipes[end].used += bytes.len();
         let mut rest = bytes;
         while !rest.is_empty() {
-            let most = if self.plan.fragments && rest.len() < 4096 {
-                1 + self.rng.index(700)
-            } else {
-                rest.len()
-            };
+            let most =
+                if self.plan.fragments && rest.len() < 4096 { 1 + self.rng.index(700) } else { rest.len() };
             let tail = rest.split_off(most.min(rest.len()));
             let piece = std::mem::replace(&mut rest, tail);
             let delay = self.delay();
-            let rate = if self.conns[c].class == Class::Migration { self.plan.migration_rate } else { 200_000 };
+            let rate =
+                if self.conns[c].class == Class::Migration { self.plan.migration_rate } else { 200_000 };
             let pipe = &mut self.conns[c].pipes[end];
             pipe.busy = pipe.busy.max(self.now) + piece.len() as u64 * 1000 / rate;
             pipe.last = pipe.last.max(pipe.busy + delay);
@@ -436,8 +436,10 @@ impl World {
             Some(Owner::Task(id)) => {
                 // A client hears of the end after the server: what the server did not do by then it never will.
                 let server = &conn.ends[1];
-                let alive = |o| matches!(o, Some(Owner::Machine { process, life, .. })
-                    if self.processes[process].life == life);
+                let alive = |o| {
+                    matches!(o, Some(Owner::Machine { process, life, .. })
+                    if self.processes[process].life == life)
+                };
                 if !server.closed && alive(server.owner) {
                     return self.after(1_000, Event::Gone { conn: c, end });
                 }
@@ -503,19 +505,9 @@ impl World {
         let answer = Answer {
             replies: std::mem::take(&mut caller.replies),
             process: caller.process,
-            life: caller.life,
             delivered: conn.delivered,
             answered: conn.answered,
         };
         self.fulfil(token, Outcome::Answered(answer));
-    }
-
-    /// A task ends its connection.
-    pub fn close_from_task(&mut self, id: ConnId) {
-        if !self.callers[id.0].gone {
-            self.callers[id.0].gone = true;
-            let c = self.callers[id.0].conn;
-            self.hang_up(c, 0);
-        }
     }
 }

@@ -242,7 +242,6 @@ impl World {
             Request::Sleep { until, token } => self.at(until, Event::Slept { token }),
             Request::Connect { process, token } => self.call_from_task(process, token),
             Request::Send { conn, bytes, replies, token } => self.send_from_task(conn, bytes, replies, token),
-            Request::Close { conn } => self.close_from_task(conn),
         }
     }
 

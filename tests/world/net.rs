@@ -51,8 +51,6 @@ pub struct Pipe {
     pub busy: u64,
     /// The sender has more to send and waits for room.
     pub blocked: bool,
-    /// The end of the stream, and when it arrives.
-    pub fin: Option<u64>,
 }
 
 /// Where a connection is.
@@ -84,15 +82,7 @@ pub struct Conn {
 impl Conn {
     pub fn new(class: Class, hosts: [Option<usize>; 2], owner: Owner, window: usize) -> Self {
         let end = |owner| End { owner, closed: false, paused: false, unread: VecDeque::new() };
-        let pipe = || Pipe {
-            flying: VecDeque::new(),
-            used: 0,
-            window,
-            last: 0,
-            busy: 0,
-            blocked: false,
-            fin: None,
-        };
+        let pipe = || Pipe { flying: VecDeque::new(), used: 0, window, last: 0, busy: 0, blocked: false };
         Self {
             class,
             phase: Phase::Connecting,

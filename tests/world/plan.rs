@@ -138,6 +138,11 @@ impl Plan {
         slots
     }
 
+    /// Whether a job may fail in this run.
+    pub fn may_fail_jobs(&self) -> bool {
+        self.faults.any() || self.cancels || self.flushes
+    }
+
     /// The configuration of a process.
     pub fn config(&self, ip: &str) -> String {
         format!(

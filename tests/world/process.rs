@@ -18,6 +18,7 @@ use whimbrel_core::node::Node;
 use whimbrel_core::shard::Shard;
 use whimbrel_core::slots::Slot;
 use whimbrel_core::time::{Mono, Now};
+use whimbrel_core::wire::bus::State;
 
 use super::disk::Disk;
 
@@ -120,6 +121,8 @@ pub struct Process {
     pub dirty: BTreeSet<(Which, LinkId)>,
     /// Links that end when their outbox is sent.
     pub closing: BTreeSet<(Which, LinkId)>,
+    /// Links that ended so; their machines are yet to be told.
+    pub late: VecDeque<(Which, LinkId)>,
     pub more: [bool; 2],
     /// When it is woken next.
     pub wake_at: u64,
@@ -148,6 +151,7 @@ impl Process {
             mail: VecDeque::new(),
             dirty: BTreeSet::new(),
             closing: BTreeSet::new(),
+            late: VecDeque::new(),
             more: [false; 2],
             wake_at: u64::MAX,
             frozen_until: 0,
@@ -177,7 +181,8 @@ impl Process {
 
     /// Whether the shard would carry out reads of this slot's keys.
     pub fn owns(&self, slot: Slot) -> bool {
-        self.machines.is_some() && self.view.as_ref().is_some_and(|view| view.state_ok() && view.is_mine(slot))
+        self.machines.is_some()
+            && self.view.as_ref().is_some_and(|view| view.state == State::Ok && view.is_mine(slot))
     }
 
     /// Whether the shard would carry out writes of this slot's keys.

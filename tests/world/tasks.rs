@@ -10,7 +10,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use whimbrel_core::ids::JobName;
 use whimbrel_core::rng::Rng;
+use whimbrel_core::slots::{Slot, SlotRanges};
 
 use super::history::History;
 use super::plan::Plan;
@@ -25,16 +27,14 @@ pub enum Request {
     Sleep { until: u64, token: u64 },
     Connect { process: usize, token: u64 },
     Send { conn: ConnId, bytes: Vec<u8>, replies: usize, token: u64 },
-    Close { conn: ConnId },
 }
 
 /// Replies to what was sent in one go.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub replies: Vec<Reply>,
-    /// Which process answered, and which life of it.
+    /// Which process answered.
     pub process: usize,
-    pub life: u32,
     /// When the last byte of the request reached the process.
     pub delivered: u64,
     /// When the last byte of the reply left it.
@@ -50,6 +50,27 @@ pub enum Outcome {
     Gone,
 }
 
+/// A job at its source: when it did what.
+#[derive(Clone, Debug)]
+pub struct Export {
+    pub process: usize,
+    pub job: JobName,
+    pub slots: SlotRanges,
+    pub since: u64,
+    pub paused: Option<u64>,
+    pub granted: Option<u64>,
+    pub until: u64,
+}
+
+/// A write that was not answered at once.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub process: usize,
+    pub slot: u16,
+    pub since: u64,
+    pub until: u64,
+}
+
 /// What all tasks of a run share with the world.
 pub struct Shared {
     pub now: Cell<u64>,
@@ -62,6 +83,9 @@ pub struct Shared {
     pub formed: Cell<bool>,
     /// Migrations and faults have ended.
     pub quiet: Cell<bool>,
+    /// All jobs so far, at their sources.
+    pub exports: RefCell<Vec<Export>>,
+    pub held: RefCell<Vec<Held>>,
     /// Names of the nodes, once known.
     pub node_ids: RefCell<Vec<String>>,
     requests: RefCell<VecDeque<Request>>,
@@ -82,6 +106,8 @@ impl Shared {
             stopping: Cell::new(false),
             formed: Cell::new(false),
             quiet: Cell::new(false),
+            exports: RefCell::default(),
+            held: RefCell::default(),
             node_ids: RefCell::default(),
             requests: RefCell::default(),
             outcomes: RefCell::default(),
@@ -89,6 +115,15 @@ impl Shared {
             running: Cell::new(0),
             next_token: Cell::new(0),
         })
+    }
+
+    /// Whether a source held this slot for a granted target at some time from `since` on.
+    pub fn was_granted(&self, process: usize, slot: u16, since: u64) -> bool {
+        let covers = |ranges: &SlotRanges| Slot::new(slot).is_some_and(|slot| ranges.contains(slot));
+        let exports = self.exports.borrow();
+        exports
+            .iter()
+            .any(|e| e.process == process && e.granted.is_some() && e.until >= since && covers(&e.slots))
     }
 
     /// The next thing a task asked for.
@@ -173,10 +208,6 @@ impl Ctx {
             Outcome::Answered(answer) => Some(answer),
             _ => None,
         }
-    }
-
-    pub fn close(&self, conn: ConnId) {
-        self.0.requests.borrow_mut().push_back(Request::Close { conn });
     }
 }
 

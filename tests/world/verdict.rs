@@ -1,0 +1,210 @@
+//! The end of a run: everything comes to rest, and then everything is compared.
+
+use std::collections::BTreeMap;
+
+use whimbrel_core::migration::log::Stage;
+use whimbrel_core::migration::{export, import};
+use whimbrel_core::slots::{SLOTS, Slot};
+use whimbrel_core::wire::bus::State;
+
+use super::history::Seen;
+use super::journal::{line, mark, violated};
+use super::plan::DATABASES;
+use super::resp::{Reply, command};
+use super::workload::{read_command, understand};
+use super::{Event, World};
+
+/// How often the end is looked for, in microseconds.
+const LOOK: u64 = 100_000;
+/// How long clients go on after migrations and faults have ended.
+const AFTERMATH: u64 = 700_000;
+/// When everything has to be at rest after that: longer than a hold (10 s), a silence (6 s) and a new start together.
+const REST: u64 = 40_000_000;
+/// How long a run may take at all.
+const LONGEST: u64 = 300_000_000;
+
+impl World {
+    /// Looks whether it is time for the next part of the run.
+    pub fn looked(&mut self) {
+        self.after(LOOK, Event::Looked);
+        if self.now > LONGEST {
+            violated("LIV-JOB", "the run does not end");
+        }
+        if self.quiet_since.is_none() && self.shared.quiet.get() {
+            self.quiet_since = Some(self.now);
+            self.cuts.heal();
+            for p in 0..self.processes.len() {
+                self.restarted(p);
+            }
+            line(|| "no more faults".into());
+        }
+        let Some(since) = self.quiet_since else { return };
+        if self.now < since + AFTERMATH {
+            return;
+        }
+        self.shared.stopping.set(true);
+        if !self.workers_are_done() {
+            if self.now > since + REST {
+                violated("LIV-OWN", "a client does not get an answer");
+            }
+            return;
+        }
+        match self.unrest() {
+            Some((invariant, what)) if self.now > since + REST => violated(invariant, what),
+            Some(_) => {}
+            None => {
+                self.judge();
+                self.end();
+            }
+        }
+    }
+
+    /// What has not come to rest yet.
+    fn unrest(&mut self) -> Option<(&'static str, String)> {
+        let views: Vec<_> = self.processes.iter().map(|p| p.view.clone().expect("all are up")).collect();
+        for (p, view) in views.iter().enumerate() {
+            if view.state != State::Ok {
+                return Some(("LIV-OWN", format!("process {p} does not serve: {:?}", view.why)));
+            }
+            if let Some(seen) = self.processes[p].seen.values().next() {
+                return Some(("LIV-JOB", format!("process {p} has a job in {}", seen.stage)));
+            }
+        }
+        for slot in Slot::all().filter(|slot| !self.is_tainted(*slot)) {
+            let owner = views[0].owner(slot).map(|row| row.id);
+            let servers = views.iter().filter(|view| view.is_mine(slot)).count();
+            if servers != 1 {
+                return Some(("LIV-OWN", format!("slot {slot} has {servers} servers")));
+            }
+            if let Some(p) = views.iter().position(|view| view.owner(slot).map(|row| row.id) != owner) {
+                return Some(("LIV-CONV", format!("processes 0 and {p} disagree on slot {slot}")));
+            }
+        }
+        for p in 0..self.processes.len() {
+            if let Some(what) = self.left_behind(p) {
+                return Some(("LIV-CLEAN", what));
+            }
+        }
+        None
+    }
+
+    /// LIV-CLEAN: no key lies at a process that does not own its slot, and writes are not held.
+    fn left_behind(&mut self, p: usize) -> Option<String> {
+        let slots = self.plan.slots.clone();
+        for db in 0..DATABASES {
+            let mut commands = vec![command(&[b"SELECT", db.to_string().as_bytes()])];
+            for slot in &slots {
+                commands.push(command(&[b"CLUSTER", b"COUNTKEYSINSLOT", slot.to_string().as_bytes()]));
+            }
+            let Some(replies) = self.ask(p, &commands) else {
+                return Some(format!("process {p} does not answer"));
+            };
+            let view = self.processes[p].view.clone()?;
+            for (slot, count) in slots.iter().zip(&replies[1..]) {
+                if Slot::new(*slot).is_some_and(|s| !view.is_mine(s)) && *count != Reply::Int(0) {
+                    return Some(format!(
+                        "process {p} has {count:?} keys of slot {slot}, which is not its own"
+                    ));
+                }
+            }
+        }
+        None
+    }
+
+    /// Judges the run as a whole.
+    fn judge(&mut self) {
+        self.judge_jobs();
+        self.judge_holds();
+        self.judge_keys();
+        let history = self.shared.history.borrow();
+        line(|| format!("judged {} writes and {} reads", history.writes, history.reads));
+        if history.writes < 30 {
+            violated("LIV-OWN", format!("only {} writes were acknowledged", history.writes));
+        }
+    }
+
+    /// INV-LOG: both ends of each job tell the same.
+    fn judge_jobs(&self) {
+        let mut ends: BTreeMap<_, Vec<(usize, Stage)>> = BTreeMap::new();
+        for process in &self.processes {
+            for row in process.jobs.iter() {
+                ends.entry(row.job.name).or_default().push((process.index, row.stage));
+            }
+        }
+        for (name, ends) in ends {
+            let is_success = |stage: &Stage| {
+                matches!(stage, Stage::Export(export::State::Success) | Stage::Import(import::State::Success))
+            };
+            if let Some((p, stage)) = ends.iter().find(|(_, stage)| !stage.is_finished()) {
+                violated("LIV-JOB", format!("job {name} is in {stage} at process {p}"));
+            }
+            let successes = ends.iter().filter(|(_, stage)| is_success(stage)).count();
+            if successes != 0 && successes != ends.len() && !self.watch.holes.contains_key(&name) {
+                violated("INV-LOG", format!("the ends of job {name} tell different things: {ends:?}"));
+            }
+        }
+    }
+
+    /// INV-PAUSE: only writes of moving slots were held, and no longer than the job's pause or, by back-pressure, 10 ms.
+    fn judge_holds(&self) {
+        /// The limit of back-pressure, in microseconds, and what a turn may add.
+        const PRESSURE: u64 = 10_000 + 1_000;
+        let exports = self.shared.exports.borrow();
+        for held in self.shared.held.borrow().iter() {
+            let us = held.until - held.since;
+            let slot = Slot::new(held.slot).expect("a slot");
+            let mut jobs = exports.iter().filter(|e| {
+                e.process == held.process
+                    && e.slots.contains(slot)
+                    && e.since <= held.until
+                    && e.until >= held.since
+            });
+            let Some(job) = jobs.next() else {
+                violated("INV-PAUSE", format!("{held:?} waited {us} us in a slot that did not move"));
+            };
+            let paused = job.paused.is_some_and(|at| at <= held.until);
+            mark(if paused { "a write waited for a pause" } else { "back-pressure held a write" });
+            let frozen = self.plan.faults.freezes;
+            if !paused && us > PRESSURE && !frozen {
+                violated("INV-PAUSE", format!("back-pressure held a write for {us} us: {held:?}"));
+            }
+            let limit = job.until.saturating_sub(job.paused.unwrap_or(0));
+            if paused && us > limit + PRESSURE && !frozen {
+                violated("INV-PAUSE", format!("a pause of {limit} us held a write for {us} us"));
+            }
+        }
+    }
+
+    /// INV-ACK0: every key is read once more at its owner, as if by a last client.
+    fn judge_keys(&mut self) {
+        let keys: Vec<_> = {
+            let history = self.shared.history.borrow();
+            let all = history.keys.iter().enumerate();
+            all.map(|(at, k)| (at, k.kind, k.slot, k.db, k.name.clone(), k.second.clone())).collect()
+        };
+        for (key, kind, slot, db, name, second) in keys {
+            if self.shared.history.borrow().is_tainted(slot) {
+                mark("a key was not judged because of a known hole");
+                continue;
+            }
+            let owner = (0..self.processes.len())
+                .find(|p| Slot::new(slot).is_some_and(|slot| self.processes[*p].serves(slot)))
+                .unwrap_or_else(|| violated("LIV-OWN", format!("slot {slot} of {SLOTS} is not served")));
+            let commands =
+                [command(&[b"SELECT", db.to_string().as_bytes()]), read_command(kind, &name, &second)];
+            let Some(replies) = self.ask(owner, &commands) else {
+                violated("LIV-OWN", format!("process {owner} does not answer for slot {slot}"));
+            };
+            if let Some(error) = replies[1].error() {
+                violated("LIV-OWN", format!("process {owner} refuses a key of slot {slot}: {error}"));
+            }
+            let seen: Seen = understand(kind, &replies[1]);
+            let mut history = self.shared.history.borrow_mut();
+            let generation = history.generation(key);
+            let (text, now) = (history.keys[key].text(), self.now);
+            if let Err(why) = history.read(key, generation, now, now, &seen) {
+                violated("INV-ACK0", format!("{text}, at its owner {owner} in the end: {why}"));
+            }
+        }
+    }
+}

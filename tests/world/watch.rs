@@ -1,0 +1,391 @@
+//! Invariants that are looked at while the cluster runs, with the states of all processes in view.
+
+use std::collections::BTreeMap;
+
+use whimbrel_core::ids::JobName;
+use whimbrel_core::mail::{Fact, Mail, Order};
+use whimbrel_core::migration::export;
+use whimbrel_core::migration::job::Outcome;
+use whimbrel_core::migration::log::Stage;
+use whimbrel_core::slots::{Slot, SlotRange, SlotRanges, SlotSet};
+
+use super::World;
+use super::journal::{line, mark, violated};
+use super::plan::{DATABASES, tag};
+use super::process::Seen;
+use super::resp::{Reply, command};
+use super::tap::Saved;
+use super::tasks::Export;
+
+/// Between two looks at what is hidden, in microseconds.
+const HIDE_EVERY: u64 = 15_000;
+
+/// Contents of a nodes.conf that a message under way may still tell of.
+const REMEMBERED: usize = 16;
+
+/// What an onlooker remembers.
+pub struct Watch {
+    /// What each shard routed by when owners were compared last: its life, the version of its view, its state.
+    compared: Vec<(u32, u64, bool)>,
+    /// Slots that two processes believe to be theirs.
+    contested: Vec<(usize, usize, SlotRange)>,
+    /// What was durable lately, the newest last.
+    durable: Vec<Vec<Saved>>,
+    /// The newest content that each process wanted to save.
+    wanted: Vec<Saved>,
+    looked_at: u64,
+    /// Jobs that a known hole reached, and which.
+    pub holes: BTreeMap<JobName, &'static str>,
+    /// The slots of those jobs.
+    tainted: SlotSet,
+}
+
+impl Watch {
+    pub fn new(processes: usize) -> Self {
+        Self {
+            compared: vec![(0, u64::MAX, false); processes],
+            contested: Vec::new(),
+            durable: vec![vec![Saved::default()]; processes],
+            wanted: vec![Saved::default(); processes],
+            looked_at: 0,
+            holes: BTreeMap::new(),
+            tainted: SlotSet::new(),
+        }
+    }
+
+    /// What was durable lately, the newest first.
+    pub fn durable(&self, p: usize) -> impl Iterator<Item = &Saved> {
+        self.durable[p].iter().rev()
+    }
+}
+
+/// Slots that two lists of ranges share.
+fn shared(a: &SlotRanges, b: &SlotRanges) -> Vec<SlotRange> {
+    let both = a.0.iter().flat_map(|x| b.0.iter().map(move |y| (x, y)));
+    both.filter(|(x, y)| x.overlaps(y))
+        .map(|(x, y)| SlotRange { first: x.first.max(y.first), last: x.last.min(y.last) })
+        .collect()
+}
+
+impl World {
+    /// Mail is delivered within a process: what it tells an onlooker.
+    pub fn overhear(&mut self, p: usize, mail: &Mail) {
+        match mail {
+            Mail::Fact(Fact::Entered { job, stage }) => self.job_entered(p, *job, *stage),
+            Mail::Fact(Fact::Ended { job, outcome, .. }) => self.job_ended(p, *job, outcome),
+            Mail::Order(Order::Drop(confirmed)) => {
+                line(|| format!("process {p} drops the keys of slots {}", confirmed.slots()));
+            }
+            Mail::Order(Order::CleanUp { .. }) => mark("a failed import was cleaned up"),
+            _ => {}
+        }
+        self.processes[p].overhear(mail);
+    }
+
+    fn job_entered(&mut self, p: usize, name: JobName, stage: Stage) {
+        line(|| format!("process {p}: job {} enters {stage}", &name.as_str()[..6]));
+        let Some(seen) = self.processes[p].seen.get(&name) else { return };
+        let slots = seen.job.ranges.clone();
+        let mut exports = self.shared.exports.borrow_mut();
+        let Some(export) = exports.iter_mut().find(|e| e.process == p && e.job == name) else {
+            if matches!(stage, Stage::Export(_)) {
+                let (paused, granted, until) = (None, None, u64::MAX);
+                exports.push(Export {
+                    process: p,
+                    job: name,
+                    slots,
+                    since: self.now,
+                    paused,
+                    granted,
+                    until,
+                });
+            }
+            return;
+        };
+        match stage {
+            Stage::Export(export::State::FailoverPaused) => export.paused = Some(self.now),
+            Stage::Export(export::State::FailoverGranted) => export.granted = Some(self.now),
+            _ => {}
+        }
+    }
+
+    /// INV-LOG, at the end of each job: what it reports is what the slots' owners show.
+    fn job_ended(&mut self, p: usize, name: JobName, outcome: &Outcome) {
+        line(|| format!("process {p}: job {} ended: {outcome:?}", &name.as_str()[..6]));
+        for export in self.shared.exports.borrow_mut().iter_mut().filter(|e| e.process == p && e.job == name)
+        {
+            export.until = self.now;
+        }
+        let Some(Seen { job, stage, granted }) = self.processes[p].seen.get(&name).cloned() else { return };
+        let Some(machines) = &self.processes[p].machines else { return };
+        let view = machines.node.view();
+        let mine = job.ranges.slots().filter(|slot| view.is_mine(*slot)).count();
+        let all = job.ranges.slots().count();
+        let is_export = matches!(stage, Stage::Export(_));
+        match outcome {
+            Outcome::Success => {
+                let told = if is_export { mine == 0 } else { mine == all };
+                if !told && !self.watch.holes.contains_key(&name) {
+                    violated(
+                        "INV-LOG",
+                        format!("process {p} reports success and owns {mine} of {all} slots"),
+                    );
+                }
+                mark(if is_export {
+                    "migration succeeded at the source"
+                } else {
+                    "migration succeeded at the target"
+                });
+            }
+            Outcome::Cancelled => mark("migration cancelled"),
+            Outcome::Failed(failure) => {
+                mark("migration failed");
+                match failure.to_string() {
+                    text if text.contains("onnection lost") => mark("migration failed by a lost connection"),
+                    text if text.contains("Timed out") => mark("migration failed by a timeout"),
+                    _ => {}
+                }
+                if !self.plan.may_fail_jobs() {
+                    violated("INV-LOG", format!("a job failed in a run without faults: {failure}"));
+                }
+            }
+        }
+        if is_export && granted && *outcome != Outcome::Success {
+            // The hold ends although the target may own the slots or yet take them: R3, however it came about.
+            self.reached("R3 the grant ended before the news of the take-over", &job.ranges, name);
+        }
+    }
+
+    /// A known hole of the stock hand-over was reached: these slots are not judged any more.
+    fn reached(&mut self, hole: &'static str, ranges: &SlotRanges, name: JobName) {
+        if self.watch.holes.contains_key(&name) {
+            return;
+        }
+        line(|| format!("known hole: {hole} (job {})", &name.as_str()[..6]));
+        mark(hole);
+        mark("a known hole was reached");
+        self.watch.holes.insert(name, hole);
+        for slot in ranges.slots() {
+            self.watch.tainted.insert(slot);
+        }
+        let mut history = self.shared.history.borrow_mut();
+        for slot in self.plan.slots.iter().filter(|s| Slot::new(**s).is_some_and(|s| ranges.contains(s))) {
+            history.taint(*slot, hole);
+        }
+    }
+
+    /// Whether a known hole has reached a slot.
+    pub fn is_tainted(&self, slot: Slot) -> bool {
+        self.watch.tainted.contains(slot)
+    }
+
+    /// After every turn of a process.
+    pub fn after_turn(&mut self, p: usize) {
+        let process = &self.processes[p];
+        let Some(view) = &process.view else { return };
+        let ok = view.state == whimbrel_core::wire::bus::State::Ok;
+        let print = (process.life, view.version, process.is_up() && ok);
+        let letting_go = process.seen.values().any(|seen| seen.granted || seen.is_taking_over());
+        let hiding = process.seen.values().any(Seen::is_hidden);
+        if self.watch.compared[p] != print {
+            self.watch.compared[p] = print;
+            self.compare_owners();
+        }
+        if letting_go {
+            self.look_for_bumps();
+        }
+        if !self.watch.contested.is_empty() {
+            self.check_owners();
+        }
+        if self.now >= self.watch.looked_at + HIDE_EVERY && hiding {
+            self.watch.looked_at = self.now;
+            self.check_hidden(p);
+        }
+    }
+
+    fn compare_owners(&mut self) {
+        self.watch.contested.clear();
+        for a in 0..self.processes.len() {
+            for b in a + 1..self.processes.len() {
+                let pair =
+                    [a, b].map(|p| self.processes[p].view.as_ref().filter(|_| self.processes[p].is_up()));
+                let [Some(x), Some(y)] = pair else { continue };
+                let both = shared(&x.myself().slots, &y.myself().slots);
+                self.watch.contested.extend(both.into_iter().map(|range| (a, b, range)));
+            }
+        }
+        if !self.watch.contested.is_empty() {
+            mark("two nodes believed to own a slot, at most one served it");
+        }
+    }
+
+    /// INV-OWN: at most one process serves writes of a slot at an instant. All slots are compared whenever any view
+    /// changes, and those in dispute after every turn; probes then ask what the processes really do.
+    fn check_owners(&mut self) {
+        for (a, b, range) in self.watch.contested.clone() {
+            let both = |w: &Self, slot| w.processes[a].serves(slot) && w.processes[b].serves(slot);
+            if let Some(slot) = range.iter().find(|slot| both(self, *slot) && !self.is_tainted(*slot)) {
+                violated("INV-OWN", format!("processes {a} and {b} both serve writes of slot {slot}"));
+            }
+            self.probe(a, b, range.first);
+        }
+    }
+
+    /// A write that changes nothing is offered to both: at most one may carry it out.
+    fn probe(&mut self, a: usize, b: usize, slot: Slot) {
+        if self.watch.looked_at == self.now {
+            return;
+        }
+        self.watch.looked_at = self.now;
+        let key = format!("{{{}}}nothing", tag(slot.number()));
+        let took = |reply: Option<Reply>| matches!(reply, Some(Reply::Int(_)));
+        let first = took(self.ask_one(a, &[b"DEL", key.as_bytes()]));
+        let second = took(self.ask_one(b, &[b"DEL", key.as_bytes()]));
+        if first && second && !self.is_tainted(slot) {
+            violated("INV-OWN", format!("processes {a} and {b} both carried out a write of slot {slot}"));
+        }
+        mark("both claimants of a slot were probed");
+    }
+
+    /// R6: the source's own epoch is not below the target's claim while the source lets go. The claim may be refused by
+    /// others, and the source's next message may take the slots back.
+    fn look_for_bumps(&mut self) {
+        let mut hit = Vec::new();
+        for process in &self.processes {
+            let Some(machines) = &process.machines else { continue };
+            let mine = machines.node.view().myself().config_epoch;
+            for seen in process.seen.values().filter(|seen| seen.granted) {
+                let target = self.processes.iter().filter_map(|q| q.machines.as_ref()).map(|m| m.node.view());
+                let claim = target.into_iter().find(|view| view.myself().id == seen.job.target);
+                if let Some(view) = claim
+                    && seen.job.ranges.slots().any(|slot| view.is_mine(slot))
+                    && view.myself().config_epoch <= mine
+                {
+                    hit.push(seen.job.clone());
+                }
+            }
+        }
+        for job in hit {
+            self.reached("R6 an epoch of the source rose while it let go", &job.ranges, job.name);
+        }
+    }
+
+    /// INV-HIDE: what is being imported is in nothing a client can ask for, but the counts of its slots.
+    fn check_hidden(&mut self, p: usize) {
+        let hidden: Vec<Slot> = self
+            .plan
+            .slots
+            .iter()
+            .filter_map(|s| Slot::new(*s))
+            .filter(|s| self.processes[p].hides(*s))
+            .collect();
+        for db in 0..DATABASES {
+            let mut commands = vec![
+                command(&[b"SELECT", db.to_string().as_bytes()]),
+                command(&[b"KEYS", b"*"]),
+                command(&[b"SCAN", b"0", b"COUNT", b"1000"]),
+                command(&[b"RANDOMKEY"]),
+            ];
+            for slot in &self.plan.slots {
+                commands.push(command(&[b"CLUSTER", b"COUNTKEYSINSLOT", slot.to_string().as_bytes()]));
+            }
+            // After the walks: they may find keys expired.
+            commands.push(command(&[b"DBSIZE"]));
+            let Some(mut replies) = self.ask(p, &commands) else { return };
+            let total = replies.pop().and_then(|r| r.int());
+            let scanned = replies[2].items().get(1).cloned().unwrap_or(Reply::Bulk(None));
+            let random = std::slice::from_ref(&replies[3]);
+            for key in replies[1].items().iter().chain(scanned.items()).chain(random).filter_map(Reply::bulk)
+            {
+                if hidden.contains(&Slot::of(key)) {
+                    let key = String::from_utf8_lossy(key);
+                    violated("INV-HIDE", format!("process {p} shows key {key}, which it is importing"));
+                }
+            }
+            let mut visible = 0;
+            for (slot, count) in self.plan.slots.iter().zip(&replies[4..]) {
+                let count = count.int().unwrap_or_else(|| panic!("a count: {count:?}"));
+                let is_hidden = hidden.iter().any(|s| s.number() == *slot);
+                visible += if is_hidden { 0 } else { count };
+                if is_hidden && count > 0 {
+                    mark("keys of an import were there and not to be seen");
+                }
+            }
+            if total != Some(visible) {
+                violated(
+                    "INV-HIDE",
+                    format!("process {p}: DBSIZE {total:?} in db {db} instead of {visible}"),
+                );
+            }
+        }
+    }
+
+    /// A process wants to save: INV-EPOCH, nothing it promised is taken back.
+    pub fn check_saved(&mut self, p: usize, bytes: &[u8]) {
+        let new = Saved::parse(bytes);
+        let old = &self.watch.wanted[p];
+        let epochs = |s: &Saved| [s.current_epoch, s.last_vote_epoch, s.config_epoch];
+        if epochs(&new).iter().zip(epochs(old)).any(|(new, old)| *new < old) {
+            violated(
+                "INV-EPOCH",
+                format!("process {p} saves epochs {:?} after {:?}", epochs(&new), epochs(old)),
+            );
+        }
+        self.watch.wanted[p] = new;
+    }
+
+    /// A write of nodes.conf is done.
+    pub fn note_durable(&mut self, p: usize) {
+        if let Some(bytes) = &self.processes[p].disk.durable {
+            let saved = Saved::parse(bytes);
+            let durable = &mut self.watch.durable[p];
+            if durable.last() != Some(&saved) {
+                durable.push(saved);
+                let excess = durable.len().saturating_sub(REMEMBERED);
+                durable.drain(..excess);
+            }
+        }
+    }
+
+    /// A process comes back with what its disk kept: INV-EPOCH.
+    pub fn check_restored(&mut self, p: usize) {
+        let Some(bytes) = &self.processes[p].disk.durable else { return };
+        let found = Saved::parse(bytes);
+        let old = self.watch.durable[p].last().expect("there is always one");
+        if found.current_epoch < old.current_epoch || found.config_epoch < old.config_epoch {
+            violated("INV-EPOCH", format!("process {p} comes back with {found:?} after {old:?} was durable"));
+        }
+        self.watch.wanted[p] = found.clone();
+        self.watch.durable[p] = vec![found];
+    }
+
+    /// A process dies: what it owned is gone, and jobs that were being handed over are in the hands of known holes.
+    pub fn note_crash(&mut self, p: usize) {
+        let mut caught = Vec::new();
+        for (q, process) in self.processes.iter().enumerate() {
+            let me = self.processes[p].view.as_ref().map(|view| view.myself().id);
+            for seen in process.seen.values() {
+                let involved = q == p || Some(seen.job.target) == me || Some(seen.job.source) == me;
+                if involved && (seen.granted || seen.is_taking_over()) {
+                    caught.push(seen.job.clone());
+                }
+            }
+        }
+        for job in caught {
+            self.reached(
+                "R2/R10 a crash between the grant and the news of the take-over",
+                &job.ranges,
+                job.name,
+            );
+        }
+        if !self.processes[p].seen.is_empty() {
+            mark("a process crashed during a migration");
+        }
+        let view = self.processes[p].view.clone();
+        let owned = |slot: u16| view.as_ref().is_some_and(|v| Slot::new(slot).is_some_and(|s| v.is_mine(s)));
+        self.shared.history.borrow_mut().wipe(owned, self.now);
+        for export in self.shared.exports.borrow_mut().iter_mut().filter(|e| e.process == p) {
+            export.until = export.until.min(self.now);
+        }
+    }
+}

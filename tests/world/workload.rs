@@ -1,0 +1,187 @@
+//! What clients do: closed loops of reads and writes on keys in moving and in resting slots.
+
+use super::client::{Client, Fate};
+use super::history::{End, Kind, Seen, TOKEN, What};
+use super::journal::{detail, mark, violated};
+use super::resp::{Reply, command};
+use super::tasks::{Answer, Ctx, Held};
+
+/// A client at work, from the forming of the cluster until the end.
+pub async fn work(ctx: Ctx, number: usize) {
+    while !ctx.0.formed.get() {
+        ctx.sleep(50_000).await;
+    }
+    let mut client = Client::new(ctx.clone(), number);
+    let kinds: Vec<(usize, Kind, bool)> = {
+        let history = ctx.0.history.borrow();
+        let mine = |writer: Option<usize>| writer.is_none_or(|w| w == number);
+        history.keys.iter().enumerate().map(|(at, key)| (at, key.kind, mine(key.writer))).collect()
+    };
+    let writable: Vec<(usize, Kind)> = kinds.iter().filter(|k| k.2).map(|k| (k.0, k.1)).collect();
+    // Everything bulky is there before the first slot moves.
+    for (key, kind) in writable.iter().filter(|k| k.1 == Kind::Bulk) {
+        write(&mut client, *key, *kind).await;
+    }
+    while !ctx.0.stopping.get() {
+        let think = ctx.0.plan.think;
+        ctx.sleep(think / 4 + ctx.below(think * 3 / 2)).await;
+        if ctx.one_in(3) {
+            let (key, kind, _) = *ctx.pick(&kinds);
+            read(&mut client, key, kind).await;
+        } else {
+            let (key, kind) = *ctx.pick(&writable);
+            write(&mut client, key, kind).await;
+        }
+    }
+}
+
+/// The value of a register: the number of the operation, then padding.
+fn value(id: u64, padding: usize) -> Vec<u8> {
+    let mut text = format!("v{id}:").into_bytes();
+    text.resize(text.len() + padding, b'x');
+    text
+}
+
+fn parse_value(bytes: &[u8]) -> u64 {
+    let text = bytes.strip_prefix(b"v").and_then(|rest| rest.split(|b| *b == b':').next());
+    let number = text.and_then(|t| std::str::from_utf8(t).ok()).and_then(|t| t.parse().ok());
+    number.unwrap_or_else(|| {
+        violated("INV-LIN", format!("{:?} was never written", String::from_utf8_lossy(bytes)))
+    })
+}
+
+async fn write(client: &mut Client, key: usize, kind: Kind) {
+    let ctx = client.ctx.clone();
+    let plan = &ctx.0.plan;
+    let what = match kind {
+        Kind::Register if plan.deletes && ctx.one_in(4) => What::Delete,
+        Kind::Register | Kind::Bulk | Kind::Pair => What::Set { ttl: None },
+        Kind::Expiring => What::Set { ttl: Some((50 + ctx.below(900)) * 1000) },
+        Kind::List => What::Append,
+        Kind::Counter => What::Increment,
+    };
+    let op = ctx.0.history.borrow_mut().begin(key, what, ctx.now());
+    let padding = if kind == Kind::Bulk { 1000 + ctx.below(7000) as usize } else { 0 };
+    let (slot, db, name, second) = {
+        let history = ctx.0.history.borrow();
+        let k = &history.keys[key];
+        (k.slot, k.db, k.name.clone(), k.second.clone())
+    };
+    let text = value(op.id, padding);
+    let commands = match (kind, what) {
+        (Kind::Pair, _) if op.id.is_multiple_of(2) => {
+            vec![command(&[b"MSET", &name, &text, &second, &text])]
+        }
+        (Kind::Pair, _) => vec![
+            command(&[b"MULTI"]),
+            command(&[b"SET", &name, &text]),
+            command(&[b"SET", &second, &text]),
+            command(&[b"EXEC"]),
+        ],
+        (_, What::Set { ttl: Some(ttl) }) => {
+            vec![command(&[b"SET", &name, &text, b"PX", (ttl / 1000).to_string().as_bytes()])]
+        }
+        (_, What::Set { ttl: None }) => vec![command(&[b"SET", &name, &text])],
+        (_, What::Delete) => vec![command(&[b"DEL", &name])],
+        (_, What::Append) => {
+            let token = format!("{:0width$};", op.id, width = TOKEN - 1);
+            vec![command(&[b"APPEND", &name, token.as_bytes()])]
+        }
+        (_, What::Increment) => vec![command(&[b"INCR", &name])],
+    };
+    if kind == Kind::Pair {
+        mark(if commands.len() > 1 { "a transaction was sent" } else { "a write of two keys was sent" });
+    }
+    let end = match client.run(slot, db, &commands).await {
+        Fate::Never => End::Never,
+        Fate::Unknown => {
+            mark("a write whose fate nobody knows");
+            client.say(|| format!("does not know the fate of operation {} on key {key}", op.id));
+            End::Unknown
+        }
+        Fate::Answered(answer) => {
+            note_hold(&ctx, slot, &answer);
+            End::Done(answer.replies.last().and_then(Reply::int).unwrap_or(0))
+        }
+    };
+    detail(|| {
+        format!("client {}: operation {} {what:?} on key {key} slot {slot}: {end:?}", client.number, op.id)
+    });
+    let tainted = ctx.0.history.borrow().is_tainted(slot);
+    if end == End::Never && !plan.faults.any() && !tainted {
+        violated("LIV-OWN", format!("slot {slot}: a write found no server in a run without faults"));
+    }
+    ctx.0.history.borrow_mut().end(&op, end, ctx.now());
+}
+
+async fn read(client: &mut Client, key: usize, kind: Kind) {
+    let ctx = client.ctx.clone();
+    let invoke = ctx.now();
+    let (slot, db, generation, request) = {
+        let history = ctx.0.history.borrow();
+        let k = &history.keys[key];
+        (k.slot, k.db, history.generation(key), read_command(kind, &k.name, &k.second))
+    };
+    let Fate::Answered(answer) = client.run(slot, db, &[request]).await else { return };
+    let seen = understand(kind, &answer.replies[0]);
+    detail(|| {
+        format!("client {}: read key {key} slot {slot} at {}: {seen:?}", client.number, answer.process)
+    });
+    let verdict = ctx.0.history.borrow_mut().read(key, generation, invoke, ctx.now(), &seen);
+    if let Err(why) = verdict {
+        let text = ctx.0.history.borrow().keys[key].text();
+        // R8: a source reads on while it holds writes, and its target may already have accepted newer ones.
+        if ctx.0.was_granted(answer.process, slot, invoke) {
+            mark("R8 an old value was read at a source that had let go");
+            mark("a known hole was reached");
+            client.say(|| format!("known hole: R8 {text}: {why}"));
+        } else {
+            violated("INV-LIN", format!("{text}, read at process {} since {invoke}: {why}", answer.process));
+        }
+    }
+}
+
+/// The command that reads a key.
+pub fn read_command(kind: Kind, name: &[u8], second: &[u8]) -> Vec<u8> {
+    match kind {
+        Kind::Pair => command(&[b"MGET", name, second]),
+        _ => command(&[b"GET", name]),
+    }
+}
+
+/// What the reply to a read says.
+pub fn understand(kind: Kind, reply: &Reply) -> Seen {
+    match kind {
+        Kind::Pair => {
+            let both: Vec<Option<u64>> = reply.items().iter().map(|r| r.bulk().map(parse_value)).collect();
+            let &[first, second] = both.as_slice() else { panic!("two values: {reply:?}") };
+            if first != second {
+                violated("INV-LIN", format!("half of a transaction was read: {first:?} and {second:?}"));
+            }
+            Seen::Value(first)
+        }
+        Kind::Register | Kind::Bulk | Kind::Expiring => Seen::Value(reply.bulk().map(parse_value)),
+        Kind::Counter => {
+            let text = reply.bulk().map(|b| String::from_utf8_lossy(b).into_owned());
+            Seen::Number(text.map_or(0, |t| t.parse().unwrap_or_else(|_| panic!("a number: {t:?}"))))
+        }
+        Kind::List => {
+            let bytes = reply.bulk().unwrap_or_default();
+            let token = |piece: &[u8]| {
+                let text = std::str::from_utf8(piece).ok().and_then(|t| t.strip_suffix(';'));
+                text.and_then(|t| t.parse().ok()).unwrap_or_else(|| {
+                    violated("INV-LIN", format!("no token: {:?}", String::from_utf8_lossy(piece)))
+                })
+            };
+            Seen::Tokens(bytes.chunks(TOKEN).map(token).collect())
+        }
+    }
+}
+
+/// Remembers a write that was not answered at once.
+fn note_hold(ctx: &Ctx, slot: u16, answer: &Answer) {
+    if answer.answered > answer.delivered {
+        let held = Held { process: answer.process, slot, since: answer.delivered, until: answer.answered };
+        ctx.0.held.borrow_mut().push(held);
+    }
+}
