@@ -31,7 +31,32 @@ const SEEDS: u64 = 200;
 const MOST_FAILURES: usize = 20;
 
 /// What some seed of [`SEEDS`] has to reach, or the runs would be vacuous.
-const MARKS: &[&str] = &[];
+const MARKS: &[&str] = &[
+    "a bus link was reset",
+    "a claim was checked against the disk",
+    "a client connection was reset",
+    "a client read the slot table",
+    "a failed import was cleaned up",
+    "a migration link broke",
+    "a process came back",
+    "a process stood still",
+    "a request was redirected",
+    "a transaction was sent",
+    "a write of two keys was sent",
+    "a write waited for a pause",
+    "a write whose fate nobody knows",
+    "both claimants of a slot were probed",
+    "keys of an import were there and not to be seen",
+    "keys were lost with their process",
+    "migration cancelled",
+    "migration failed by a lost connection",
+    "migration succeeded at the source",
+    "migration succeeded at the target",
+    "one node did not hear another",
+    "several jobs in one request",
+    "two nodes believed to own a slot, at most one served it",
+    "two nodes were cut off from each other",
+];
 
 /// What a run came to: the hash of its trace and what it reached, or why it failed.
 type Verdict = Result<(u64, BTreeMap<&'static str, u64>), String>;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use whimbrel_core::migration::log::Stage;
+use whimbrel_core::migration::log::{JobRow, Stage};
 use whimbrel_core::migration::{export, import};
 use whimbrel_core::slots::{SLOTS, Slot};
 use whimbrel_core::wire::bus::State;
@@ -118,7 +118,7 @@ impl World {
         self.judge_keys();
         let history = self.shared.history.borrow();
         line(|| format!("judged {} writes and {} reads", history.writes, history.reads));
-        if history.writes < 30 {
+        if history.writes < 10 {
             violated("LIV-OWN", format!("only {} writes were acknowledged", history.writes));
         }
     }
@@ -127,7 +127,9 @@ impl World {
     fn judge_jobs(&self) {
         let mut ends: BTreeMap<_, Vec<(usize, Stage)>> = BTreeMap::new();
         for process in &self.processes {
-            for row in process.jobs.iter() {
+            // Where a hole was reached, owners may change by themselves for as long as the run lasts.
+            let judged = |row: &&JobRow| !row.job.ranges.slots().any(|slot| self.is_tainted(slot));
+            for row in process.jobs.iter().filter(judged) {
                 ends.entry(row.job.name).or_default().push((process.index, row.stage));
             }
         }
@@ -139,7 +141,7 @@ impl World {
                 violated("LIV-JOB", format!("job {name} is in {stage} at process {p}"));
             }
             let successes = ends.iter().filter(|(_, stage)| is_success(stage)).count();
-            if successes != 0 && successes != ends.len() && !self.watch.holes.contains_key(&name) {
+            if successes != 0 && successes != ends.len() {
                 violated("INV-LOG", format!("the ends of job {name} tell different things: {ends:?}"));
             }
         }

@@ -5,6 +5,7 @@ use crate::cluster::takeover::Confirmed;
 use crate::ids::{JobName, LinkId};
 use crate::mail::{Fact, Order};
 use crate::migration::job::Settlement;
+use crate::migration::log::Stage;
 use crate::migration::{export, import};
 use crate::shard::imports::Importing;
 use crate::shard::session::Waiting;
@@ -41,7 +42,9 @@ impl Shard {
                     // What the source sent behind ESTABLISH waits in the reader.
                     self.filled(now, link, &[], out);
                 } else {
-                    // The source left while the node was deciding.
+                    // The source left while the node was deciding. Nothing came in, so nothing has to go.
+                    let stage = Stage::Import(import::State::Failed);
+                    out.post(Fact::Entered { job: job.name, stage });
                     let failure = crate::migration::failure::Failure::ConnectionLostToSource;
                     let outcome = crate::migration::job::Outcome::Failed(failure);
                     out.post(Fact::Ended { job: job.name, outcome, pause: None });
