@@ -2,6 +2,39 @@
 //!
 //! Nothing in this crate touches a socket, file, thread, clock or the random numbers of the operating system: time
 //! is an argument, randomness a seed, and what a machine wants from the world it says as [`action::Action`]s.
+//!
+//! Two machines carry a process: a [`shard::Shard`] has the keys and the clients, a [`node::Node`] the cluster, the
+//! migrations and the configuration. A driver feeds them [`input::Input`]s, carries out their actions, and takes what
+//! is to be sent from their outboxes. A whole server without a socket:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use whimbrel_core::action::Actions;
+//! use whimbrel_core::config::Config;
+//! use whimbrel_core::ids::LinkId;
+//! use whimbrel_core::input::{Input, Origin};
+//! use whimbrel_core::node::Node;
+//! use whimbrel_core::shard::Shard;
+//! use whimbrel_core::time::{Mono, Now, Wall};
+//!
+//! let now = Now { mono: Mono(0), wall: Wall(1_700_000_000_000_000) };
+//! let config = Arc::new(Config::default());
+//! let node = Node::new(config.clone(), None, None, 1, now)?;
+//! let mut shard = Shard::new(config, node.view(), 2, now);
+//! let mut out = Actions::default();
+//!
+//! let link = LinkId::accepted(1);
+//! shard.handle(now, Input::Opened { link, origin: Origin::Unix }, &mut out);
+//! shard.handle(now, Input::Filled { link, bytes: b"SET bird whimbrel\r\nGET bird\r\n" }, &mut out);
+//!
+//! let outbox = shard.outbox(link).expect("the link is open");
+//! let sent: Vec<u8> = outbox.chunks().flatten().copied().collect();
+//! assert_eq!(sent, b"+OK\r\n$8\r\nwhimbrel\r\n");
+//! # Ok::<(), whimbrel_core::cluster::Corrupt>(())
+//! ```
+//!
+//! Who wants only the migration protocol for a store of their own takes [`migration::export::Export`] and
+//! [`migration::import::Import`], which know bytes, time and slots and no keys.
 
 #![no_std]
 

@@ -16,6 +16,7 @@ use crate::migration::job::Job;
 use crate::migration::log::Stage;
 use crate::shard::hold::{Class, Holds, Reason, Scope};
 use crate::shard::rates::Pauses;
+use crate::shard::session::Client;
 use crate::shard::{encode, limits};
 use crate::slots::{Slot, SlotSet};
 use crate::store::{At, Cursor, StepEnd, Store};
@@ -41,6 +42,8 @@ pub(crate) struct Exporting {
     pub(crate) job: Arc<Job>,
     pub(crate) link: LinkId,
     pub(crate) outbox: Outbox,
+    /// The link as CLIENT LIST shows it.
+    pub(crate) client: Client,
     to: Option<SocketAddr>,
     slots: Arc<SlotSet>,
     cursor: Option<Cursor>,
@@ -84,14 +87,15 @@ pub(crate) enum Then {
 
 impl Exporting {
     /// A job whose machine has just been made.
-    pub(crate) fn new(export: Export, link: LinkId, to: Option<SocketAddr>, now: Now) -> Self {
+    pub(crate) fn new(export: Export, client: Client, to: Option<SocketAddr>, now: Now) -> Self {
         let job = export.job().clone();
         let slots = Arc::new(job.ranges.to_set());
         Self {
             export,
             job,
-            link,
+            link: client.link,
             outbox: Outbox::default(),
+            client,
             to,
             slots,
             cursor: None,

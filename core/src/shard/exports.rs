@@ -11,6 +11,7 @@ use crate::link::Outbox;
 use crate::migration::export::{self, Credentials, Export};
 use crate::migration::job::{Job, Timing};
 use crate::shard::exporting::{Exporting, Surroundings, Then};
+use crate::shard::session::Client;
 use crate::slots::{Slot, SlotSet};
 use crate::store::{At, Store};
 use crate::time::Mono;
@@ -39,14 +40,14 @@ impl Exports {
     pub(crate) fn start(
         &mut self,
         job: Arc<Job>,
-        link: LinkId,
+        client: Client,
         to: Option<SocketAddr>,
         credentials: Option<Credentials>,
         timing: Timing,
         s: &mut Surroundings<'_>,
     ) {
         let export = Export::new(job, credentials, timing, s.now, &mut self.actions);
-        self.list.push(Exporting::new(export, link, to, s.now));
+        self.list.push(Exporting::new(export, client, to, s.now));
         self.carry_out(self.list.len() - 1, s);
     }
 

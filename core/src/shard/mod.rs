@@ -192,8 +192,7 @@ impl Shard {
     }
 
     fn opened(&mut self, now: Now, link: LinkId, origin: Origin, out: &mut Actions) {
-        let id = ClientId(self.next_client);
-        self.next_client += 1;
+        let id = self.next_id();
         let authenticated = self.env.config.requirepass.is_empty();
         let mut session = Box::new(Session::new(id, link, origin, authenticated, now));
         let refusal = upkeep::refusal(&self.env.config, &origin, self.links.len());
@@ -206,6 +205,12 @@ impl Shard {
         }
         self.data.totals.connections += 1;
         self.links.insert(link, Link::Client(session));
+    }
+
+    fn next_id(&mut self) -> ClientId {
+        let id = ClientId(self.next_client);
+        self.next_client += 1;
+        id
     }
 
     fn filled(&mut self, now: Now, link: LinkId, bytes: &[u8], out: &mut Actions) {

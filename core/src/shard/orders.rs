@@ -2,13 +2,16 @@
 
 use crate::action::Actions;
 use crate::cluster::takeover::Confirmed;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use crate::ids::{JobName, LinkId};
+use crate::input::Origin;
 use crate::mail::{Fact, Order};
 use crate::migration::job::Settlement;
 use crate::migration::log::Stage;
 use crate::migration::{export, import};
 use crate::shard::imports::Importing;
-use crate::shard::session::Waiting;
+use crate::shard::session::{Session, Waiting};
 use crate::shard::{Link, Shard};
 use crate::time::Now;
 
@@ -27,7 +30,10 @@ impl Shard {
                 self.next_link += 1;
                 let link = LinkId::dialed(self.next_link);
                 self.links.insert(link, Link::Export);
-                self.with_exports(now, out, |e, s| e.start(job, link, to, credentials, timing, s));
+                let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+                let origin = Origin::Tcp { peer: to.unwrap_or(nowhere), local: nowhere };
+                let client = Session::new(self.next_id(), link, origin, true, now).client;
+                self.with_exports(now, out, |e, s| e.start(job, client, to, credentials, timing, s));
             }
             Order::StopExport { job, failure } => {
                 let input = failure.map_or(export::Input::Cancelled, export::Input::Stopped);

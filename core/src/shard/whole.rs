@@ -186,6 +186,10 @@ impl Shard {
                 _ => {}
             }
         }
+        for exporting in self.data.exports.iter().filter(|e| filter.matches(&e.client, b"E", now)) {
+            let row = listing::describe(now, &exporting.client, exporting.outbox.len(), b"E");
+            rows.push((exporting.client.id, row.replace("user=default", "user=(superuser)")));
+        }
         rows.sort_by_key(|(id, _)| *id);
         let mut text = String::new();
         for (_, row) in rows {
@@ -224,7 +228,11 @@ impl Shard {
                     && match l {
                         Link::Client(session) => filter.matches(&session.client, b"N", now),
                         Link::Import(importing) => filter.matches(&importing.client, b"i", now),
-                        Link::Export => false,
+                        Link::Export => self
+                            .data
+                            .exports
+                            .iter()
+                            .any(|e| e.link == **link && filter.matches(&e.client, b"E", now)),
                     }
             })
             .map(|(link, _)| *link)
