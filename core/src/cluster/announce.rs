@@ -145,8 +145,12 @@ impl Cluster {
         if !told.zone.is_empty() {
             out.push(Extension::Zone(told.zone.as_bytes()));
         }
-        for (&node, &until) in self.blacklist.iter().filter(|&(_, &until)| until > self.now.mono) {
-            out.push(Extension::Forgotten { node, ttl_s: until.since(self.now.mono).0.div_ceil(1_000_000) });
+        for (&node, &until) in &self.blacklist {
+            // Rounded down: rounded up, two nodes that tell each other would never end.
+            let ttl_s = until.since(self.now.mono).0 / 1_000_000;
+            if ttl_s > 0 {
+                out.push(Extension::Forgotten { node, ttl_s });
+            }
         }
         out.push(Extension::Shard(me.shard));
         out

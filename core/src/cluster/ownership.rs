@@ -104,6 +104,11 @@ impl Ownership {
         self.owner[slot.index()]
     }
 
+    /// The owners of all slots, in order.
+    pub(super) fn owners_of_all(&self) -> &[Option<NodeIx>] {
+        &self.owner
+    }
+
     pub(super) fn is_mine(&self, slot: Slot) -> bool {
         self.owner(slot) == Some(NodeIx::MYSELF)
     }

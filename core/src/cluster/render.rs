@@ -10,7 +10,7 @@ use super::operator::shown;
 use super::refused::Refused;
 use super::view::{Health, Row, View, ViewRole};
 use crate::ids::{NodeId, ShardId};
-use crate::slots::{Slot, SlotRange, SlotRanges};
+use crate::slots::SlotRanges;
 use crate::wire::bus::{Kind, State};
 use crate::wire::resp::Reply;
 
@@ -201,25 +201,9 @@ pub fn info(view: &View) -> String {
     format!("cluster_state:{state}\r\n{text}")
 }
 
-/// Runs of slots with one owner, ascending.
-#[must_use]
-pub fn slot_runs(view: &View) -> Vec<(SlotRange, &Row)> {
-    let mut runs: Vec<(SlotRange, usize)> = Vec::new();
-    for slot in Slot::all() {
-        let Some(owner) = view.owner_index(slot) else { continue };
-        match runs.last_mut() {
-            Some((range, last)) if *last == owner && range.last.number() + 1 == slot.number() => {
-                range.last = slot;
-            }
-            _ => runs.push((SlotRange::one(slot), owner)),
-        }
-    }
-    runs.into_iter().map(|(range, owner)| (range, &view.rows[owner])).collect()
-}
-
 /// The answer of CLUSTER SLOTS.
 pub fn slots(view: &View, asker: Asker, reply: &mut Reply<'_>) {
-    let runs = slot_runs(view);
+    let runs: Vec<_> = view.runs().collect();
     reply.array(runs.len());
     for (range, owner) in runs {
         let ready = |row: &&Row| row.health != Health::Failed && row.offset != 0;

@@ -448,7 +448,6 @@ fn extensions_go_to_those_that_understand_them() {
             assert_eq!(talk.extensions.len(), count);
         });
     }
-    let mut old = old;
     old.message_flags = MessageFlags::EXT_DATA;
     rig.ping(&old, &[]);
     let pong = rig.sent_of(Kind::Pong).remove(0);

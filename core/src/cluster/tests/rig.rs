@@ -172,13 +172,14 @@ impl Rig {
     }
 
     pub(super) fn input(&mut self, input: Input<'_>) {
+        let before = self.out.len();
         self.cluster.handle(now_at(self.ms), input, &mut self.out);
         // The disk of this rig is instant.
         let saved = |action: &Action| match action {
             Action::Save { ticket, .. } => Some(*ticket),
             _ => None,
         };
-        if let Some(ticket) = self.out.iter().rev().find_map(saved) {
+        if let Some(ticket) = self.out[before..].iter().find_map(saved) {
             self.cluster.handle(now_at(self.ms), Input::Saved { ticket }, &mut self.out);
         }
     }
