@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::ids::{LinkId, Ticket};
 use crate::mail::Mail;
+use crate::time::Span;
 
 /// What a link is for, as far as a socket cares.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,6 +94,12 @@ pub enum Action {
         bytes: Bytes,
         /// Whether `Done` means "survives a power cut" or only "written".
         fsync: bool,
+    },
+    /// Do nothing at all for so long, neither read nor write nor tick: a test wants the process to hang. It comes
+    /// before the reply to whoever asked for it is sent.
+    Sleep {
+        /// For how long.
+        time: Span,
     },
     /// End the process after the outboxes are flushed.
     Exit {

@@ -1,6 +1,7 @@
 //! Hash slots: which slot a key belongs to, and sets and ranges of slots.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use core::fmt;
 
 use smallvec::SmallVec;
@@ -42,6 +43,21 @@ impl Slot {
     #[must_use]
     pub const fn index(self) -> usize {
         self.0 as usize
+    }
+
+    /// The first of the shortest texts of digits and letters that are keys of this slot: what a cursor of
+    /// CLUSTERSCAN names the slot by. Three characters are enough for every slot.
+    #[must_use]
+    pub fn tag(self) -> String {
+        let letters = || (b'0'..=b'9').chain(b'A'..=b'Z').chain(b'a'..=b'z');
+        let text = |bytes: &[u8]| {
+            (Self::of(bytes) == self).then(|| bytes.iter().copied().map(char::from).collect::<String>())
+        };
+        let one = || letters().find_map(|a| text(&[a]));
+        let two = || letters().find_map(|a| letters().find_map(|b| text(&[a, b])));
+        let three =
+            || letters().find_map(|a| letters().find_map(|b| letters().find_map(|c| text(&[a, b, c]))));
+        one().or_else(two).or_else(three).unwrap_or_default()
     }
 
     /// All slots in ascending order.
@@ -271,6 +287,17 @@ impl fmt::Debug for SlotSet {
 #[cfg(test)]
 mod tests {
     use alloc::string::ToString;
+
+    #[test]
+    fn every_slot_has_a_tag_and_the_first_is_the_one_that_valkey_uses() {
+        for (slot, tag) in [(0, "06S"), (1, "Qi"), (2, "5L5"), (5, "460"), (15495, "a"), (1903, "4R4")] {
+            assert_eq!(Slot(slot).tag(), tag);
+        }
+        for slot in Slot::all().step_by(31) {
+            let tag = slot.tag();
+            assert!((1..=3).contains(&tag.len()) && Slot::of(tag.as_bytes()) == slot, "{slot}: {tag}");
+        }
+    }
 
     use super::*;
 

@@ -4,6 +4,7 @@
 //! whose keys are here. A command writes its reply where it finds it ([`Cx`]) and notes what it changed
 //! ([`effects::Effects`]).
 
+pub(crate) mod clusterscan;
 pub mod context;
 mod counter;
 pub mod effects;

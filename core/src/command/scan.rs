@@ -10,13 +10,15 @@ use super::options::is;
 use super::refused::{NOT_AN_INTEGER, Outcome, Refused, SYNTAX};
 use crate::link::Outbox;
 use crate::slots::{Slot, hash_tag};
-use crate::store::{Entry, Layout};
+use crate::store::{Entry, Layout, Store};
 use crate::wire::resp::number::integer;
 use crate::wire::resp::{Argv, Proto, Reply};
 
 const CURSOR: Refused<'static> = Refused::Text("ERR invalid cursor");
 const NOVALUES: Refused<'static> = Refused::Text("ERR NOVALUES option can only be used in HSCAN");
 const NOSCORES: Refused<'static> = Refused::Text("ERR NOSCORES option can only be used in ZSCAN");
+const SLOT_TWICE: Refused<'static> = Refused::Text("ERR SLOT option can only be specified once");
+const NO_SLOT: Refused<'static> = Refused::Text("ERR Invalid or out of range slot");
 /// Keys that a SCAN looks at when it is not told.
 const COUNT: i64 = 10;
 /// Names of types that SCAN knows, whether or not a key can have them.
@@ -28,40 +30,61 @@ const SLOT_SHIFT: u32 = 32;
 
 /// Keys found, encoded for the reply, since their number comes first there.
 #[derive(Default)]
-struct Found {
+pub(super) struct Found {
     keys: Outbox,
     count: usize,
+    /// Keys met whose time is over.
+    over: Vec<Box<[u8]>>,
 }
 
 impl Found {
-    fn push(&mut self, key: &[u8]) {
-        // A bulk string is the same in all versions.
-        Reply::new(&mut self.keys, Proto::default()).bulk(key);
-        self.count += 1;
+    /// Keeps what `walk` visits and the options want.
+    pub(super) fn visit<T>(
+        &mut self,
+        cx: &Cx<'_>,
+        options: &Options<'_>,
+        walk: impl FnOnce(&Store, &mut dyn FnMut(&Entry)) -> T,
+    ) -> T {
+        let (now_ms, proto) = (cx.now.wall_ms(), Proto::default());
+        walk(cx.store, &mut |entry| {
+            if !options.want(entry) {
+                return;
+            }
+            if entry.is_expired(now_ms) {
+                self.over.push(entry.key().into());
+            } else {
+                Reply::new(&mut self.keys, proto).bulk(entry.key());
+                self.count += 1;
+            }
+        })
     }
 
-    fn reply(self, reply: &mut Reply<'_>) {
-        reply.array(self.count);
-        self.keys.chunks().for_each(|chunk| reply.raw(chunk));
+    /// Replies the keys. Those whose time is over end with that.
+    pub(super) fn reply(self, cx: &mut Cx<'_>) {
+        cx.reply.array(self.count);
+        self.keys.chunks().for_each(|chunk| cx.reply.raw(chunk));
+        for key in self.over {
+            // Where the key lies, which is not where a walk is routed to.
+            let at = cx.store.at(cx.db, &key);
+            cx.is_gone(&at);
+        }
     }
 }
 
 /// KEYS pattern
 pub(super) fn keys<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
     let pattern = argv.get(1);
-    let now_ms = cx.now.wall_ms();
+    let options = Options { pattern: Some(pattern), ..Options::default() };
     let mut found = Found::default();
-    let mut visit = |entry: &Entry| {
-        if fits(pattern, entry.key()) && !entry.is_expired(now_ms) {
-            found.push(entry.key());
-        }
-    };
-    match only_slot(cx, pattern) {
-        Some(slot) if cx.store.is_hidden(slot) => {}
-        Some(slot) => cx.store.keys_in_slot(cx.db, slot, usize::MAX, &mut visit),
-        None => cx.store.for_each(cx.db, &mut visit),
-    }
-    found.reply(&mut cx.reply);
+    let slot = only_slot(cx, pattern);
+    found.visit(cx, &options, |store, visit| match slot {
+        Some(slot) if store.is_hidden(slot) => {}
+        Some(slot) => store.keys_in_slot(cx.db, slot, usize::MAX, visit),
+        None => store.for_each(cx.db, visit),
+    });
+    // Unlike SCAN it leaves alone what is over.
+    found.over.clear();
+    found.reply(cx);
     Ok(())
 }
 
@@ -71,7 +94,7 @@ fn fits(pattern: &[u8], key: &[u8]) -> bool {
 }
 
 /// The one slot in which all keys are that a pattern can take, if it says so before its first wildcard.
-fn only_slot(cx: &Cx<'_>, pattern: &[u8]) -> Option<Slot> {
+pub(super) fn only_slot(cx: &Cx<'_>, pattern: &[u8]) -> Option<Slot> {
     if cx.store.layout() != Layout::Cluster {
         return None;
     }
@@ -80,79 +103,107 @@ fn only_slot(cx: &Cx<'_>, pattern: &[u8]) -> Option<Slot> {
     (plain == pattern.len() || tagged).then(|| Slot::of(&pattern[..plain]))
 }
 
-#[derive(Default)]
-struct Options<'a> {
-    pattern: Option<&'a [u8]>,
+/// What a walk looks for.
+pub(super) struct Options<'a> {
+    pub(super) pattern: Option<&'a [u8]>,
     count: i64,
     kind: Option<&'static str>,
+    /// CLUSTERSCAN: the only slot to walk.
+    pub(super) slot: Option<Slot>,
 }
 
-fn options<'a>(argv: Argv<'a>) -> Result<Options<'a>, Refused<'a>> {
-    let mut options = Options { count: COUNT, ..Options::default() };
-    let mut words = argv.after(2).iter();
-    while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or(SYNTAX);
-        if is(word, b"COUNT") {
-            options.count = integer(value()?).ok_or(NOT_AN_INTEGER)?;
-            if options.count < 1 {
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self { pattern: None, count: COUNT, kind: None, slot: None }
+    }
+}
+
+impl<'a> Options<'a> {
+    /// The options of SCAN.
+    fn read(argv: Argv<'a>) -> Result<Self, Refused<'a>> {
+        Self::read_all(argv, false)
+    }
+
+    /// The options of CLUSTERSCAN.
+    pub(super) fn read_cluster(argv: Argv<'a>) -> Result<Self, Refused<'a>> {
+        Self::read_all(argv, true)
+    }
+
+    fn read_all(argv: Argv<'a>, cluster: bool) -> Result<Self, Refused<'a>> {
+        let mut options = Self::default();
+        let mut words = argv.after(2).iter();
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or(SYNTAX);
+            if is(word, b"COUNT") {
+                options.count = integer(value()?).ok_or(NOT_AN_INTEGER)?;
+                if options.count < 1 {
+                    return Err(SYNTAX);
+                }
+            } else if is(word, b"MATCH") {
+                options.pattern = Some(value()?);
+            } else if is(word, b"TYPE") {
+                let name = value()?;
+                let known = TYPES.into_iter().find(|known| is(name, known.as_bytes()));
+                options.kind = Some(known.ok_or(Refused::UnknownType(name))?);
+            } else if cluster && is(word, b"SLOT") {
+                if options.slot.is_some() {
+                    return Err(SLOT_TWICE);
+                }
+                let slot = integer(value()?).and_then(|n| u16::try_from(n).ok()).and_then(Slot::new);
+                options.slot = Some(slot.ok_or(NO_SLOT)?);
+            } else if is(word, b"NOVALUES") {
+                return Err(NOVALUES);
+            } else if is(word, b"NOSCORES") {
+                return Err(NOSCORES);
+            } else {
                 return Err(SYNTAX);
             }
-        } else if is(word, b"MATCH") {
-            options.pattern = Some(value()?);
-        } else if is(word, b"TYPE") {
-            let name = value()?;
-            let known = TYPES.into_iter().find(|known| is(name, known.as_bytes()));
-            options.kind = Some(known.ok_or(Refused::UnknownType(name))?);
-        } else if is(word, b"NOVALUES") {
-            return Err(NOVALUES);
-        } else if is(word, b"NOSCORES") {
-            return Err(NOSCORES);
-        } else {
-            return Err(SYNTAX);
         }
+        Ok(options)
     }
-    Ok(options)
+
+    /// How many keys to look at.
+    pub(super) fn count(&self) -> usize {
+        usize::try_from(self.count).unwrap_or(usize::MAX)
+    }
+
+    fn want(&self, entry: &Entry) -> bool {
+        self.kind.is_none_or(|name| entry.kind().name() == name)
+            && self.pattern.is_none_or(|pattern| fits(pattern, entry.key()))
+    }
 }
 
 /// SCAN cursor [MATCH pattern] [COUNT n] [TYPE type]
 pub(super) fn scan<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
     let cursor = cursor(argv.get(1)).ok_or(CURSOR)?;
-    let options = options(argv)?;
-    let now_ms = cx.now.wall_ms();
+    let options = Options::read(argv)?;
+    let slot = options.pattern.and_then(|pattern| only_slot(cx, pattern));
     let mut found = Found::default();
-    let mut over: Vec<Box<[u8]>> = Vec::new();
-    let mut visit = |entry: &Entry| {
-        let wanted = options.kind.is_none_or(|name| entry.kind().name() == name)
-            && options.pattern.is_none_or(|pattern| fits(pattern, entry.key()));
-        if wanted && entry.is_expired(now_ms) {
-            over.push(entry.key().into());
-        } else if wanted {
-            found.push(entry.key());
-        }
-    };
-    let count = usize::try_from(options.count).unwrap_or(usize::MAX);
-    let next = match options.pattern.and_then(|pattern| only_slot(cx, pattern)) {
-        Some(slot) => scan_slot(cx, slot, cursor, count, &mut visit),
-        None => cx.store.scan(cx.db, cursor, count, &mut visit),
-    };
+    let next = found.visit(cx, &options, |store, visit| match slot {
+        Some(slot) => scan_slot(store, cx.db, slot, cursor, options.count(), visit),
+        None => store.scan(cx.db, cursor, options.count(), visit),
+    });
     cx.reply.array(2);
     cx.reply.bulk_int(next as i64);
-    found.reply(&mut cx.reply);
-    for key in over {
-        let at = cx.store.at(cx.db, &key);
-        cx.is_gone(&at);
-    }
+    found.reply(cx);
     Ok(())
 }
 
 /// The part of a scan that lies in one slot: a cursor before it is moved up to it, one behind it is at the end.
-fn scan_slot(cx: &Cx<'_>, slot: Slot, cursor: u64, count: usize, visit: &mut dyn FnMut(&Entry)) -> u64 {
+fn scan_slot(
+    store: &Store,
+    db: u32,
+    slot: Slot,
+    cursor: u64,
+    count: usize,
+    visit: &mut dyn FnMut(&Entry),
+) -> u64 {
     let first = (slot.index() as u64) << SLOT_SHIFT;
     let from = cursor.max(first);
-    if cx.store.is_hidden(slot) || from >> SLOT_SHIFT != slot.index() as u64 {
+    if store.is_hidden(slot) || from >> SLOT_SHIFT != slot.index() as u64 {
         return 0;
     }
-    let next = cx.store.scan_slot(cx.db, slot, from as u32, count, visit);
+    let next = store.scan_slot(db, slot, from as u32, count, visit);
     next.map_or(0, |position| first | u64::from(position))
 }
 

@@ -351,8 +351,6 @@ config! {
     cluster_blacklist_ttl: u64 = "cluster-blacklist-ttl",
     /// What a failed write of nodes.conf means.
     cluster_config_save_behavior: SaveBehavior = "cluster-config-save-behavior",
-    /// Count bytes and CPU per slot.
-    cluster_slot_stats_enabled: bool = "cluster-slot-stats-enabled",
     /// Finished slot migrations that are remembered.
     cluster_slot_migration_log_max_len: u64 = "cluster-slot-migration-log-max-len",
     /// Milliseconds between pings of the bus; 0: the built-in choice.

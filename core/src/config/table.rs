@@ -81,7 +81,7 @@ pub(super) static SETTINGS: [Setting; 227] = [
     row("cluster-replica-validity-factor", Int(0, INT), "10", Built).or("cluster-slave-validity-factor"),
     row("cluster-require-full-coverage", Bool, "yes", Built),
     row("cluster-slot-migration-log-max-len", Uint(0, LONG), "1000", Built),
-    row("cluster-slot-stats-enabled", Bool, "no", Built),
+    row("cluster-slot-stats-enabled", Bool, "no", Only(&["no"])),
     row("commandlog-execution-slower-than", Int(-1, LONG), "10000", Ignored).or("slowlog-log-slower-than"),
     row("commandlog-large-reply-max-len", Uint(0, LONG), "128", Ignored),
     row("commandlog-large-request-max-len", Uint(0, LONG), "128", Ignored),

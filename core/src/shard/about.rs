@@ -41,6 +41,8 @@ pub(crate) fn run(
             client.capa_redirect |= argv.iter().skip(2).any(|w| w.eq_ignore_ascii_case(b"redirect"));
             reply(client, outbox).ok();
         }
+        // Nothing is ever tracked here.
+        Id::ClientCaching => reply(client, outbox).error(NOT_TRACKING),
         Id::ClientGetredir => reply(client, outbox).int(-1),
         Id::ClientInfo => {
             let line = listing::line(now, client, outbox.len());
@@ -50,12 +52,14 @@ pub(crate) fn run(
     }
 }
 
+const NOT_TRACKING: &str = "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled";
+
 /// The error for a name that is not plain.
 pub(crate) const BAD_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
 
-/// Printable ASCII without spaces, as names of clients have to be.
+/// Printable ASCII without spaces, as names of clients have to be; nothing behind a zero byte is looked at.
 pub(crate) fn is_plain(name: &[u8]) -> bool {
-    name.iter().all(|b| (b'!'..=b'~').contains(b))
+    name.iter().take_while(|b| **b != 0).all(|b| (b'!'..=b'~').contains(b))
 }
 
 fn name(client: &Client, outbox: &mut Outbox) {

@@ -62,10 +62,10 @@ fn cluster(id: Id) -> Home {
         | Id::ClusterCountkeysinslot
         | Id::ClusterGetkeysinslot
         | Id::ClusterReplicas
-        | Id::ClusterSlaves => Home::View,
-        Id::ClusterFlushslot | Id::ClusterGetslotmigrations | Id::ClusterSlotStats | Id::Clusterscan => {
-            Home::Whole
-        }
+        | Id::ClusterSlaves
+        | Id::ClusterSlotStats => Home::View,
+        Id::Clusterscan => Home::Data,
+        Id::ClusterFlushslot | Id::ClusterGetslotmigrations => Home::Whole,
         _ => Home::Node,
     }
 }

@@ -4,6 +4,7 @@ mod about;
 mod ahead;
 mod connection;
 mod data;
+mod debug;
 mod encode;
 mod exporting;
 mod exports;
@@ -20,6 +21,7 @@ mod reads;
 mod route;
 mod serve;
 mod session;
+mod slot_stats;
 mod tally;
 mod transaction;
 mod upkeep;
@@ -46,6 +48,7 @@ use crate::mail::{Fact, Mail};
 use crate::migration::{export, import};
 use crate::rng::Rng;
 use crate::shard::data::{Data, Totals};
+use crate::shard::debug::Debugging;
 use crate::shard::exporting::Surroundings;
 use crate::shard::exports::Exports;
 use crate::shard::hold::{Class, Holds, Reason, Scope};
@@ -84,6 +87,7 @@ pub struct Shard {
     unlinked: HashMap<JobName, Box<Importing>, foldhash::fast::FixedState>,
     upkeep: Upkeep,
     vitals: Vitals,
+    debugging: Debugging,
     process: Process,
     run_id: [u8; 40],
     rates: Rates,
@@ -104,11 +108,13 @@ impl Shard {
         let mut rng = Rng::new(seed);
         let mut run_id = [0; 40];
         rng.hex(&mut run_id);
+        let mut fingerprint = [0; 6];
+        rng.hex(&mut fingerprint);
         let layout = if config.cluster_enabled { Layout::Cluster } else { Layout::Standalone };
         let store =
             Store::new(StoreConfig { databases: config.databases_in_use(), layout, seed: rng.bits() });
         Self {
-            env: Env { config, view, jobs: Arc::default(), started: now },
+            env: Env { config, view, jobs: Arc::default(), started: now, fingerprint },
             data: Data {
                 store,
                 effects: Effects::default(),
@@ -123,6 +129,7 @@ impl Shard {
             unlinked: HashMap::default(),
             upkeep: Upkeep::new(now),
             vitals: Vitals::default(),
+            debugging: Debugging::default(),
             process: Process::default(),
             run_id,
             rates: Rates::new(now.mono),
@@ -164,6 +171,7 @@ impl Shard {
         }
         self.wake(now, out);
         self.data.exports.flush(out);
+        self.debugging.hold_back(out);
         self.progress()
     }
 

@@ -33,7 +33,13 @@ impl Shard {
                 let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
                 let origin = Origin::Tcp { peer: to.unwrap_or(nowhere), local: nowhere };
                 let client = Session::new(self.next_id(), link, origin, true, now).client;
-                self.with_exports(now, out, |e, s| e.start(job, client, to, credentials, timing, s));
+                let (name, prevented) = (job.name, self.debugging.pause_prevented);
+                self.with_exports(now, out, |e, s| {
+                    e.start(job, client, to, credentials, timing, s);
+                    if prevented {
+                        e.tell_job(name, export::Input::PausePrevented(true), s);
+                    }
+                });
             }
             Order::StopExport { job, failure } => {
                 let input = failure.map_or(export::Input::Cancelled, export::Input::Stopped);

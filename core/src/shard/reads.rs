@@ -15,6 +15,7 @@ use crate::shard::data::Data;
 use crate::shard::route::asker;
 use crate::shard::serve::{Env, not_built, reply};
 use crate::shard::session::Client;
+use crate::shard::slot_stats;
 use crate::slots::Slot;
 use crate::store::Store;
 use crate::wire::resp::number::integer;
@@ -51,6 +52,7 @@ pub(crate) fn run(
         Id::ClusterKeyslot => reply.int(i64::from(Slot::of(argv.get(2)).number())),
         Id::ClusterCountkeysinslot => count_keys(argv, db, data, &mut reply),
         Id::ClusterGetkeysinslot => get_keys(argv, db, data, &mut reply),
+        Id::ClusterSlotStats => slot_stats::run(argv, view, &data.store, &mut reply),
         Id::ClusterNodes => reply.verbatim("txt", &render::nodes(view, asker)),
         Id::ClusterInfo => reply.verbatim("txt", &render::info(view)),
         Id::ClusterSlots => render::slots(view, asker, &mut reply),

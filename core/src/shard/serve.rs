@@ -8,6 +8,7 @@ use alloc::sync::Arc;
 use crate::action::Ending;
 use crate::cluster::View;
 use crate::command;
+use crate::command::clusterscan::clusterscan;
 use crate::command::context::{Caller, Cx};
 use crate::command::table::{self, Command, Id, flags};
 use crate::config::Config;
@@ -20,7 +21,7 @@ use crate::shard::home::{Home, home};
 use crate::shard::route::{Route, route};
 use crate::shard::session::{Client, Queued, Replies, Session, Waiting};
 use crate::shard::transaction::{Exec, Transaction};
-use crate::shard::{ahead, connection, reads};
+use crate::shard::{ahead, connection, debug, reads};
 use crate::slots::Slot;
 use crate::time::Now;
 use crate::wire::resp::{Argv, ArgvBuf, Limits, Reply, Wrong};
@@ -32,6 +33,8 @@ pub(crate) struct Env {
     pub(crate) view: Arc<View>,
     pub(crate) jobs: Arc<JobLog>,
     pub(crate) started: Now,
+    /// What cursors of CLUSTERSCAN name this shard by: positions mean something only where they were given.
+    pub(crate) fingerprint: [u8; 6],
 }
 
 /// Why serving a client stopped.
@@ -223,6 +226,10 @@ fn admit(
         refuse(Some(command), client, outbox, data, "NOAUTH Authentication required.");
         return Ran::Done;
     }
+    if command.id == Id::Debug && !debug::is_allowed(&env.config, &client.origin) {
+        refuse(Some(command), client, outbox, data, debug::FORBIDDEN);
+        return Ran::Done;
+    }
     let slot = match whither(command, argv, client, data, env) {
         Route::Here(slot) => slot,
         Route::Refused(error) => {
@@ -397,7 +404,15 @@ fn run_data(
         rng,
         no_touch: client.no_touch,
     };
-    command::run(command.id, &mut cx, argv);
+    if command.id == Id::Clusterscan {
+        if !env.config.cluster_enabled {
+            cx.reply.error(reads::NO_CLUSTER);
+        } else if let Err(refused) = clusterscan(&mut cx, argv, &env.view, &env.fingerprint) {
+            refused.reply(&mut cx.reply);
+        }
+    } else {
+        command::run(command.id, &mut cx, argv);
+    }
     if !effects.records().is_empty() {
         exports.append(effects, argv);
     }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use crate::action::{Action, Ending};
 use crate::command::flush;
+use crate::command::options::is;
 use crate::command::table::{Command, Id};
 use crate::ids::{ClientId, LinkId};
 use crate::migration::export;
@@ -59,10 +60,8 @@ impl Shard {
                 self.woken |= self.data.holds.end_reason(Reason::Client);
                 reply.ok();
             }
-            Id::ClientUnblock => match integer(request.argv.get(2)) {
-                Some(_) => reply.int(0),
-                None => reply.error("ERR value is not an integer or out of range"),
-            },
+            Id::ClientUnblock => unblock(request.argv, reply),
+            Id::Debug => self.debug(now, request, reply, out),
             Id::ConfigResetstat => {
                 self.data.totals = crate::shard::data::Totals::default();
                 self.data.tally = crate::shard::tally::Tally::default();
@@ -291,6 +290,18 @@ impl Shard {
             exports.tell_job(name, export::Input::Stopped(failure.clone()), s);
         });
         self.tell_import(now, name, crate::shard::imports::stopped(failure), out);
+    }
+}
+
+/// CLIENT UNBLOCK id [TIMEOUT | ERROR]: nothing that blocks is built, so nobody is blocked.
+fn unblock(argv: Argv<'_>, reply: &mut Reply<'_>) {
+    let reason = argv.opt(3).filter(|_| argv.len() == 4);
+    if reason.is_some_and(|r| !is(r, b"timeout") && !is(r, b"error")) {
+        reply.error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
+    } else if integer(argv.get(2)).is_none() {
+        reply.error("ERR value is not an integer or out of range");
+    } else {
+        reply.int(0);
     }
 }
 
