@@ -155,6 +155,7 @@ impl World {
                     self.start_write(p);
                 }
             }
+            Action::Sleep { .. } => panic!("nobody sends DEBUG SLEEP here"),
             Action::Exit { code, reason } => self.processes[p].exit = Some((code, reason)),
         }
     }
