@@ -78,9 +78,9 @@ impl Session {
                     self.reader.keep(input);
                     return served;
                 }
-                self.end_exec();
                 continue;
             }
+            self.end_exec();
             let Self { reader, outbox, client } = self;
             let limits = Limits { authenticated: client.authenticated, ..limits };
             let argv = match reader.next(&limits, &mut input) {
@@ -157,7 +157,7 @@ impl Session {
         }
     }
 
-    /// The last command of an EXEC is done.
+    /// The last command of an EXEC is done, wherever it was carried out.
     fn end_exec(&mut self) {
         if self.client.transaction.is_running() && self.client.backlog.is_empty() {
             self.client.transaction = Transaction::None;

@@ -126,6 +126,23 @@ fn a_client_that_asks_the_node_goes_on_after_the_answer() {
 }
 
 #[test]
+fn an_exec_whose_last_command_runs_elsewhere_ends_with_it() {
+    for last in ["CONFIG SET maxclients 5", "CONFIG RESETSTAT"] {
+        let mut bench = Bench::new(&[]);
+        bench.connect(1);
+        bench.connect(2);
+        bench.feed(1, &format!("MULTI\r\n{last}\r\nEXEC\r\n"));
+        let order = Order::Answer { link: link(1), reply: "+DONE\r\n".into() };
+        bench.shard.handle(bench.now, Input::Mailed(order.clone().into()), &mut bench.out);
+        bench.feed(1, "CONFIG SET maxclients 6\r\n");
+        assert_eq!(bench.feed(2, "GET a\r\n"), "$-1\r\n", "{last}: a command outside of EXEC holds nobody");
+        bench.shard.handle(bench.now, Input::Mailed(order.into()), &mut bench.out);
+        assert_eq!(bench.feed(2, "GET a\r\n"), "$-1\r\n", "{last}");
+        assert!(bench.shard.exec_hold.is_none());
+    }
+}
+
+#[test]
 fn bytes_that_are_no_command_end_the_link_with_the_reason() {
     let mut bench = Bench::new(&[]);
     bench.connect(1);
