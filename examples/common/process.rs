@@ -5,7 +5,7 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -79,7 +79,7 @@ pub fn serve_if_started_as_node() {
 }
 
 fn await_parent_end() {
-    let _ = io::stdin().read_to_end(&mut Vec::new());
+    let _ = io::copy(&mut io::stdin(), &mut io::sink());
 }
 
 impl Process {

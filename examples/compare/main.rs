@@ -29,6 +29,8 @@ Usage: cargo run --release --example compare -- [--peer PROGRAM] [--rounds N] [-
   --rounds N      rounds of each measurement, of which the median is shown, 1 to 20 (default 5)
   --quick         two rounds with a tenth of the keys: to see that it works, not to be quoted
   --only NAME     only one of the measurements
+
+The nodes keep nodes.conf in a folder for temporary files (TMPDIR). A hand-over waits for one durable write of it.
 ";
 
 /// Whimbrel's nodes serve from this program; theirs is the allocator of `whimbrel-mio`.
@@ -77,6 +79,7 @@ fn measure(plan: &Plan) -> Result<(), Trouble> {
     if cfg!(debug_assertions) {
         println!("This is a debug build: its numbers say nothing. Use cargo run --release …\n");
     }
+    report::machine()?;
     // The client's threads inherit it; so do nodes, which then choose their own.
     let pinned = cores::available() > TARGET_CORE && cores::pin(TARGET_CORE);
     let cores = if pinned { [Some(SOURCE_CORE), Some(TARGET_CORE)] } else { [None; 2] };
@@ -84,7 +87,7 @@ fn measure(plan: &Plan) -> Result<(), Trouble> {
         Pair::start("Whimbrel", &Program::Whimbrel, cores)?,
         Pair::start("peer", &Program::Foreign(plan.peer.clone()), cores)?,
     ];
-    report::circumstances(&mut pairs, pinned)?;
+    report::servers(&mut pairs, pinned)?;
     let gaps = if plan.measures("gap") { gap::measure(plan, &mut pairs)? } else { Vec::new() };
     let rates = if plan.measures("rate") { rate::measure(plan, &mut pairs)? } else { Vec::new() };
     gap::report(&gaps);

@@ -81,11 +81,18 @@ impl Pair {
         }
     }
 
-    /// Deletes all keys, and waits until both nodes agree about the slots.
+    /// Deletes all keys, waits until their memory is free, and until both nodes agree about the slots.
     pub fn clear(&mut self) -> Result<(), Trouble> {
         self.cluster.await_agreement()?;
         for node in &mut self.cluster.nodes {
             node.ask("FLUSHALL SYNC")?;
+            let end = Instant::now() + LIMIT;
+            while node.info("memory", "lazyfree_pending_objects")?.is_some_and(|left| left != "0") {
+                if Instant::now() > end {
+                    return Err(format!("{}: keys are not freed after {LIMIT:?}", self.name));
+                }
+                thread::sleep(LOOK);
+            }
         }
         Ok(())
     }

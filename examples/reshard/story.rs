@@ -70,6 +70,7 @@ pub fn play(plan: &Plan) -> Result<Verdict, Trouble> {
         );
     }
     let moved = Move::plan(plan.nodes);
+    eprintln!("starting {} nodes, which agree after some seconds …", plan.nodes);
     let mut cluster = Cluster::start(&plan.program, &moved.before, &[])?;
     let ports: Vec<u16> = cluster.nodes.iter().map(|node| node.port()).collect();
     eprintln!("{} nodes at ports {ports:?}; the last one has no slots yet", plan.nodes);
