@@ -5,6 +5,7 @@
 pub mod client;
 pub mod cluster;
 pub mod cores;
+pub mod disk;
 pub mod figures;
 pub mod process;
 pub mod words;

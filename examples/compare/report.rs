@@ -1,15 +1,10 @@
 //! What is printed around the numbers.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::time::Instant;
+use std::fs;
 
-use crate::common::figures::{median, print_table, thousands};
-use crate::common::{Trouble, cores};
+use crate::common::figures::{print_table, thousands};
+use crate::common::{Trouble, cores, disk};
 use crate::pair::Pair;
-
-/// How often a small file is replaced to see how long that takes.
-const REPLACEMENTS: usize = 20;
 
 /// Where the numbers come from: the machine.
 pub fn machine() -> Result<(), Trouble> {
@@ -20,30 +15,8 @@ pub fn machine() -> Result<(), Trouble> {
     if let Ok(load) = fs::read_to_string("/proc/loadavg") {
         println!("load average at the start: {}", load.split(' ').take(3).collect::<Vec<_>>().join(" "));
     }
-    let folder = std::env::temp_dir();
-    let ms =
-        durable_write_ms().map_err(|e| format!("{}: {e}; set TMPDIR to another folder", folder.display()))?;
-    println!("nodes.conf in {}: a durable write of such a file takes {ms:.2} ms there", folder.display());
+    println!("{}", disk::told(disk::durable_write()?));
     Ok(())
-}
-
-/// How long it takes to replace a small file so that it survives a power cut, in the folder for temporary files;
-/// milliseconds, the median.
-fn durable_write_ms() -> io::Result<f64> {
-    let folder = std::env::temp_dir();
-    let path = |end: &str| folder.join(format!("whimbrel-show-{}.{end}", std::process::id()));
-    let mut taken = Vec::new();
-    for _ in 0..REPLACEMENTS {
-        let begun = Instant::now();
-        let mut file = File::create(path("tmp"))?;
-        file.write_all(&[b'.'; 2000])?;
-        file.sync_all()?;
-        fs::rename(path("tmp"), path("conf"))?;
-        File::open(&folder)?.sync_all()?;
-        taken.push(begun.elapsed().as_secs_f64() * 1000.0);
-    }
-    fs::remove_file(path("conf"))?;
-    Ok(median(&taken))
 }
 
 /// Where the numbers come from: the servers and their cores.

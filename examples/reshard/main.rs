@@ -23,7 +23,7 @@ Three real nodes, clients that write all the time, and a migration of slots unde
 
 Usage: cargo run --release --example reshard -- [--keys N] [--size BYTES] [--nodes N] [--server PROGRAM]
 
-  --keys N          keys in the cluster (default 2,000,000)
+  --keys N          keys in the cluster (default 5,000,000: about 1 GB of memory)
   --size BYTES      bytes of each value (default 100)
   --nodes N         nodes at the end, 3 to 16 (default 3). All but one of them share the slots at first; the last one
                     joins empty and takes 1/N of the slots of each other, so that in the end all have the same
@@ -47,7 +47,7 @@ fn main() {
     let plan = story::Plan {
         program,
         keys: keys::Keys {
-            count: words.number("keys", 2_000_000, 1000..=100_000_000) as u32,
+            count: words.number("keys", 5_000_000, 1000..=100_000_000) as u32,
             size: words.number("size", 100, 1..=1_000_000),
         },
         nodes: words.number("nodes", 3, 3..=16),

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use whimbrel_core::slots::{SLOTS, SlotRange};
 
-use crate::common::Trouble;
 use crate::common::cluster::{Cluster, Job};
 use crate::common::figures::{megabytes, ms, print_table, quantile, thousands};
 use crate::common::process::Program;
+use crate::common::{Trouble, disk};
 use crate::display::Progress;
 use crate::keys::Keys;
 use crate::writers::{Ack, Place, Record, Writers};
@@ -69,6 +69,7 @@ pub fn play(plan: &Plan) -> Result<Verdict, Trouble> {
             "This is a debug build: everything takes several times longer. Better: cargo run --release …\n"
         );
     }
+    eprintln!("{}", disk::told(disk::durable_write()?));
     let moved = Move::plan(plan.nodes);
     eprintln!("starting {} nodes, which agree after some seconds …", plan.nodes);
     let mut cluster = Cluster::start(&plan.program, &moved.before, &[])?;
