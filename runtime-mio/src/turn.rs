@@ -339,7 +339,7 @@ impl Turn {
             Action::Persist { ticket, file, bytes, fsync } => {
                 self.disk.write(which, ticket, file, bytes, fsync);
             }
-            Action::Sleep { time } => std::thread::sleep(std::time::Duration::from_micros(time.0)),
+            Action::Sleep { time } => std::thread::sleep(Duration::from_micros(time.0)),
             Action::Exit { code, reason } => {
                 tracing::warn!("{reason}");
                 self.exit.get_or_insert(code);
