@@ -63,7 +63,7 @@ fn hear(rig: &mut Rig, bytes: &[u8]) -> LinkId {
 
 #[test]
 fn the_first_meet_of_each_server_is_answered_and_begins_a_handshake() {
-    for (name, port) in [("valkey/meet", 0), ("redis/meet_plain", 0), ("redis/meet_hostname", 0)] {
+    for name in ["valkey/meet", "redis/meet_plain", "redis/meet_hostname"] {
         let bytes = packet(name);
         let Ok(Message::Full { header, .. }) = decode(&bytes) else { panic!("{name}") };
         let mut rig = Rig::new();
@@ -72,7 +72,6 @@ fn the_first_meet_of_each_server_is_answered_and_begins_a_handshake() {
         let view = rig.cluster.view();
         let row = view.rows.iter().find(|row| row.handshake).unwrap_or_else(|| panic!("{name}"));
         assert_eq!((row.ip.as_str(), row.port, row.bus_port), ("127.0.0.1", header.port, header.bus_port));
-        assert_eq!(port, 0);
     }
 }
 
