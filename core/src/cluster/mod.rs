@@ -163,6 +163,8 @@ impl Cluster {
         self.config = config;
         self.introduce_myself();
         self.todo.state = true;
+        // Some settings show in every redirection.
+        self.changed();
     }
 
     /// Something happened. Actions are appended to `out`.
