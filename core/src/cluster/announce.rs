@@ -45,9 +45,9 @@ impl Cluster {
     }
 
     fn message(&self, body: &Body<'_>) -> Bytes {
-        let none = SlotSet::new();
-        let slots = self.slots.slots_of(NodeIx::MYSELF).unwrap_or(&none);
-        let header = self.header(body.kind(), slots);
+        let mut slots = self.slots.slots_of(NodeIx::MYSELF).cloned().unwrap_or_default();
+        self.grants.remove_from(&mut slots);
+        let header = self.header(body.kind(), &slots);
         Message::Full { header, body: body.clone() }.encode().into()
     }
 

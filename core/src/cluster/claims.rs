@@ -173,7 +173,10 @@ impl Cluster {
 
     /// Tells `to` the slots and epoch of `about`.
     pub(super) fn send_update(&mut self, to: NodeIx, about: NodeIx) {
-        let slots = self.slots.announced_by(about);
+        let mut slots = self.slots.announced_by(about);
+        if about == NodeIx::MYSELF {
+            self.grants.remove_from(&mut slots);
+        }
         let (node, config_epoch) = (self.nodes[about].id, self.nodes[about].config_epoch);
         tracing::info!(to = %self.nodes[to].id, about = %node, config_epoch, "correcting an outdated claim");
         self.send(to, &Body::Update { node, config_epoch, slots: Bitmap(slots.as_bitmap()) });

@@ -11,7 +11,7 @@ use super::boundary::Action;
 use super::node_table::NodeIx;
 use super::ownership::{Ownership, Reason, only, ranges_where};
 use crate::ids::JobName;
-use crate::slots::{Slot, SlotRanges};
+use crate::slots::{Slot, SlotRanges, SlotSet};
 use crate::time::Now;
 
 /// The permission to delete this node's copy of slots. Only the take-over room makes it.
@@ -34,13 +34,21 @@ impl Confirmed {
     }
 }
 
-/// Slots that this node exports and has let go of: a claim for them is accepted whatever its epoch.
+/// Slots that this node exports and has let go of: a claim for them is accepted whatever its epoch, and this node makes
+/// none.
 #[derive(Debug, Default)]
 pub(super) struct Grants(Vec<(JobName, SlotRanges)>);
 
 impl Grants {
     pub(super) fn contains(&self, slot: Slot) -> bool {
         self.0.iter().any(|(_, slots)| slots.contains(slot))
+    }
+
+    /// Takes the granted slots out of a set.
+    pub(super) fn remove_from(&self, set: &mut SlotSet) {
+        for slot in self.0.iter().flat_map(|(_, slots)| slots.slots()) {
+            set.remove(slot);
+        }
     }
 }
 
@@ -61,7 +69,9 @@ pub fn take_over(cluster: &mut Cluster, now: Now, job: JobName, slots: &SlotRang
 }
 
 /// The source of a migration lets go: until [`ungrant`] any claim for these slots is accepted, because the target
-/// may not have the higher epoch.
+/// may not have the higher epoch. Nor does this node announce them: if its own epoch rises meanwhile, because it takes
+/// other slots over, a claim of the granted ones with that epoch would take them back from the target, after both
+/// sides have deleted their copy.
 pub fn grant(cluster: &mut Cluster, job: JobName, slots: &SlotRanges) {
     ungrant(cluster, job);
     cluster.grants.0.push((job, slots.clone()));

@@ -5,7 +5,7 @@ use std::vec::Vec;
 use super::rig::{Peer, Rig, body, id, ranges, set, shard};
 use crate::cluster::{Action, Bump, Reason, SetSlot, ViewRole, takeover};
 use crate::ids::JobName;
-use crate::slots::{Slot, SlotRanges};
+use crate::slots::{Slot, SlotRanges, SlotSet};
 use crate::wire::bus::{Bitmap, Body, Kind};
 
 fn slot(number: u16) -> Slot {
@@ -348,6 +348,38 @@ fn a_granted_slot_goes_to_any_claim_and_no_other_slot_does() {
     takeover::ungrant(&mut rig.cluster, job);
     rig.ping(&target, &[]);
     assert_eq!(rig.slots_of(rig.me()), ranges(&[(0, 9)]));
+}
+
+#[test]
+fn a_granted_slot_is_not_announced_even_when_the_epoch_rises() {
+    let mut rig = Rig::owning(2, &[(0, 9)]);
+    let mut target = Peer::owning(b't', 3, &[(20, 29)]);
+    rig.join(&mut target);
+    let (now, job, import) = (rig.now(), JobName::from_bytes([b'j'; 40]), JobName::from_bytes([b'i'; 40]));
+    takeover::grant(&mut rig.cluster, job, &ranges(&[(3, 4)]));
+    rig.out.clear();
+    takeover::take_over(&mut rig.cluster, now, import, &ranges(&[(20, 20)]), &mut rig.out);
+    let announced = |bytes: &[u8]| {
+        let mut found = None;
+        body(bytes, |header, _| found = Some(SlotSet::from_bitmap(header.slots.0).to_ranges()));
+        found.expect("a header")
+    };
+    assert_eq!(announced(&rig.sent_of(Kind::Pong)[0]), ranges(&[(0, 2), (5, 9), (20, 20)]));
+    assert_eq!(rig.slots_of(rig.me()), ranges(&[(0, 9), (20, 20)]), "they are still served from here");
+    // Nor when an outdated claim to another slot is corrected.
+    target.slots = set(&[(2, 2), (20, 29)]);
+    rig.out.clear();
+    rig.ping(&target, &[]);
+    let updates = rig.sent_of(Kind::Update);
+    body(&updates[0], |_, body| {
+        let Body::Update { slots, .. } = body else { panic!("{body:?}") };
+        assert_eq!(SlotSet::from_bitmap(slots.0).to_ranges(), ranges(&[(0, 2), (5, 9), (20, 20)]));
+    });
+    // The job failed: they are claimed again.
+    takeover::ungrant(&mut rig.cluster, job);
+    rig.out.clear();
+    rig.ping(&target, &[]);
+    assert_eq!(announced(&rig.sent_of(Kind::Pong)[0]), ranges(&[(0, 9), (20, 20)]));
 }
 
 #[test]
