@@ -40,21 +40,16 @@ impl Node {
         reply.list().iter().map(|fields| job(fields.list())).collect()
     }
 
-    /// The newest job.
-    pub fn newest_job(&self) -> Job {
-        self.jobs().into_iter().next().expect("a job")
-    }
-
     /// Starts to move slots to another node: `ranges` as in `0 99 200 299`.
     pub fn migrate(&self, ranges: &str, target: &Node) {
         self.ok(&format!("CLUSTER MIGRATESLOTS SLOTSRANGE {ranges} NODE {}", target.id()));
     }
 
-    /// Waits until the newest job is in one of these states, or in any that `is_right` takes.
+    /// Waits until the newest job is one that `is_right` takes.
     pub fn await_job(&self, what: &str, is_right: impl Fn(&Job) -> bool) -> Job {
-        eventually(what, || {
-            let job = self.newest_job();
-            if is_right(&job) { Ok(job) } else { Err(job) }
+        eventually(what, || match self.jobs().into_iter().next() {
+            Some(job) if is_right(&job) => Ok(job),
+            other => Err(other),
         })
     }
 

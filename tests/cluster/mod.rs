@@ -6,6 +6,7 @@ pub mod cli;
 pub mod jobs;
 pub mod load;
 pub mod router;
+pub mod toll;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -189,6 +190,13 @@ pub struct Line {
 }
 
 impl Line {
+    /// The port for clients.
+    pub fn port(&self) -> u16 {
+        let port =
+            self.address.split('@').next().and_then(|a| a.rsplit(':').next()).and_then(|p| p.parse().ok());
+        port.unwrap_or_else(|| panic!("a port in {}", self.address))
+    }
+
     fn parse(line: &str) -> Self {
         let words: Vec<&str> = line.split(' ').collect();
         assert!(words.len() >= 8, "a line of CLUSTER NODES: {line}");

@@ -1,6 +1,7 @@
 //! A cluster client: sends each command to the owner of its slot and goes where it is sent.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -56,10 +57,10 @@ impl Router {
     }
 
     fn ask_at(&mut self, port: u16, db: u32, asking: bool, words: &[&str]) -> io::Result<Reply> {
-        if !self.connections.contains_key(&port) {
-            self.connections.insert(port, (Client::connect(port)?, 0));
-        }
-        let (client, selected) = self.connections.get_mut(&port).expect("just made");
+        let (client, selected) = match self.connections.entry(port) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert((Client::connect(port)?, 0)),
+        };
         let result = (|| {
             if *selected != db {
                 let reply = client.try_ask(&["SELECT", &db.to_string()])?;

@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 /// How long a server may take to answer its first PING, on a busy machine.
 const START: Duration = Duration::from_secs(20);
 
+/// How long a reply may take, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// The path of an installed tool, `valkey-server` for example; `None` means: skip the test.
 ///
 /// # Panics
@@ -282,7 +285,7 @@ impl Client {
     pub fn connect(port: u16) -> io::Result<Self> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         Ok(Self { stream: BufReader::new(stream) })
     }
 
@@ -300,6 +303,17 @@ impl Client {
     /// Sends raw bytes.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.get_mut().write_all(bytes)
+    }
+
+    /// Reads one reply if its first byte comes within this time.
+    ///
+    /// # Panics
+    /// When the reply begins in time and then breaks off.
+    pub fn read_within(&mut self, time: Duration) -> Option<Reply> {
+        self.stream.get_ref().set_read_timeout(Some(time)).expect("a timeout");
+        let began = self.stream.fill_buf().is_ok_and(|bytes| !bytes.is_empty());
+        self.stream.get_ref().set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        began.then(|| self.read().expect("the rest of a reply"))
     }
 
     /// Reads one reply.
