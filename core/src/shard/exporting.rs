@@ -50,6 +50,8 @@ pub(crate) struct Exporting {
     /// Writes to the slots go into the stream.
     followed: bool,
     pause: Option<HoldId>,
+    /// The hold is not in force yet: a transaction that began before it has writes to make.
+    awaits_transaction: bool,
     /// Back-pressure in force, and when it ends by itself.
     pressure: Option<(HoldId, Mono)>,
     /// When the link last took bytes.
@@ -101,6 +103,7 @@ impl Exporting {
             cursor: None,
             followed: false,
             pause: None,
+            awaits_transaction: false,
             pressure: None,
             progress_at: now.mono,
             over_soft_since: None,
@@ -124,7 +127,8 @@ impl Exporting {
             }
             export::Action::Pause { until } => {
                 self.hold_writes(until, s);
-                return Then::Held;
+                self.awaits_transaction = s.holds.is_transaction_waiting();
+                return if self.awaits_transaction { Then::Nothing } else { Then::Held };
             }
             export::Action::ExtendPause { until } => {
                 if let Some(id) = self.pause {
@@ -164,6 +168,11 @@ impl Exporting {
             self.outbox.len(),
             describe(&self.job)
         );
+    }
+
+    /// Whether the hold waited for a transaction, which has ended now.
+    pub(crate) fn is_held_at_last(&mut self) -> bool {
+        core::mem::take(&mut self.awaits_transaction)
     }
 
     /// The link is up.

@@ -31,6 +31,8 @@ pub(crate) struct Exports {
     following: bool,
     /// Scratch of the machines' actions.
     actions: Vec<export::Action>,
+    /// Links of jobs that ended, for the shard to forget.
+    gone: Vec<LinkId>,
     /// Bytes sent to targets since start, by links that are gone.
     pub(crate) bytes_out: u64,
 }
@@ -51,10 +53,10 @@ impl Exports {
         self.carry_out(self.list.len() - 1, s);
     }
 
-    /// Whether any job follows writes to `slot`.
+    /// Whether any job follows writes to `slot`, or to any slot.
     #[inline]
-    pub(crate) fn follow(&self, slot: Slot) -> bool {
-        self.following && self.followed.contains(slot)
+    pub(crate) fn follow(&self, slot: Option<Slot>) -> bool {
+        self.following && slot.is_none_or(|slot| self.followed.contains(slot))
     }
 
     /// The jobs.
@@ -93,9 +95,26 @@ impl Exports {
     /// The link is gone.
     pub(crate) fn closed(&mut self, link: LinkId, s: &mut Surroundings<'_>) {
         if let Some(index) = self.on_link(link) {
+            // A link may be killed before it is up.
+            let killed = export::Input::ConnectFailed { reason: "killed by CLIENT KILL" };
+            let was_up = self.list[index].is_connected();
             self.list[index].unlink();
-            self.tell(index, export::Input::Closed, s);
+            self.tell(index, if was_up { export::Input::Closed } else { killed }, s);
         }
+    }
+
+    /// The transaction that waited for the node has made its last write: holds that waited for it are in force.
+    pub(crate) fn transaction_ended(&mut self, s: &mut Surroundings<'_>) {
+        for index in (0..self.list.len()).rev() {
+            if self.list[index].is_held_at_last() {
+                self.tell(index, export::Input::WritesHeld, s);
+            }
+        }
+    }
+
+    /// The links that are of no more use.
+    pub(crate) fn take_gone(&mut self) -> impl Iterator<Item = LinkId> + '_ {
+        self.gone.drain(..)
     }
 
     /// The driver wrote to the socket: there is less lag.
@@ -228,11 +247,13 @@ impl Exports {
             Then::NoAddress => {
                 self.tell(index, export::Input::ConnectFailed { reason: "target node not found" }, s);
             }
-            // One thread runs commands and this: whatever was written before is in the stream already.
+            // One thread runs commands and this: whatever was written before is in the stream already, unless a
+            // transaction waits in the middle. `act` knows.
             Then::Held => self.tell(index, export::Input::WritesHeld, s),
             Then::Ended => {
                 let exporting = self.list.swap_remove(index);
                 self.bytes_out += exporting.outbox.end() - exporting.remaining();
+                self.gone.push(exporting.link);
                 exporting.let_go(s);
             }
         }

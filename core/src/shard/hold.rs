@@ -142,12 +142,20 @@ impl Holds {
         !self.list.is_empty() && self.list.iter().any(|hold| hold.stops(kind))
     }
 
-    /// Whether writes to `slot` wait, so that the shard must not write there by itself either (expiry).
-    pub(crate) fn writes_held(&self, slot: Slot) -> bool {
+    /// Whether writes to `slot` (or to any slot) wait, so that the shard must not write there by itself either
+    /// (expiry).
+    pub(crate) fn writes_held(&self, slot: Option<Slot>) -> bool {
         self.list.iter().any(|hold| match &hold.scope {
             Scope::All => !matches!(hold.reason, Reason::Exec(_)),
-            Scope::Slots(slots) => hold.reason == Reason::Migration && slots.contains(slot),
+            Scope::Slots(slots) => {
+                hold.reason == Reason::Migration && slot.is_none_or(|slot| slots.contains(slot))
+            }
         })
+    }
+
+    /// Whether a client's EXEC waits for the node: it will go on whatever holds began meanwhile.
+    pub(crate) fn is_transaction_waiting(&self) -> bool {
+        self.list.iter().any(|hold| matches!(hold.reason, Reason::Exec(_)))
     }
 
     /// A client waits; it is woken when a hold ends.
@@ -212,8 +220,9 @@ mod tests {
         assert!(!holds.stop(&kind(Some(6), true)));
         assert!(holds.stop(&kind(None, true)));
         assert!(!holds.stop(&kind(None, false)));
-        assert!(holds.writes_held(Slot::new(5).unwrap()));
-        assert!(!holds.writes_held(Slot::new(6).unwrap()));
+        assert!(holds.writes_held(Slot::new(5)));
+        assert!(holds.writes_held(None));
+        assert!(!holds.writes_held(Slot::new(6)));
     }
 
     #[test]

@@ -100,8 +100,11 @@ impl Importing {
                     self.import.applied(result, &mut self.actions);
                 }
             }
-            if !self.actions.is_empty() && self.carry_out(&mut data.store, out) != After::Goes {
-                break;
+            if !self.actions.is_empty() {
+                let after = self.carry_out(&mut data.store, out);
+                if after != After::Goes {
+                    return after;
+                }
             }
         }
         self.carry_out(&mut data.store, out)

@@ -354,7 +354,7 @@ impl Shard {
             Some(Link::Client(mut session)) => {
                 session.client.transaction.discard(self.data.effects.watched());
                 self.data.holds.forget(link);
-                self.end_exec_hold(link);
+                self.end_exec_hold(now, link, out);
             }
             Some(Link::Import(mut importing)) => {
                 let after = importing.tell(now, import::Input::Closed, &mut self.data.store, out);
@@ -387,6 +387,9 @@ impl Shard {
             out,
         };
         f(exports, &mut surroundings);
+        for link in exports.take_gone() {
+            self.links.remove(&link);
+        }
     }
 
     fn after_import(&mut self, link: LinkId, after: After) {
@@ -455,12 +458,13 @@ impl Shard {
         self.upkeep.free(detached);
     }
 
-    fn end_exec_hold(&mut self, link: LinkId) {
+    fn end_exec_hold(&mut self, now: Now, link: LinkId, out: &mut Actions) {
         if let Some((owner, id)) = self.exec_hold
             && owner == link
         {
             self.exec_hold = None;
             self.woken |= self.data.holds.end(id);
+            self.with_exports(now, out, |e, s| e.transaction_ended(s));
         }
     }
 
@@ -488,7 +492,7 @@ impl Shard {
                 session.client.reading_paused = false;
                 out.push(Action::ResumeReading { link });
             }
-            self.end_exec_hold(link);
+            self.end_exec_hold(now, link, out);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the node tells the shard to do.
 
-use crate::action::Actions;
+use crate::action::{Action, Actions};
 use crate::cluster::takeover::Confirmed;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -13,6 +13,7 @@ use crate::migration::{export, import};
 use crate::shard::imports::Importing;
 use crate::shard::session::{Session, Waiting};
 use crate::shard::{Link, Shard};
+use crate::slots::Slot;
 use crate::time::Now;
 
 impl Shard {
@@ -46,7 +47,12 @@ impl Shard {
                 self.with_exports(now, out, |e, s| e.tell_job(job, input, s));
             }
             Order::StartImport { link, job, timing } => {
-                if let Some(Link::Client(session)) = self.links.remove(&link) {
+                if let Some(Link::Client(mut session)) = self.links.remove(&link) {
+                    session.client.transaction.discard(self.data.effects.watched());
+                    self.end_exec_hold(now, link, out);
+                    if session.client.reading_paused {
+                        out.push(Action::ResumeReading { link });
+                    }
                     let store = &mut self.data.store;
                     let (importing, after) = Importing::start(*session, job, timing, now, store, out);
                     self.links.insert(link, Link::Import(importing));
@@ -106,6 +112,7 @@ impl Shard {
     /// Deletes the keys of slots that are confirmed to be no longer ours to keep: their tables are detached at once
     /// and freed in slices.
     fn drop_slots(&mut self, confirmed: &Confirmed) {
+        self.data.effects.watched().touch_where(|_, key| confirmed.slots().contains(Slot::of(key)));
         for slot in confirmed.slots().slots() {
             let detached = self.data.store.detach(slot);
             self.free(detached);

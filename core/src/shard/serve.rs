@@ -299,10 +299,17 @@ fn whither(command: &'static Command, argv: Argv<'_>, client: &Client, data: &Da
 
 fn stopped_by_hold(command: &'static Command, slot: Option<Slot>, client: &Client, data: &Data) -> bool {
     let may_write = |c: &Command| c.is(flags::WRITE) || c.id == Id::ClusterSetslot;
-    let writes = may_write(command)
-        || matches!(&client.transaction, Transaction::Open { queue, .. }
-            if command.id == Id::Exec && queue.iter().any(|q| may_write(q.command)));
-    data.holds.stop(&Kind { slot, writes, link: client.link, waited: client.waited })
+    let mut kind = Kind { slot, writes: may_write(command), link: client.link, waited: client.waited };
+    if command.id == Id::Exec
+        && let Transaction::Open { queue, .. } = &client.transaction
+    {
+        for write in queue.iter().filter(|q| may_write(q.command)) {
+            kind.writes = true;
+            // A write without keys may touch any slot, whatever slot the others are about.
+            kind.slot = kind.slot.filter(|_| write.command.has_keys());
+        }
+    }
+    data.holds.stop(&kind)
 }
 
 /// Begins an EXEC: its commands go to the backlog and are run one after another, nothing between them.
@@ -383,14 +390,16 @@ fn run_data(
     data: &mut Data,
     env: &Env,
 ) {
-    let slot = slot.unwrap_or_default();
+    // A walk over all keys may find expired ones in any slot.
     let followed = data.exports.follow(slot);
-    let Data { store, effects, stats, rng, exports, holds, .. } = data;
+    let held = data.holds.writes_held(slot);
+    let slot = slot.unwrap_or_default();
+    let Data { store, effects, stats, rng, exports, .. } = data;
     if followed && command.is(flags::WRITE) {
         ahead::emit(exports, store, client.db, slot, command, argv);
     }
     effects.begin(client.db, followed);
-    let caller = if holds.writes_held(slot) { Caller::ClientWhileHeld } else { Caller::Client };
+    let caller = if held { Caller::ClientWhileHeld } else { Caller::Client };
     let mut cx = Cx {
         now,
         db: client.db,

@@ -6,6 +6,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+mod moving;
+
 use super::*;
 use crate::mail::Order;
 use crate::time::{Span, Wall};

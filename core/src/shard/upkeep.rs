@@ -126,11 +126,11 @@ impl Shard {
         let mut budget = EXPIRE_PER_ROUND;
         self.data.store.expire_due(now.wall_ms(), &mut budget, &mut found);
         for Due { db, slot, key } in found {
-            if self.data.holds.writes_held(slot) {
+            if self.data.holds.writes_held(Some(slot)) {
                 continue;
             }
             let crate::shard::data::Data { store, effects, stats, exports, .. } = &mut self.data;
-            effects.begin(db, exports.follow(slot));
+            effects.begin(db, exports.follow(Some(slot)));
             let at = store.at_in(db, slot, &key);
             store.remove(&at);
             stats.expired += 1;

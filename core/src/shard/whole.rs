@@ -147,7 +147,7 @@ impl Shard {
             reply.error("ERR syntax error");
             return;
         }
-        if self.data.exports.follow(slot) {
+        if self.data.exports.follow(Some(slot)) {
             // The target has to hear of it, or the keys would come back with the slot.
             for db in 0..self.env.config.databases_in_use() {
                 let mut keys: Vec<Vec<u8>> = Vec::new();

@@ -1,0 +1,226 @@
+//! Slot migrations as one shard sees them.
+
+use super::*;
+use crate::cluster::{self, Cluster, ClusterConfig, takeover};
+use crate::ids::NodeId;
+use crate::migration::job::{Job, Timing};
+use crate::slots::{Slot, SlotRange};
+
+/// A key of every test is in this slot.
+fn moved() -> Slot {
+    Slot::of(b"{x}")
+}
+
+/// A cluster of one node that owns all slots but `not_mine` and serves since a while.
+fn alone(now: &mut Now, not_mine: Option<Slot>) -> Cluster {
+    let settings = ClusterConfig { require_full_coverage: false, ..ClusterConfig::default() };
+    let mut cluster = Cluster::new(settings, 1, *now, None).expect("a cluster of one node");
+    let mut actions = Vec::new();
+    let mine: SlotRanges = Slot::all().filter(|s| Some(*s) != not_mine).map(SlotRange::one).collect();
+    cluster.add_slots(*now, &mine, &mut actions).expect("slots");
+    for _ in 0..60 {
+        now.mono = now.mono + Span::ms(100);
+        cluster.handle(*now, cluster::Input::Ticked, &mut actions);
+    }
+    cluster
+}
+
+impl Bench {
+    /// A shard of a cluster of one node, which serves and owns all slots but `not_mine`.
+    fn in_cluster(not_mine: Option<Slot>) -> Self {
+        let mut bench = Self::new(&[]);
+        let mut config = Config::default();
+        config.cluster_enabled = true;
+        let cluster = alone(&mut bench.now, not_mine);
+        bench.shard = Shard::new(Arc::new(config), cluster.view(), 7, bench.now);
+        bench.connect(1);
+        bench.connect(2);
+        bench
+    }
+
+    fn order(&mut self, order: Order) {
+        self.shard.handle(self.now, Input::Mailed(order.into()), &mut self.out);
+    }
+
+    fn job(n: u64) -> Arc<Job> {
+        let mut rng = Rng::new(n);
+        let ranges = [SlotRange::one(moved())].into_iter().collect();
+        let (source, target) = (NodeId::random(&mut rng), NodeId::random(&mut rng));
+        Arc::new(Job { name: JobName::random(&mut rng), source, target, ranges })
+    }
+
+    fn start_export(&mut self) -> Arc<Job> {
+        let (job, timing) = (Self::job(1), Timing::default());
+        let to = Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7001));
+        self.order(Order::StartExport { job: job.clone(), to, credentials: None, timing });
+        job
+    }
+
+    /// The export's link comes up and the target agrees; its snapshot is sent.
+    fn stream(&mut self) -> String {
+        let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7000);
+        self.shard.handle(self.now, Input::Connected { link: LinkId::dialed(1), local }, &mut self.out);
+        self.sent();
+        self.target("+OK\r\n");
+        self.sent();
+        self.pass(Span::ms(1));
+        self.sent()
+    }
+
+    /// The target says something.
+    fn target(&mut self, text: &str) {
+        let input = Input::Filled { link: LinkId::dialed(1), bytes: text.as_bytes() };
+        self.shard.handle(self.now, input, &mut self.out);
+    }
+
+    /// What the target gets, one command per line.
+    fn sent(&mut self) -> String {
+        let Some(outbox) = self.shard.outbox(LinkId::dialed(1)) else { return String::new() };
+        let bytes: Vec<u8> = outbox.chunks().flatten().copied().collect();
+        outbox.advance(bytes.len());
+        self.shard.handle(self.now, Input::Drained { link: LinkId::dialed(1) }, &mut self.out);
+        let text = String::from_utf8(bytes).expect("text");
+        let words = text.split("\r\n").filter(|w| !w.starts_with('$'));
+        let lines = words.collect::<Vec<_>>().join(" ").replace('*', "\n*");
+        lines.lines().filter_map(|l| l.split_once(' ')).map(|(_, l)| format!("{}\n", l.trim())).collect()
+    }
+
+    /// An import of the moved slot comes in as client 2.
+    fn start_import(&mut self) -> Arc<Job> {
+        self.feed(2, "CLUSTER SYNCSLOTS ESTABLISH x\r\n");
+        let job = Self::job(2);
+        self.order(Order::StartImport { link: link(2), job: job.clone(), timing: Timing::default() });
+        job
+    }
+}
+
+const REQUEST_PAUSE: &str = "*3\r\n$7\r\nCLUSTER\r\n$9\r\nSYNCSLOTS\r\n$13\r\nREQUEST-PAUSE\r\n";
+const ACK: &str = "*3\r\n$7\r\nCLUSTER\r\n$9\r\nSYNCSLOTS\r\n$3\r\nACK\r\n";
+
+#[test]
+fn a_key_that_a_walk_found_expired_is_deleted_at_the_target_too() {
+    for walk in ["SCAN 0 COUNT 20000", "RANDOMKEY"] {
+        let mut bench = Bench::in_cluster(None);
+        bench.feed(1, "SET {x}n 41 PX 50\r\n");
+        bench.start_export();
+        assert!(bench.stream().contains("SET {x}n 41"));
+        bench.shard.debugging.expires_by_itself = false;
+        bench.pass(Span::ms(60));
+        bench.feed(1, &format!("{walk}\r\nINCR {{x}}n\r\n"));
+        assert_eq!(bench.sent(), "SELECT 0\nUNLINK {x}n\nINCR {x}n\n", "{walk}");
+    }
+}
+
+#[test]
+fn a_walk_deletes_nothing_where_writes_are_held() {
+    let mut bench = Bench::in_cluster(None);
+    bench.feed(1, "SET {x}n 41 PX 50\r\n");
+    bench.start_export();
+    bench.stream();
+    bench.target(REQUEST_PAUSE);
+    assert_eq!(bench.sent(), "CLUSTER SYNCSLOTS PAUSED\n");
+    bench.pass(Span::ms(60));
+    bench.feed(1, "SCAN 0 COUNT 20000\r\nRANDOMKEY\r\n");
+    assert_eq!(bench.sent(), "");
+    assert_eq!(bench.shard.data.store.slot_len_all(moved()), 1);
+}
+
+#[test]
+fn a_transaction_with_a_write_without_keys_waits_for_any_slot() {
+    let mut bench = Bench::in_cluster(None);
+    bench.feed(1, "SET {x}n 1\r\n");
+    bench.start_export();
+    bench.stream();
+    bench.target(REQUEST_PAUSE);
+    let said = bench.feed(1, "MULTI\r\nSET elsewhere 1\r\nFLUSHALL\r\nEXEC\r\n");
+    assert_eq!(said, "+OK\r\n+QUEUED\r\n+QUEUED\r\n");
+    assert_eq!(bench.shard.data.store.slot_len_all(moved()), 1);
+}
+
+#[test]
+fn the_pause_waits_for_a_transaction_that_waits_for_the_node() {
+    let mut bench = Bench::in_cluster(None);
+    bench.start_export();
+    bench.stream();
+    bench.feed(1, "MULTI\r\nSET {x}a 1\r\nCONFIG SET maxclients 5\r\nSET {x}b 2\r\nEXEC\r\n");
+    assert_eq!(bench.sent(), "SELECT 0\nSET {x}a 1\n");
+    bench.target(REQUEST_PAUSE);
+    assert_eq!(bench.sent(), "", "PAUSED would be a lie: the transaction has another write to make");
+    bench.feed(2, "SET {x}c 3\r\n");
+    bench.order(Order::Answer { link: link(1), reply: "+OK\r\n".into() });
+    assert_eq!(bench.sent(), "SET {x}b 2\nCLUSTER SYNCSLOTS PAUSED\n");
+    assert_eq!(bench.said(2), "", "what came later waits");
+}
+
+#[test]
+fn the_pause_comes_when_the_client_leaves_in_the_middle_of_its_transaction() {
+    let mut bench = Bench::in_cluster(None);
+    bench.start_export();
+    bench.stream();
+    bench.feed(1, "MULTI\r\nCONFIG SET maxclients 5\r\nEXEC\r\n");
+    bench.target(REQUEST_PAUSE);
+    assert_eq!(bench.sent(), "");
+    bench.shard.handle(bench.now, Input::Closed { link: link(1) }, &mut bench.out);
+    assert_eq!(bench.sent(), "CLUSTER SYNCSLOTS PAUSED\n");
+}
+
+#[test]
+fn an_export_may_be_killed_while_it_connects() {
+    let mut bench = Bench::in_cluster(None);
+    let job = bench.start_export();
+    assert_eq!(bench.feed(1, "CLIENT KILL ID 3\r\n"), ":1\r\n");
+    assert!(
+        bench.out.mail.iter().any(|m| matches!(m, Mail::Fact(Fact::Ended { job: j, .. }) if *j == job.name))
+    );
+    assert!(!bench.shard.links.contains_key(&LinkId::dialed(1)));
+}
+
+#[test]
+fn nothing_is_left_of_an_export_that_ended() {
+    let mut bench = Bench::in_cluster(None);
+    let job = bench.start_export();
+    bench.stream();
+    bench.order(Order::StopExport { job: job.name, failure: None });
+    assert!(bench.out.list.contains(&Action::Close { link: LinkId::dialed(1), ending: Ending::Abrupt }));
+    let (job, timing) = (Bench::job(3), Timing::default());
+    bench.order(Order::StartExport { job, to: None, credentials: None, timing });
+    assert_eq!(bench.shard.links.len(), 2, "only the clients");
+    assert!(bench.shard.data.exports.iter().next().is_none());
+}
+
+#[test]
+fn an_import_that_failed_over_its_stream_may_be_killed() {
+    let mut bench = Bench::in_cluster(Some(moved()));
+    let job = bench.start_import();
+    bench.feed(2, &format!("{ACK}*1\r\n$4\r\nPING\r\n"));
+    assert!(bench.out.mail.iter().any(|m| matches!(m, Mail::Fact(Fact::CleanUp { .. }))));
+    bench.feed(1, "CLIENT KILL SKIPME yes\r\n");
+    bench.order(Order::CleanUp { job: job.name, confirmed: None });
+    assert!(bench.shard.importing().next().is_none());
+    assert!(!bench.shard.data.store.is_hidden(moved()));
+}
+
+#[test]
+fn keys_that_go_with_their_slot_are_changed_for_who_watches_them() {
+    let mut bench = Bench::in_cluster(None);
+    bench.feed(1, "SET {x}k 1\r\nWATCH {x}k\r\n");
+    let lost = alone(&mut bench.now, Some(moved()));
+    let confirmed = takeover::confirm_failed_import(&lost, &Bench::job(1).ranges).expect("not ours");
+    bench.order(Order::Drop(confirmed));
+    // The slot comes back without the key.
+    assert_eq!(bench.feed(1, "MULTI\r\nSET {x}k 2\r\nEXEC\r\n").lines().last(), Some("*-1"));
+}
+
+#[test]
+fn a_client_that_becomes_an_import_leaves_nothing_behind() {
+    let mut bench = Bench::in_cluster(Some(moved()));
+    bench.feed(2, "WATCH {y}k\r\n");
+    bench.feed(2, "MULTI\r\nCLUSTER SYNCSLOTS ESTABLISH x\r\nEXEC\r\n");
+    bench.feed(2, &"*1\r\n$4\r\nPING\r\n".repeat(100_000));
+    assert!(bench.out.list.contains(&Action::PauseReading { link: link(2) }));
+    let job = Bench::job(2);
+    bench.order(Order::StartImport { link: link(2), job, timing: Timing::default() });
+    assert!(bench.out.list.contains(&Action::ResumeReading { link: link(2) }));
+    assert_eq!(bench.feed(1, "GET {y}k\r\n"), "$-1\r\n", "others go on");
+    assert_eq!(bench.shard.data.effects.watched_keys(), 0);
+}
