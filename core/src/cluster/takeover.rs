@@ -88,7 +88,8 @@ pub fn confirm_lost(cluster: &Cluster, slots: &SlotRanges) -> Option<Confirmed> 
     Confirmed::of_lost(&cluster.slots, slots)
 }
 
-/// The permission to delete what a failed import left in those of its `slots` that are not this node's.
+/// The permission to delete what is in those of an import's `slots` that are not this node's: before it begins, and
+/// when it failed.
 #[must_use]
 pub fn confirm_failed_import(cluster: &Cluster, slots: &SlotRanges) -> Option<Confirmed> {
     let slots = ranges_where(slots, |slot| !cluster.slots.is_mine(slot));

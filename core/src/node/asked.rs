@@ -14,7 +14,7 @@ use crate::ids::{JobName, NodeId};
 use crate::link::Outbox;
 use crate::mail::{Asked, Order};
 use crate::migration::job::{Job, Operation};
-use crate::migration::request::{Ground, check_establish, check_migrateslots};
+use crate::migration::request::{self, Ground, check_establish, check_migrateslots};
 use crate::node::{Node, settings};
 use crate::slots::Slot;
 use crate::time::Now;
@@ -145,6 +145,10 @@ impl Node {
                     Ok(offer) => offer,
                     Err(error) => return refused(proto, &error.to_string()),
                 };
+                // Valkey takes a second job of this name; here the name is what tells jobs apart.
+                if self.jobs.find(offer.name).is_some() {
+                    return refused(proto, &request::Refused::AlreadyImporting.to_string());
+                }
                 let me = self.published.view().myself().id;
                 let job = Job { name: offer.name, source: offer.source, target: me, ranges: offer.ranges };
                 self.start_import(now, job, asked.link, out);

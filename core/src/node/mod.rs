@@ -267,3 +267,6 @@ fn exit(out: &mut Actions) {
     let reason = "Whimbrel is now ready to exit, bye bye...".into();
     out.push(Action::Exit { code: 0, reason });
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,6 +70,26 @@ pub(crate) fn route(
     route_slot(env, store, client, command, argv, slot)
 }
 
+/// Where a command of an EXEC that has begun runs: what EXEC was admitted for stays admitted, whatever its commands
+/// did to keys of a slot that is moved by hand. Unless the slot was lost while the EXEC waited for the node.
+pub(crate) fn route_begun(
+    env: &Env,
+    store: &Store,
+    client: &Client,
+    command: &'static Command,
+    argv: Argv<'_>,
+) -> Route {
+    if env.config.cluster_enabled
+        && let Ok(Some(slot)) = slot_of(command, argv)
+    {
+        let asked = client.asking && env.view.importing_from(slot).is_some();
+        if asked || env.view.is_mine(slot) {
+            return Route::Here(Some(slot));
+        }
+    }
+    route(env, store, client, command, argv)
+}
+
 /// The slots that are not simply served: unowned, of others, being moved by hand, or the cluster is down.
 fn route_slot(
     env: &Env,

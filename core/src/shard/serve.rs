@@ -18,7 +18,7 @@ use crate::migration::log::JobLog;
 use crate::shard::data::Data;
 use crate::shard::hold::Kind;
 use crate::shard::home::{Home, home};
-use crate::shard::route::{Route, route};
+use crate::shard::route::{Route, route, route_begun};
 use crate::shard::session::{Client, Queued, Replies, Session, Waiting};
 use crate::shard::transaction::{Exec, Transaction};
 use crate::shard::{ahead, connection, debug, reads};
@@ -116,7 +116,7 @@ impl Session {
         let Self { client, outbox, .. } = self;
         let argv = queued.words.argv();
         if client.transaction.is_running() {
-            let slot = match route(env, &data.store, client, queued.command, argv) {
+            let slot = match route_begun(env, &data.store, client, queued.command, argv) {
                 Route::Here(slot) => slot,
                 Route::Refused(error) => {
                     data.tally.rejected(queued.command, &error);
@@ -161,6 +161,7 @@ impl Session {
     fn end_exec(&mut self) {
         if self.client.transaction.is_running() && self.client.backlog.is_empty() {
             self.client.transaction = Transaction::None;
+            self.client.asking = false;
         }
     }
 }
@@ -196,6 +197,9 @@ fn refuse(
     error: &str,
 ) {
     client.transaction.refuse();
+    if !client.transaction.is_open() {
+        client.asking = false;
+    }
     match command {
         Some(command) => data.tally.rejected(command, error),
         None => data.tally.error(error),
@@ -267,6 +271,7 @@ fn admit(
         let begun = outbox.end();
         let ran = exec(now, client, outbox, data);
         data.tally.replied(command, outbox.own_since(begun));
+        client.asking &= client.transaction.is_running();
         return ran;
     }
     run(now, command, slot, argv, client, outbox, data, env)
@@ -366,7 +371,8 @@ fn run(
         Home::Node => Ran::Ask,
     };
     data.tally.replied(command, outbox.own_since(begun));
-    if command.id != Id::Asking {
+    // ASKING is for the next command, and for a whole transaction that begins with it.
+    if command.id != Id::Asking && !client.transaction.is_open() && !client.transaction.is_running() {
         client.asking = false;
     }
     ran

@@ -150,16 +150,13 @@ impl Shard {
         for (link, l) in &mut self.links {
             let Link::Client(session) = l else { continue };
             let client = &mut session.client;
-            if client.waiting == Waiting::Closing {
-                continue;
-            }
             let pending = session.outbox.len() as u64;
             if limits::over(pending, &limit, 0, &mut client.over_soft_since, now.mono) {
                 tracing::warn!("Client id={} closed for overcoming of output buffer limits.", client.id);
                 slow += 1;
                 gone.push(*link);
             } else if timeout > Span::ZERO
-                && client.waiting == Waiting::Nothing
+                && matches!(client.waiting, Waiting::Nothing | Waiting::Closing)
                 && now.mono.since(client.last_active) > timeout
             {
                 tracing::debug!("Closing idle client");

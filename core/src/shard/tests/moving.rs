@@ -211,6 +211,67 @@ fn keys_that_go_with_their_slot_are_changed_for_who_watches_them() {
     assert_eq!(bench.feed(1, "MULTI\r\nSET {x}k 2\r\nEXEC\r\n").lines().last(), Some("*-1"));
 }
 
+/// A shard beside another node; `mark` says in which direction the moved slot is being moved by hand, if it is.
+fn by_hand(mine: bool, mark: &str) -> Bench {
+    let (me, other) = ("a".repeat(40), "b".repeat(40));
+    let (ours, theirs) = if mine { ("0-16383", "") } else { ("0-16286", "16287-16383") };
+    let line = |id: &str, port, flags, epoch, slots: &str| {
+        format!(
+            "{id} 127.0.0.1:{port}@1{port},,tls-port=0,shard-id={id} {flags} - 0 0 {epoch} connected {slots}\n"
+        )
+    };
+    let open = if mark.is_empty() { String::new() } else { format!(" [16287{mark}{other}]") };
+    let conf = line(&me, 7000, "myself,master", 1, &format!("{ours}{open}"))
+        + &line(&other, 7001, "master", 2, theirs);
+    let mut bench = Bench::in_cluster(None);
+    let settings = ClusterConfig { require_full_coverage: false, ..ClusterConfig::default() };
+    let mut cluster = Cluster::new(settings, 1, bench.now, Some(conf.as_bytes())).expect("a nodes.conf");
+    for _ in 0..30 {
+        bench.now.mono = bench.now.mono + Span::ms(100);
+        cluster.handle(bench.now, cluster::Input::Ticked, &mut Vec::new());
+    }
+    bench.order(Order::Publish(cluster.view()));
+    bench
+}
+
+#[test]
+fn asking_is_for_a_whole_transaction_and_for_nothing_after_it() {
+    assert_eq!(moved().number(), 16287);
+    let mut bench = by_hand(false, "-<-");
+    let moved = "-MOVED 16287 127.0.0.1:7001";
+    assert_eq!(bench.feed(1, "SET {x}a 1\r\n").trim_end(), moved);
+    let said = bench.feed(1, "ASKING\r\nMULTI\r\nSET {x}a 1\r\nSET {x}b 2\r\nEXEC\r\nGET {x}a\r\n");
+    assert_eq!(said, format!("+OK\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n+OK\r\n{moved}\r\n"));
+    let said = bench.feed(1, "ASKING\r\nMGET {x}a {x}c\r\nGET {x}a\r\n");
+    assert!(said.starts_with("+OK\r\n-TRYAGAIN"), "{said}");
+    assert_eq!(said.lines().last(), Some(moved), "a refused command is the next one too");
+}
+
+#[test]
+fn a_transaction_runs_whole_in_a_slot_that_is_moved_away_by_hand() {
+    let mut bench = by_hand(true, "->-");
+    bench.order(Order::Publish(by_hand(true, "").shard.env.view.clone()));
+    bench.feed(1, "SET {x}a 1\r\n");
+    bench.order(Order::Publish(by_hand(true, "->-").shard.env.view.clone()));
+    let said = bench.feed(1, "MULTI\r\nDEL {x}a\r\nSET {x}a 2\r\nEXEC\r\n");
+    assert_eq!(said.lines().skip(3).collect::<Vec<_>>(), ["*2", ":1", "+OK"]);
+    assert!(bench.feed(1, "GET {x}b\r\n").starts_with("-ASK 16287"));
+}
+
+#[test]
+fn a_client_that_is_being_closed_may_not_owe_for_ever() {
+    let mut bench = Bench::in_cluster(None);
+    let mut config = (*bench.shard.env.config).clone();
+    config.set(&[(b"client-output-buffer-limit", b"normal 1000 0 0")], true).expect("settings");
+    bench.order(Order::Configure(Arc::new(config), Timing::default()));
+    let ping = format!("PING {}\r\n", "x".repeat(2000));
+    let input = format!("{ping}QUIT\r\n");
+    bench.shard.handle(bench.now, Input::Filled { link: link(1), bytes: input.as_bytes() }, &mut bench.out);
+    assert!(bench.out.list.contains(&Action::Close { link: link(1), ending: Ending::Flushed }));
+    bench.pass(Span::ms(200));
+    assert!(bench.out.list.contains(&Action::Close { link: link(1), ending: Ending::Abrupt }));
+}
+
 #[test]
 fn a_client_that_becomes_an_import_leaves_nothing_behind() {
     let mut bench = Bench::in_cluster(Some(moved()));

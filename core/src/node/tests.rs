@@ -1,0 +1,152 @@
+//! The node between the cluster machine, the disk and a shard: what is told when.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+
+use super::*;
+use crate::cluster::takeover;
+use crate::ids::{JobName, NodeId};
+use crate::mail::{Asked, Fact};
+use crate::migration::import;
+use crate::migration::log::Stage;
+use crate::slots::Slot;
+use crate::time::Wall;
+use crate::wire::resp::ArgvBuf;
+
+/// The other node, which owns slots 100 to 199.
+const OTHER: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+const ME: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+struct Bench {
+    node: Node,
+    now: Now,
+    out: Actions,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let now = Now { mono: Mono(1_000_000), wall: Wall(1_700_000_000_000_000) };
+        let mut config = Config::default();
+        config.cluster_enabled = true;
+        let conf = format!(
+            "{ME} 127.0.0.1:7000@17000,,tls-port=0,shard-id={ME} myself,master - 0 0 1 connected 0-99\n\
+             {OTHER} 127.0.0.1:7001@17001,,tls-port=0,shard-id={OTHER} master - 0 0 2 connected 100-199\n\
+             vars currentEpoch 2 lastVoteEpoch 0\n"
+        );
+        let node = Node::new(Arc::new(config), None, Some(conf.as_bytes()), 7, now).expect("a nodes.conf");
+        let mut bench = Self { node, now, out: Actions::default() };
+        bench.node.handle(now, Input::Ticked, &mut bench.out);
+        bench.write();
+        bench.out.clear();
+        bench
+    }
+
+    /// The disk does what it was asked for.
+    fn write(&mut self) {
+        let asked: Vec<Ticket> = self
+            .out
+            .list
+            .iter()
+            .filter_map(
+                |action| if let Action::Persist { ticket, .. } = action { Some(*ticket) } else { None },
+            )
+            .collect();
+        self.out.list.clear();
+        for ticket in asked {
+            self.node.handle(self.now, Input::Done { ticket, result: Ok(()) }, &mut self.out);
+        }
+    }
+
+    fn tell(&mut self, fact: Fact) {
+        self.node.handle(self.now, Input::Mailed(fact.into()), &mut self.out);
+    }
+
+    fn ask(&mut self, link: u64, words: &str) {
+        let argv: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();
+        let argv = ArgvBuf::of(&argv);
+        let link = LinkId::accepted(link);
+        let asked = Asked { link, proto: Proto::Resp2, local: true, argv, keys: 0, keys_in_slot: 0 };
+        self.tell(Fact::Asked(Box::new(asked)));
+    }
+
+    fn establish(&mut self, link: u64, job: JobName, slot: u16) {
+        self.ask(
+            link,
+            &format!("CLUSTER SYNCSLOTS ESTABLISH SOURCE {OTHER} NAME {job} SLOTSRANGE {slot} {slot}"),
+        );
+    }
+
+    /// The orders to the shard since the last call, one line each.
+    fn orders(&mut self) -> Vec<String> {
+        let mail = core::mem::take(&mut self.out.mail);
+        mail.into_iter()
+            .filter_map(|mail| match mail {
+                Mail::Order(Order::Publish(view)) => {
+                    let mine = Slot::all().filter(|s| view.is_mine(*s)).count();
+                    Some(format!("publish {mine}"))
+                }
+                Mail::Order(Order::Answer { reply, .. }) => {
+                    Some(String::from_utf8_lossy(&reply).trim_end().into())
+                }
+                Mail::Order(Order::StartImport { job, .. }) => Some(format!("start {}", job.ranges)),
+                Mail::Order(Order::TakenOver { .. }) => Some("taken over".into()),
+                Mail::Order(Order::Drop(confirmed)) => Some(format!("drop {}", confirmed.slots())),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+fn name(n: u64) -> JobName {
+    JobName::random(&mut Rng::new(n))
+}
+
+#[test]
+fn slots_are_empty_before_they_are_imported() {
+    let mut bench = Bench::new();
+    bench.establish(1, name(1), 100);
+    assert_eq!(bench.orders(), ["drop 100-100", "start 100-100"]);
+}
+
+#[test]
+fn the_name_of_an_unfinished_job_is_not_taken_twice() {
+    let mut bench = Bench::new();
+    bench.establish(1, name(1), 100);
+    bench.orders();
+    bench.establish(2, name(1), 101);
+    let refused = "-ERR Slot is already being imported on the target by a different migration";
+    assert_eq!(bench.orders(), [refused]);
+    bench.establish(2, name(2), 101);
+    assert_eq!(bench.orders(), ["drop 101-101", "start 101-101"]);
+}
+
+#[test]
+fn slots_taken_over_are_served_when_that_is_durable() {
+    let mut bench = Bench::new();
+    bench.establish(1, name(1), 100);
+    bench.orders();
+    bench.tell(Fact::Entered { job: name(1), stage: Stage::Import(import::State::FailoverGranted) });
+    bench.tell(Fact::TakeOver { job: name(1) });
+    let told = bench.orders();
+    assert!(told.is_empty(), "before the disk has it: {told:?}");
+    // The source's time is over, and the import wants to withdraw: too late.
+    bench.tell(Fact::Withdraw { job: name(1) });
+    bench.ask(3, "CLUSTER BUMPEPOCH");
+    assert_eq!(bench.orders(), [""; 0]);
+    bench.write();
+    assert_eq!(bench.orders(), ["publish 101", "taken over", "+STILL 3"]);
+}
+
+#[test]
+fn a_permission_to_delete_never_covers_what_is_ours() {
+    let bench = Bench::new();
+    let cluster = bench.node.cluster.as_ref().expect("a cluster");
+    let ranges = [crate::slots::SlotRange::new(98, 101).expect("a range")].into_iter().collect();
+    let confirmed = takeover::confirm_failed_import(cluster, &ranges).expect("two of them");
+    assert_eq!(format!("{}", confirmed.slots()), "100-101");
+    assert_eq!(
+        cluster.view().owner(Slot::new(100).expect("a slot")).map(|row| row.id),
+        NodeId::parse(OTHER.as_bytes())
+    );
+}
