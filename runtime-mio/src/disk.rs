@@ -188,9 +188,9 @@ fn replace(path: &Path, bytes: &[u8], fsync: bool, lock: bool) -> io::Result<Fil
             file.set_permissions(old.permissions())?;
         }
         file.write_all(bytes)?;
-        if fsync {
-            file.sync_all()?;
-        }
+        // Always: a name that a power cut leaves without content would cost what was durable before. What is not
+        // waited for is only the name.
+        file.sync_all()?;
         fs::rename(&temporary, path)?;
         if fsync {
             let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));

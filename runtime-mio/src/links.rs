@@ -90,6 +90,8 @@ pub(crate) struct Conn {
     pub(crate) phase: Phase,
     /// In the list of links to flush.
     pub(crate) dirty: bool,
+    /// In the list of links to read on.
+    pub(crate) unread: bool,
     /// The kernel took no more bytes; it will say when it does again.
     pub(crate) full: bool,
     /// The kernel is asked to say so.
@@ -212,6 +214,16 @@ impl Links {
         }
     }
 
+    /// Puts a link on the list of those with bytes to read, once.
+    pub(crate) fn mark_unread(&mut self, slot: usize) {
+        if let Some(conn) = self.get(slot)
+            && !conn.unread
+        {
+            conn.unread = true;
+            self.unread.push(slot);
+        }
+    }
+
     /// The kernel took no more: it is asked to say when it does.
     pub(crate) fn mark_full(&mut self, slot: usize) {
         let token = Token(self.first_token + slot);
@@ -265,6 +277,7 @@ impl Links {
             link,
             phase,
             dirty: false,
+            unread: false,
             full: false,
             told_when_writable,
             paused: false,

@@ -354,7 +354,7 @@ impl Turn {
         conn.paused = paused;
         if resumed {
             // The kernel announced only once what came meanwhile.
-            self.links.unread.push(slot);
+            self.links.mark_unread(slot);
         }
     }
 

@@ -62,7 +62,10 @@ impl Turn {
     /// Reads on where the last turn left off.
     pub(super) fn read_unread(&mut self) {
         for slot in std::mem::take(&mut self.links.unread) {
-            self.read(slot);
+            if let Some(conn) = self.links.get(slot) {
+                conn.unread = false;
+                self.read(slot);
+            }
         }
     }
 
@@ -116,6 +119,6 @@ impl Turn {
                 }
             }
         }
-        self.links.unread.push(slot);
+        self.links.mark_unread(slot);
     }
 }

@@ -30,6 +30,8 @@ impl Turn {
             conn.dirty = false;
             if !conn.full && conn.phase != Phase::Connecting {
                 self.send(slot);
+                // A machine that heard of it may have posted mail, which goes before what it appended elsewhere.
+                self.settle();
             }
         }
         // What became dirty meanwhile has its turn in the next one.
