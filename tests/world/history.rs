@@ -13,6 +13,9 @@ use super::plan::{DATABASES, Plan, tag};
 /// Bytes of a token of a list.
 pub const TOKEN: usize = 8;
 
+/// Values of some kilobytes in the large slot.
+const LARGE: usize = 120;
+
 /// What a key is used as.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -151,7 +154,7 @@ impl History {
         let mut keys = Vec::new();
         for (at, &slot) in plan.slots.iter().enumerate() {
             let mut add = |kind, letter: &str, writer: bool| {
-                let name = |letter| format!("{{{}}}{letter}", tag(slot)).into_bytes();
+                let name = |letter: &str| format!("{{{}}}{letter}", tag(slot)).into_bytes();
                 keys.push(Key {
                     kind,
                     slot,
@@ -178,6 +181,9 @@ impl History {
                 for letter in ["b0", "b1", "b2", "b3", "b4", "b5"] {
                     add(Kind::Bulk, letter, true);
                 }
+            }
+            for number in 0..if plan.large == Some(slot) { LARGE } else { 0 } {
+                add(Kind::Bulk, &format!("large{number}"), true);
             }
         }
         Self { keys, next: 1, tainted: BTreeMap::new(), tokens: BTreeMap::new(), writes: 0, reads: 0 }
@@ -264,6 +270,7 @@ impl History {
 
     /// Everything in these slots is gone at this moment.
     pub fn wipe(&mut self, mut hit: impl FnMut(u16) -> bool, now: u64) {
+        mark("keys were lost or flushed");
         for key in self.keys.iter_mut().filter(|k| hit(k.slot)) {
             key.wipe(now);
         }
@@ -432,7 +439,6 @@ impl Key {
     }
 
     fn wipe(&mut self, now: u64) {
-        mark("keys were lost with their process");
         self.generation += 1;
         self.list = List::default();
         self.counter = Counter { invoked: self.counter.invoked, ..Counter::default() };

@@ -57,6 +57,13 @@ impl World {
 
     /// Delivers mail, then sends, until there is neither. What is sent was appended before all mail was delivered.
     pub fn settle(&mut self, p: usize) {
+        if self.carry_mail(p) {
+            self.after_turn(p);
+        }
+    }
+
+    /// The same without a look at the invariants; false when the process ended.
+    fn carry_mail(&mut self, p: usize) -> bool {
         loop {
             if let Some((to, mail)) = self.processes[p].mail.pop_front() {
                 self.overhear(p, &mail);
@@ -74,10 +81,10 @@ impl World {
         if let Some((code, reason)) = self.processes[p].exit.take() {
             journal::line(|| format!("process {p} exits with {code}: {reason}"));
             self.crash(p, false);
-            return;
+            return false;
         }
         self.schedule_wake(p);
-        self.after_turn(p);
+        true
     }
 
     fn schedule_wake(&mut self, p: usize) {
@@ -235,7 +242,7 @@ impl World {
         self.step(p, Which::Shard, Input::Opened { link, origin: Origin::Tcp { peer, local } });
         let request = commands.concat();
         self.step(p, Which::Shard, Input::Filled { link, bytes: &request });
-        self.settle(p);
+        self.carry_mail(p);
         let mut replies = Vec::new();
         if let Some(outbox) = self.processes[p].machines.as_mut().and_then(|m| m.outbox(Which::Shard, link)) {
             let bytes: Vec<u8> = outbox.chunks().flatten().copied().collect();
@@ -246,7 +253,8 @@ impl World {
                 replies.push(reply);
             }
         }
-        self.turn(p, Which::Shard, Input::Closed { link });
+        self.step(p, Which::Shard, Input::Closed { link });
+        self.carry_mail(p);
         (replies.len() == commands.len()).then_some(replies)
     }
 

@@ -2,6 +2,7 @@
 
 use super::journal::{line, mark};
 use super::net::{Class, Phase};
+use super::resp::Reply;
 use super::{Event, World};
 
 /// Between two faults, in microseconds: at least, and how much more at most.
@@ -9,6 +10,8 @@ const REST: (u64, u64) = (60_000, 600_000);
 /// The longest partition. A hold lasts for ten seconds at least; with the news of a take-over this late it still
 /// comes in time, so that the expired grant (R3) is not reached.
 const LONGEST_CUT: u64 = 3_000_000;
+/// The longest partition where the expired grant may be reached (and is then recognized).
+const LONGEST_LONG_CUT: u64 = 14_000_000;
 /// The longest standstill of a process.
 const LONGEST_FREEZE: u64 = 700_000;
 
@@ -73,7 +76,9 @@ impl World {
         if !self.rng.one_in(3) {
             return;
         }
-        let until = self.now + 50_000 + self.rng.below(LONGEST_CUT);
+        let long = self.plan.faults.long_partitions && self.rng.one_in(2);
+        let longest = if long { LONGEST_LONG_CUT } else { LONGEST_CUT };
+        let until = self.now + 50_000 + self.rng.below(longest);
         let both = self.rng.one_in(2);
         let classes: &[Class] =
             if self.rng.one_in(2) { &[Class::Bus] } else { &[Class::Bus, Class::Migration] };
@@ -110,9 +115,36 @@ impl World {
         mark("a process stood still");
     }
 
+    /// Deletes all keys of a slot, or of all slots, at this instant. What clients have under way may come before or
+    /// after it. Not while a slot of the process is let go (R18: the target may own it already).
+    pub fn flush_keys(&mut self, p: usize, slot: Option<u16>) {
+        if self.processes[p].seen.values().any(|seen| seen.granted || seen.is_taking_over()) {
+            return;
+        }
+        let number = slot.unwrap_or(0).to_string();
+        let reply = match slot {
+            Some(_) => self.ask_one(p, &[b"CLUSTER", b"FLUSHSLOT", number.as_bytes()]),
+            None => self.ask_one(p, &[b"FLUSHALL"]),
+        };
+        line(|| format!("process {p} flushes {slot:?}: {reply:?}"));
+        let owned = |s: u16| {
+            slot.is_none_or(|only| only == s)
+                && whimbrel_core::slots::Slot::new(s).is_some_and(|s| self.processes[p].owns(s))
+        };
+        match reply {
+            Some(Reply::Simple(_)) => {
+                mark(if slot.is_some() { "a slot was flushed" } else { "a node was flushed" });
+                self.shared.history.borrow_mut().wipe(owned, self.now);
+            }
+            // Held, or the cluster is down.
+            None | Some(Reply::Error(_)) => {}
+            Some(other) => panic!("FLUSH: {other:?}"),
+        }
+    }
+
     fn crash_somebody(&mut self) {
         let down = self.processes.iter().filter(|p| !p.is_up()).count();
-        if down > 0 || !self.rng.one_in(8) {
+        if down > 0 || !self.rng.one_in(4) {
             return;
         }
         let p = self.rng.index(self.processes.len());

@@ -13,6 +13,7 @@ pub mod operator;
 pub mod plan;
 pub mod process;
 pub mod resp;
+pub mod stories;
 pub mod tap;
 pub mod tasks;
 pub mod verdict;
@@ -194,6 +195,39 @@ impl World {
         }
     }
 
+    /// Forms a cluster, for a story that then goes its own way.
+    pub fn formed(plan: Plan) -> Self {
+        let mut world = Self::new(plan);
+        world.spawn(operator::form_only(world.ctx()));
+        let formed = |w: &Self| w.shared.formed.get();
+        assert!(world.run_until(40_000_000, formed), "the cluster does not form");
+        world
+    }
+
+    /// Runs until something is the case, for so many microseconds at most; whether it came true.
+    pub fn run_until(&mut self, us: u64, mut wanted: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.now + us;
+        while !wanted(self) {
+            if self.now > end {
+                return false;
+            }
+            self.step_once();
+        }
+        true
+    }
+
+    /// Gives a command over the network, in its own time and on its own connection.
+    pub fn tell(&mut self, process: usize, words: &[&str]) {
+        let bytes = resp::command(&words.iter().map(|w| w.as_bytes()).collect::<Vec<_>>());
+        let ctx = self.ctx();
+        let text = words.join(" ");
+        self.spawn(async move {
+            let Some(conn) = ctx.connect(process).await else { return };
+            let answer = ctx.call(conn, bytes, 1).await;
+            journal::line(|| format!("{text} at {process}: {:?}", answer.map(|a| a.replies)));
+        });
+    }
+
     /// Lets one thing happen.
     pub fn step_once(&mut self) {
         self.run_tasks();
@@ -241,6 +275,7 @@ impl World {
         match request {
             Request::Sleep { until, token } => self.at(until, Event::Slept { token }),
             Request::Connect { process, token } => self.call_from_task(process, token),
+            Request::Flush { process, slot } => self.flush_keys(process, slot),
             Request::Send { conn, bytes, replies, token } => self.send_from_task(conn, bytes, replies, token),
         }
     }

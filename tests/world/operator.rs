@@ -45,6 +45,13 @@ struct Move {
     to: usize,
 }
 
+/// Forms the cluster and leaves.
+pub async fn form_only(ctx: Ctx) {
+    let mut console = Console { conns: vec![None; ctx.0.plan.processes], ctx: ctx.clone() };
+    form(&mut console).await;
+    ctx.0.formed.set(true);
+}
+
 /// The operator of a run.
 pub async fn form_and_migrate(ctx: Ctx) {
     let mut console = Console { conns: vec![None; ctx.0.plan.processes], ctx: ctx.clone() };
@@ -56,6 +63,13 @@ pub async fn form_and_migrate(ctx: Ctx) {
     for number in 0..ctx.0.plan.migrations {
         last = migrate(&mut console, number, last).await;
         let plan = &ctx.0.plan;
+        if plan.flushes && ctx.one_in(2) {
+            ctx.sleep(ctx.below(5_000)).await;
+            let hot = ctx.0.hot.borrow().clone();
+            let slot = (!hot.is_empty() && ctx.one_in(2)).then(|| *ctx.pick(&hot));
+            let somebody = ctx.below(plan.processes as u64) as usize;
+            ctx.flush(last.as_ref().map_or(somebody, |m| if ctx.one_in(2) { m.from } else { m.to }), slot);
+        }
         if plan.cancels && ctx.one_in(3) {
             ctx.sleep(ctx.below(60_000)).await;
             if let Some(m) = &last {
@@ -131,7 +145,7 @@ async fn migrate(console: &mut Console, number: usize, last: Option<Move>) -> Op
     let mut moves: Vec<Move> = Vec::new();
     let wanted = if plan.several_jobs { 1 + ctx.below(3) } else { 1 };
     for _ in 0..wanted {
-        let slot = *ctx.pick(&plan.slots);
+        let slot = plan.large.filter(|_| ctx.one_in(2)).unwrap_or(*ctx.pick(&plan.slots));
         let Some((from, first, end)) = owner(console, slot).await else { continue };
         let way_back = last.as_ref().filter(|_| plan.both_ways).map(|m| m.to);
         // One request goes to one source; with both ways open it is the target of the one before.
@@ -162,6 +176,10 @@ async fn migrate(console: &mut Console, number: usize, last: Option<Move>) -> Op
     match &reply {
         Some(Reply::Simple(_)) => {
             mark("a migration was asked for");
+            let used =
+                |m: &Move| plan.slots.iter().filter(|s| (m.first..=m.last).contains(s)).copied().collect();
+            let hot: Vec<u16> = moves.iter().flat_map(|m| -> Vec<u16> { used(m) }).collect();
+            *ctx.0.hot.borrow_mut() = hot;
             if moves.len() > 1 {
                 mark("several jobs in one request");
             }
@@ -204,6 +222,7 @@ async fn wait_for_jobs(console: &mut Console) {
             }
         }
         if running == 0 {
+            ctx.0.hot.borrow_mut().clear();
             return;
         }
         ctx.sleep(100_000).await;

@@ -17,6 +17,8 @@ pub struct Faults {
     pub resets: bool,
     /// Two processes cannot hear each other, or one of them cannot, for less time than a pause lasts.
     pub partitions: bool,
+    /// Partitions also last longer than a pause.
+    pub long_partitions: bool,
     /// A process stands still for a moment; its timers fire together afterwards.
     pub freezes: bool,
     /// Processes crash and come back with what their disk kept.
@@ -53,6 +55,10 @@ pub struct Plan {
     pub node_timeout_ms: u64,
     /// Values of some kilobytes, so that a snapshot takes time.
     pub bulk: bool,
+    /// One slot has so much that its snapshot does not fit into the buffers of a link.
+    pub large: Option<u16>,
+    /// A client writes to moving slots as fast as it can.
+    pub flood: bool,
     /// Values with a time to live.
     pub expiry: bool,
     pub transactions: bool,
@@ -85,29 +91,35 @@ impl Plan {
             migration_cuts: faulty && r.one_in(2),
             resets: faulty && r.one_in(2),
             partitions: faulty && r.one_in(3),
+            long_partitions: faulty && r.one_in(6),
             freezes: faulty && r.one_in(3),
-            crashes: faulty && r.one_in(4),
+            crashes: faulty && r.one_in(3),
         };
         // A node that restarts while it cannot hear the others may believe an old table (R15).
         faults.partitions &= !faults.crashes;
+        faults.long_partitions &= faults.partitions;
         let bulk = r.one_in(2);
         let slow_net = r.one_in(4);
         let several_jobs = r.one_in(2);
+        let large = r.one_in(4);
         let overlap = r.one_in(3);
+        let slots = Self::draw_slots(r);
         Self {
             seed,
             processes: 3 + r.index(3),
             clients: 4 + r.index(5),
-            slots: Self::draw_slots(r),
+            large: large.then(|| slots[r.index(slots.len())]),
+            slots,
             faults,
             delay: if slow_net { (2_000, 20_000) } else { (50, 50 + r.below(2_000)) },
             window: if r.one_in(3) { 8 * 1024 } else { 256 * 1024 },
             migration_window: if r.one_in(2) { 16 * 1024 } else { 512 * 1024 },
-            migration_rate: [200, 1_000, 10_000, 100_000][r.index(4)],
+            migration_rate: [1_000, 2_000, 10_000, 100_000][r.index(4)],
             fragments: r.one_in(3),
             disk: if r.one_in(4) { (5_000, 200_000) } else { (100, 3_000) },
             node_timeout_ms: [1_000, 2_000, 3_000][r.index(3)],
             bulk,
+            flood: r.one_in(4),
             expiry: r.one_in(2),
             transactions: r.one_in(2),
             deletes: r.one_in(2),
@@ -119,6 +131,27 @@ impl Plan {
             flushes: r.one_in(6),
             migrations: 2 + r.index(4),
             think: 20_000 + r.below(60_000),
+        }
+    }
+
+    /// A calm cluster for a story: nothing happens but what the story does.
+    pub fn calm(processes: usize) -> Self {
+        Self {
+            processes,
+            slots: vec![100, 101, 6000, 12000],
+            faults: Faults::default(),
+            delay: (200, 1),
+            window: 256 * 1024,
+            migration_window: 256 * 1024,
+            migration_rate: 100_000,
+            fragments: false,
+            disk: (500, 1),
+            node_timeout_ms: 2_000,
+            bulk: false,
+            large: None,
+            flood: false,
+            set_epochs: true,
+            ..Self::new(0)
         }
     }
 

@@ -58,8 +58,10 @@ impl Saved {
 impl World {
     /// Bytes leave a process: on the bus nothing may be said that its disk could forget.
     pub fn tap(&mut self, p: usize, which: Which, c: usize, end: usize, bytes: &[u8]) {
-        if self.conns[c].class != Class::Bus || which != Which::Node {
-            return;
+        match self.conns[c].class {
+            Class::Bus if which == Which::Node => {}
+            Class::Migration if end == 0 => return self.tap_stream(c, bytes),
+            _ => return,
         }
         let mut heard = std::mem::take(&mut self.conns[c].tapped[end]);
         heard.extend_from_slice(bytes);
@@ -84,6 +86,19 @@ impl World {
         }
         heard.drain(..at);
         self.conns[c].tapped[end] = heard;
+    }
+
+    /// The stream of a migration: what it shows of the snapshot's order. The first byte of `tapped` says how far the
+    /// stream is.
+    fn tap_stream(&mut self, c: usize, bytes: &[u8]) {
+        let has = |word: &[u8]| bytes.windows(word.len()).any(|w| w == word);
+        let ended = &mut self.conns[c].tapped[0];
+        if ended.is_empty() && self.plan.transactions && has(b"\r\nMSET\r\n") {
+            journal::mark("a write of two keys went into a running snapshot");
+        }
+        if ended.is_empty() && has(b"SNAPSHOT-EOF") {
+            ended.push(1);
+        }
     }
 
     /// INV-PERSIST: own slots and the epoch they are claimed with are durable before they are told. A message may have

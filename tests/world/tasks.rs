@@ -24,9 +24,25 @@ pub struct ConnId(pub usize);
 
 /// What a task asks the world for.
 pub enum Request {
-    Sleep { until: u64, token: u64 },
-    Connect { process: usize, token: u64 },
-    Send { conn: ConnId, bytes: Vec<u8>, replies: usize, token: u64 },
+    Sleep {
+        until: u64,
+        token: u64,
+    },
+    Connect {
+        process: usize,
+        token: u64,
+    },
+    Send {
+        conn: ConnId,
+        bytes: Vec<u8>,
+        replies: usize,
+        token: u64,
+    },
+    /// To delete all keys of a slot, or of all slots, at the process that owns them, at this instant.
+    Flush {
+        process: usize,
+        slot: Option<u16>,
+    },
 }
 
 /// Replies to what was sent in one go.
@@ -83,6 +99,8 @@ pub struct Shared {
     pub formed: Cell<bool>,
     /// Migrations and faults have ended.
     pub quiet: Cell<bool>,
+    /// Slots in use that a migration was asked for lately.
+    pub hot: RefCell<Vec<u16>>,
     /// All jobs so far, at their sources.
     pub exports: RefCell<Vec<Export>>,
     pub held: RefCell<Vec<Held>>,
@@ -106,6 +124,7 @@ impl Shared {
             stopping: Cell::new(false),
             formed: Cell::new(false),
             quiet: Cell::new(false),
+            hot: RefCell::default(),
             exports: RefCell::default(),
             held: RefCell::default(),
             node_ids: RefCell::default(),
@@ -124,6 +143,12 @@ impl Shared {
         exports
             .iter()
             .any(|e| e.process == process && e.granted.is_some() && e.until >= since && covers(&e.slots))
+    }
+
+    /// Whether a source has a job for this slot now.
+    pub fn is_moving(&self, slot: u16) -> bool {
+        let covers = |ranges: &SlotRanges| Slot::new(slot).is_some_and(|slot| ranges.contains(slot));
+        self.exports.borrow().iter().any(|e| e.until == u64::MAX && covers(&e.slots))
     }
 
     /// The next thing a task asked for.
@@ -192,6 +217,11 @@ impl Ctx {
     pub async fn sleep(&self, us: u64) {
         let until = self.now() + us;
         self.ask(|token| Request::Sleep { until, token }).await;
+    }
+
+    /// Has all keys of a slot, or of all slots, deleted at a process.
+    pub fn flush(&self, process: usize, slot: Option<u16>) {
+        self.0.requests.borrow_mut().push_back(Request::Flush { process, slot });
     }
 
     /// Connects to the data port of a process.

@@ -17,19 +17,33 @@ pub async fn work(ctx: Ctx, number: usize) {
         let mine = |writer: Option<usize>| writer.is_none_or(|w| w == number);
         history.keys.iter().enumerate().map(|(at, key)| (at, key.kind, mine(key.writer))).collect()
     };
+    let all: Vec<(usize, Kind)> = kinds.iter().map(|k| (k.0, k.1)).collect();
     let writable: Vec<(usize, Kind)> = kinds.iter().filter(|k| k.2).map(|k| (k.0, k.1)).collect();
     // Everything bulky is there before the first slot moves.
     for (key, kind) in writable.iter().filter(|k| k.1 == Kind::Bulk) {
         write(&mut client, *key, *kind).await;
     }
+    let floods = ctx.0.plan.flood && number == 0;
     while !ctx.0.stopping.get() {
-        let think = ctx.0.plan.think;
-        ctx.sleep(think / 4 + ctx.below(think * 3 / 2)).await;
-        if ctx.one_in(3) {
-            let (key, kind, _) = *ctx.pick(&kinds);
+        let hot = ctx.0.hot.borrow().clone();
+        let think = if hot.is_empty() { ctx.0.plan.think } else { ctx.0.plan.think / 3 };
+        if !floods || hot.is_empty() {
+            ctx.sleep(think / 4 + ctx.below(think * 3 / 2)).await;
+        }
+        let slots = ctx.0.history.borrow().keys.iter().map(|k| k.slot).collect::<Vec<u16>>();
+        let warm = !hot.is_empty() && !ctx.one_in(3);
+        let choose = |list: &[(usize, Kind)]| {
+            let near: Vec<_> = list.iter().filter(|(key, _)| hot.contains(&slots[*key])).copied().collect();
+            let from = if warm && !near.is_empty() { &near } else { list };
+            let first = *ctx.pick(from);
+            // There are many bulky keys; only whoever floods prefers them.
+            if first.1 == Kind::Bulk && !floods && !ctx.one_in(4) { *ctx.pick(from) } else { first }
+        };
+        if ctx.one_in(3) && !floods {
+            let (key, kind) = choose(&all);
             read(&mut client, key, kind).await;
         } else {
-            let (key, kind) = *ctx.pick(&writable);
+            let (key, kind) = choose(&writable);
             write(&mut client, key, kind).await;
         }
     }
@@ -127,6 +141,9 @@ async fn read(client: &mut Client, key: usize, kind: Kind) {
     detail(|| {
         format!("client {}: read key {key} slot {slot} at {}: {seen:?}", client.number, answer.process)
     });
+    if kind == Kind::Expiring && seen == Seen::Value(None) && ctx.0.is_moving(slot) {
+        mark("a key was found expired while its slot moved");
+    }
     let verdict = ctx.0.history.borrow_mut().read(key, generation, invoke, ctx.now(), &seen);
     if let Err(why) = verdict {
         let text = ctx.0.history.borrow().keys[key].text();
