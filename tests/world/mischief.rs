@@ -6,12 +6,14 @@ use super::resp::Reply;
 use super::{Event, World};
 
 /// Between two faults, in microseconds: at least, and how much more at most.
-const REST: (u64, u64) = (60_000, 600_000);
+const REST: (u64, u64) = (60_000, 300_000);
 /// The longest partition. A hold lasts for ten seconds at least; with the news of a take-over this late it still
 /// comes in time, so that the expired grant (R3) is not reached.
 const LONGEST_CUT: u64 = 3_000_000;
 /// The longest partition where the expired grant may be reached (and is then recognized).
 const LONGEST_LONG_CUT: u64 = 14_000_000;
+/// So many crashes are enough for one run: each costs some seconds.
+const MOST_CRASHES: u32 = 4;
 /// The longest standstill of a process.
 const LONGEST_FREEZE: u64 = 700_000;
 
@@ -27,20 +29,40 @@ impl World {
             return;
         }
         let faults = self.plan.faults;
-        let kinds = [
-            (faults.migration_cuts, Self::cut_migration as fn(&mut Self)),
-            (faults.resets, Self::reset_something),
-            (faults.partitions, Self::partition),
-            (faults.freezes, Self::freeze),
-            (faults.crashes, Self::crash_somebody),
-        ];
-        let enabled: Vec<_> = kinds.iter().filter(|(on, _)| *on).map(|(_, fault)| *fault).collect();
-        if !enabled.is_empty() {
-            let fault = enabled[self.rng.index(enabled.len())];
-            fault(self);
+        let p = self.rng.index(self.processes.len());
+        match self.rng.below(5) {
+            0 if faults.migration_cuts => self.cut_migration(),
+            1 if faults.resets => self.reset_something(),
+            2 if faults.partitions => self.partition(p),
+            3 if faults.freezes => self.freeze(p),
+            4 if faults.crashes && self.rng.one_in(3) => self.crash_somebody(p),
+            _ => {}
         }
     }
 
+    /// Something goes wrong at one end of a migration.
+    pub fn strike(&mut self, p: usize, life: u32) {
+        if self.quiet_since.is_some() || self.processes[p].life != life {
+            return;
+        }
+        let faults = self.plan.faults;
+        match self.rng.below(5) {
+            0 if faults.migration_cuts => {
+                let links = self.open_conns(|class| class == Class::Migration);
+                let mine = |c: &usize| self.conns[*c].hosts.contains(&Some(p));
+                if let Some(c) = links.into_iter().find(mine) {
+                    self.break_migration(c);
+                }
+            }
+            1 if faults.freezes => self.freeze(p),
+            2 if faults.crashes => self.crash_somebody(p),
+            3 if faults.partitions => self.partition(p),
+            4 if faults.resets => self.reset_something(),
+            _ => {}
+        }
+    }
+
+    /// Connections of a class of which neither end has closed.
     fn open_conns(&self, hit: impl Fn(Class) -> bool) -> Vec<usize> {
         let open =
             |c: &usize| self.conns[*c].phase == Phase::Open && !self.conns[*c].ends.iter().any(|e| e.closed);
@@ -49,12 +71,16 @@ impl World {
 
     fn cut_migration(&mut self) {
         let links = self.open_conns(|class| class == Class::Migration);
-        if !links.is_empty() && self.rng.one_in(3) {
+        if !links.is_empty() {
             let c = links[self.rng.index(links.len())];
-            line(|| format!("the migration link between {:?} breaks", self.conns[c].pair()));
-            mark("a migration link broke");
-            self.reset(c, 200_000);
+            self.break_migration(c);
         }
+    }
+
+    fn break_migration(&mut self, c: usize) {
+        line(|| format!("the migration link between {:?} breaks", self.conns[c].pair()));
+        mark("a migration link broke");
+        self.reset(c, 200_000);
     }
 
     fn reset_something(&mut self) {
@@ -69,13 +95,11 @@ impl World {
         }
     }
 
-    fn partition(&mut self) {
+    /// Process `a` and another do not hear each other, or one of them does not, for a while.
+    fn partition(&mut self, a: usize) {
         let n = self.processes.len();
-        let a = self.rng.index(n);
         let b = (a + 1 + self.rng.index(n - 1)) % n;
-        if !self.rng.one_in(3) {
-            return;
-        }
+        let (a, b) = if self.rng.one_in(2) { (a, b) } else { (b, a) };
         let long = self.plan.faults.long_partitions && self.rng.one_in(2);
         let longest = if long { LONGEST_LONG_CUT } else { LONGEST_CUT };
         let until = self.now + 50_000 + self.rng.below(longest);
@@ -104,11 +128,7 @@ impl World {
         }
     }
 
-    fn freeze(&mut self) {
-        if !self.rng.one_in(2) {
-            return;
-        }
-        let p = self.rng.index(self.processes.len());
+    fn freeze(&mut self, p: usize) {
         let until = self.now + 5_000 + self.rng.below(LONGEST_FREEZE);
         self.processes[p].frozen_until = until;
         line(|| format!("process {p} stands still until {:.3}", until as f64 / 1e6));
@@ -142,12 +162,12 @@ impl World {
         }
     }
 
-    fn crash_somebody(&mut self) {
-        let down = self.processes.iter().filter(|p| !p.is_up()).count();
-        if down > 0 || !self.rng.one_in(4) {
+    /// Process `p` crashes, unless another one is down, or crashes were many.
+    fn crash_somebody(&mut self, p: usize) {
+        let down = self.processes.iter().any(|p| !p.is_up());
+        if down || self.processes.iter().map(|p| p.life).sum::<u32>() >= MOST_CRASHES {
             return;
         }
-        let p = self.rng.index(self.processes.len());
         let silently = self.rng.one_in(2);
         self.crash(p, silently);
     }

@@ -63,6 +63,8 @@ pub enum Event {
     Restarted { process: usize },
     /// Something goes wrong.
     Mischief,
+    /// Something goes wrong at an end of a migration, right when it is in some state.
+    Struck { process: usize, life: u32 },
     /// Invariants that cost more are looked at, and whether the run is over.
     Looked,
 }
@@ -293,6 +295,7 @@ impl World {
             Event::Written { process, life } => self.written(process, life),
             Event::Restarted { process } => self.restarted(process),
             Event::Mischief => self.mischief(),
+            Event::Struck { process, life } => self.strike(process, life),
             Event::Looked => self.looked(),
         }
     }

@@ -91,7 +91,7 @@ impl Plan {
             migration_cuts: faulty && r.one_in(2),
             resets: faulty && r.one_in(2),
             partitions: faulty && r.one_in(3),
-            long_partitions: faulty && r.one_in(6),
+            long_partitions: faulty && r.one_in(2),
             freezes: faulty && r.one_in(3),
             crashes: faulty && r.one_in(3),
         };
@@ -151,6 +151,8 @@ impl Plan {
             large: None,
             flood: false,
             set_epochs: true,
+            // A story may make jobs fail.
+            cancels: true,
             ..Self::new(0)
         }
     }

@@ -9,13 +9,13 @@ use whimbrel_core::migration::job::Outcome;
 use whimbrel_core::migration::log::Stage;
 use whimbrel_core::slots::{Slot, SlotRange, SlotRanges, SlotSet};
 
-use super::World;
 use super::journal::{line, mark, violated};
 use super::plan::{DATABASES, tag};
 use super::process::Seen;
 use super::resp::{Reply, command};
 use super::tap::Saved;
 use super::tasks::Export;
+use super::{Event, World};
 
 /// Between two looks at what is hidden, in microseconds.
 const HIDE_EVERY: u64 = 15_000;
@@ -84,6 +84,11 @@ impl World {
 
     fn job_entered(&mut self, p: usize, name: JobName, stage: Stage) {
         line(|| format!("process {p}: job {} enters {stage}", &name.as_str()[..6]));
+        if self.plan.faults.any() && self.quiet_since.is_none() && self.rng.one_in(6) {
+            let us = self.rng.below(4 * (self.plan.delay.0 + self.plan.delay.1));
+            let life = self.processes[p].life;
+            self.after(us, Event::Struck { process: p, life });
+        }
         let Some(seen) = self.processes[p].seen.get(&name) else { return };
         let slots = seen.job.ranges.clone();
         let mut exports = self.shared.exports.borrow_mut();

@@ -52,7 +52,7 @@ impl Shard {
             Id::ClusterGetslotmigrations => jobs::render(self, reply),
             Id::Flushall | Id::Flushdb => self.flush(now, command.id, request, reply, out),
             Id::Swapdb => self.swap(request.argv, reply),
-            Id::ClusterFlushslot => self.flush_slot(request.argv, reply),
+            Id::ClusterFlushslot => self.flush_slot(now, request.argv, reply, out),
             Id::ClientList => self.list_clients(now, request.argv, reply),
             Id::ClientKill => return self.kill_clients(now, request, reply, out),
             Id::ClientPause => self.pause(now, request.argv, reply),
@@ -132,7 +132,13 @@ impl Shard {
         reply.ok();
     }
 
-    fn flush_slot(&mut self, argv: Argv<'_>, reply: &mut Reply<'_>) {
+    fn flush_slot(
+        &mut self,
+        now: Now,
+        argv: Argv<'_>,
+        reply: &mut Reply<'_>,
+        out: &mut crate::action::Actions,
+    ) {
         if !self.env.config.cluster_enabled {
             reply.error(crate::shard::reads::NO_CLUSTER);
             return;
@@ -146,6 +152,11 @@ impl Shard {
         if argv.len() > 4 || argv.opt(3).is_some_and(|w| !known(w)) {
             reply.error("ERR syntax error");
             return;
+        }
+        // What an import brought belongs to another node's clients: it would be missing after the take-over.
+        let imports = self.importing().filter(|i| i.job.ranges.contains(slot)).map(|i| i.job.name);
+        for name in imports.collect::<Vec<_>>() {
+            self.stop_job(now, name, &Failure::DataFlushed, out);
         }
         if self.data.exports.follow(Some(slot)) {
             // The target has to hear of it, or the keys would come back with the slot.
