@@ -281,6 +281,11 @@ impl History {
         self.tainted.entry(slot).or_insert(hole);
     }
 
+    /// Whether a known hole was reached.
+    pub fn has_holes(&self) -> bool {
+        !self.tainted.is_empty()
+    }
+
     /// Whether a known hole has reached a slot.
     pub fn is_tainted(&self, slot: u16) -> bool {
         self.tainted.contains_key(&slot)

@@ -1,5 +1,7 @@
 //! Faults, as the plan allows them.
 
+use whimbrel_core::slots::Slot;
+
 use super::journal::{line, mark};
 use super::net::{Class, Phase};
 use super::resp::Reply;
@@ -105,7 +107,7 @@ impl World {
         let until = self.now + 50_000 + self.rng.below(longest);
         let both = self.rng.one_in(2);
         let classes: &[Class] =
-            if self.rng.one_in(2) { &[Class::Bus] } else { &[Class::Bus, Class::Migration] };
+            if !long && self.rng.one_in(2) { &[Class::Bus] } else { &[Class::Bus, Class::Migration] };
         line(|| {
             let way = if both { "and back" } else { "only" };
             format!("{classes:?} from {a} to {b} {way} is cut until {:.3}", until as f64 / 1e6)
@@ -116,8 +118,7 @@ impl World {
             if both {
                 self.cuts.cut(b, a, *class, until);
             }
-            let long = until - self.now > 1_500_000;
-            if long && self.rng.one_in(2) {
+            if until - self.now > 1_500_000 && self.rng.one_in(if long { 5 } else { 2 }) {
                 // Retransmissions are given up: both ends hear of it while the cut lasts.
                 let pair = |c: &usize| matches!(self.conns[*c].pair(), Some(p) if p == (a, b) || p == (b, a));
                 let links: Vec<usize> = self.open_conns(|c| c == *class).into_iter().filter(pair).collect();
@@ -147,10 +148,10 @@ impl World {
             None => self.ask_one(p, &[b"FLUSHALL"]),
         };
         line(|| format!("process {p} flushes {slot:?}: {reply:?}"));
-        let owned = |s: u16| {
-            slot.is_none_or(|only| only == s)
-                && whimbrel_core::slots::Slot::new(s).is_some_and(|s| self.processes[p].owns(s))
-        };
+        // Also while the cluster is down: nobody reads it then, but it is gone.
+        let view = self.processes[p].view.clone();
+        let mine = |s: u16| Slot::new(s).is_some_and(|s| view.as_ref().is_some_and(|view| view.is_mine(s)));
+        let owned = |s: u16| slot.is_none_or(|only| only == s) && mine(s);
         match reply {
             Some(Reply::Simple(_)) => {
                 mark(if slot.is_some() { "a slot was flushed" } else { "a node was flushed" });

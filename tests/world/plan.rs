@@ -46,7 +46,8 @@ pub struct Plan {
     pub window: usize,
     /// Most bytes in flight of a migration link.
     pub migration_window: usize,
-    /// Bytes per millisecond of a migration link.
+    /// Bytes per millisecond of a migration link: more than all clients can write while each of their writes is held
+    /// for as long as back-pressure may (10 ms), or a job need not end.
     pub migration_rate: u64,
     /// Bytes arrive in small pieces.
     pub fragments: bool,
@@ -114,7 +115,7 @@ impl Plan {
             delay: if slow_net { (2_000, 20_000) } else { (50, 50 + r.below(2_000)) },
             window: if r.one_in(3) { 8 * 1024 } else { 256 * 1024 },
             migration_window: if r.one_in(2) { 16 * 1024 } else { 512 * 1024 },
-            migration_rate: [1_000, 2_000, 10_000, 100_000][r.index(4)],
+            migration_rate: [4_000, 10_000, 100_000][r.index(3)],
             fragments: r.one_in(3),
             disk: if r.one_in(4) { (5_000, 200_000) } else { (100, 3_000) },
             node_timeout_ms: [1_000, 2_000, 3_000][r.index(3)],

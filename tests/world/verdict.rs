@@ -118,7 +118,7 @@ impl World {
         self.judge_keys();
         let history = self.shared.history.borrow();
         line(|| format!("judged {} writes and {} reads", history.writes, history.reads));
-        if history.writes < 10 {
+        if history.writes < 5 {
             violated("LIV-OWN", format!("only {} writes were acknowledged", history.writes));
         }
     }

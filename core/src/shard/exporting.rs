@@ -29,8 +29,9 @@ const ROOM: usize = 256 * 1024;
 const PRESSURE_ABOVE: usize = 1024 * 1024;
 /// … until it is less than this again.
 const PRESSURE_BELOW: usize = 128 * 1024;
-/// While the job waits to pause, everything unsent delays it: the bar is lower.
-const PRESSURE_ABOVE_AT_END: usize = 32 * 1024;
+/// While the job waits to pause, it waits for everything unsent to go: a writer as fast as the link would keep some
+/// of it there for ever.
+const PRESSURE_ABOVE_AT_END: usize = 0;
 /// The longest that back-pressure holds one write.
 const PRESSURE_LIMIT: Span = Span::ms(10);
 /// A link that took nothing for this long is not making progress: holding writes would not help.
