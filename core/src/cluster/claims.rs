@@ -79,6 +79,8 @@ impl Cluster {
         if !header.claims_primary() {
             return;
         }
+        self.outbid(sender, header.config_epoch);
+        self.settle_takings(sender, header.slots.0);
         let known = self.slots.slots_of(sender);
         let differs =
             known.map_or(header.slots.0.iter().any(|&b| b != 0), |set| set.as_bitmap() != header.slots.0);
@@ -192,6 +194,7 @@ impl Cluster {
         }
         self.nodes[subject].config_epoch = epoch;
         self.saw_epoch(epoch);
+        self.outbid(subject, epoch);
         self.todo.save_durably();
         self.changed();
         self.claim(subject, epoch, bitmap, Reason::Update { epoch });

@@ -51,7 +51,8 @@ impl Cluster {
         tracing::info!(epoch, with = %sender, "epoch collision: this node takes a new one");
     }
 
-    fn next_epoch(&mut self) -> u64 {
+    /// Takes the next epoch for this node's slots, highest or not.
+    pub(super) fn next_epoch(&mut self) -> u64 {
         self.epochs.current += 1;
         self.nodes.myself_mut().config_epoch = self.epochs.current;
         self.todo.save_durably();

@@ -71,6 +71,8 @@ pub struct Cluster {
     slots: ownership::Ownership,
     open: open_slots::OpenSlots,
     grants: takeover::Grants,
+    /// Slots taken over whose source may still claim them.
+    takings: takeover::Takings,
     links: links::Links,
     epochs: epochs::Epochs,
     /// Until when a node must not be learned by gossip.
@@ -134,6 +136,7 @@ impl Cluster {
             slots: ownership::Ownership::new(),
             open: open_slots::OpenSlots::default(),
             grants: takeover::Grants::default(),
+            takings: takeover::Takings::default(),
             links: links::Links::default(),
             epochs: epochs::Epochs::default(),
             blacklist: BTreeMap::new(),

@@ -10,8 +10,8 @@ use super::Cluster;
 use super::boundary::Action;
 use super::node_table::NodeIx;
 use super::ownership::{Ownership, Reason, only, ranges_where};
-use crate::ids::JobName;
-use crate::slots::{Slot, SlotRanges, SlotSet};
+use crate::ids::{JobName, NodeId};
+use crate::slots::{BITMAP_LEN, Slot, SlotRanges, SlotSet};
 use crate::time::Now;
 
 /// The permission to delete this node's copy of slots. Only the take-over room makes it.
@@ -52,6 +52,33 @@ impl Grants {
     }
 }
 
+/// Slots that this node took over, by the node that granted them, until that node is heard without them.
+///
+/// What a source announced before it granted may arrive after the slots were taken, by another connection and, if it
+/// has raised its epoch meanwhile, with a higher epoch than this node's. It would win, after the source has obeyed the
+/// take-over: both copies would be deleted.
+#[derive(Debug, Default)]
+pub(super) struct Takings(Vec<(NodeId, SlotSet)>);
+
+impl Takings {
+    fn add(&mut self, source: NodeId, slot: Slot) {
+        match self.0.iter_mut().find(|(id, _)| *id == source) {
+            Some((_, slots)) => drop(slots.insert(slot)),
+            None => self.0.push((source, SlotSet::from_iter([slot]))),
+        }
+    }
+
+    fn has(&self, source: NodeId) -> bool {
+        self.0.iter().any(|(id, _)| *id == source)
+    }
+
+    /// The source said itself which slots it has. Everything it said before has an epoch that is not higher.
+    fn settle(&mut self, source: NodeId, claimed: &[u8; BITMAP_LEN]) {
+        let claimed = SlotSet::from_bitmap(claimed);
+        self.0.retain(|(id, slots)| *id != source || slots.iter().any(|slot| claimed.contains(slot)));
+    }
+}
+
 /// The target of a migration takes the slots: the source has granted it and holds their writes.
 ///
 /// Raises this node's epoch unless it is the highest already, assigns the slots, saves durably, announces. As in
@@ -60,6 +87,11 @@ pub fn take_over(cluster: &mut Cluster, now: Now, job: JobName, slots: &SlotRang
     cluster.begin(now);
     cluster.bump_without_consensus();
     let set = slots.to_set();
+    for slot in set.iter() {
+        if let Some(source) = cluster.slots.owner(slot).filter(|&owner| owner != NodeIx::MYSELF) {
+            cluster.takings.add(cluster.nodes[source].id, slot);
+        }
+    }
     cluster.assign(&set, Some(NodeIx::MYSELF), Reason::TakeOver { job });
     for slot in set.iter() {
         cluster.open.close(slot);
@@ -97,6 +129,21 @@ pub fn confirm_failed_import(cluster: &Cluster, slots: &SlotRanges) -> Option<Co
 }
 
 impl Cluster {
+    /// Somebody says that `source` has claimed slots with `epoch`. If it has granted this node slots and is not known
+    /// to have let go of them, this node's epoch has to be higher.
+    pub(super) fn outbid(&mut self, source: NodeIx, epoch: u64) {
+        if epoch > self.nodes.myself().config_epoch && self.takings.has(self.nodes[source].id) {
+            let mine = self.next_epoch();
+            tracing::info!(mine, theirs = epoch, source = %self.nodes[source].id, "epoch raised above a source's");
+            self.todo.announce = true;
+        }
+    }
+
+    /// `source` said itself which slots it has.
+    pub(super) fn settle_takings(&mut self, source: NodeIx, claimed: &[u8; BITMAP_LEN]) {
+        self.takings.settle(self.nodes[source].id, claimed);
+    }
+
     /// A slot imported by hand, whose source still is its recorded owner but no longer announces it, becomes this
     /// node's: otherwise a source that lost it in a failover would leave it without a server.
     pub(super) fn take_let_go(&mut self, slot: Slot) {

@@ -331,6 +331,58 @@ fn taking_over_raises_the_epoch_saves_and_announces() {
 }
 
 #[test]
+fn what_a_source_said_before_it_granted_does_not_take_the_slots_back() {
+    let job = JobName::from_bytes([b'j'; 40]);
+    let taken = || {
+        let mut rig = Rig::owning(3, &[(0, 9)]);
+        let mut source = Peer::owning(b's', 1, &[(20, 29)]);
+        rig.join(&mut source);
+        let now = rig.now();
+        takeover::take_over(&mut rig.cluster, now, job, &ranges(&[(20, 22)]), &mut rig.out);
+        assert_eq!(rig.cluster.view().myself().config_epoch, 3, "the highest already");
+        rig.out.clear();
+        // The source has raised its epoch before it granted, which was not known here.
+        (source.epoch, source.current_epoch) = (7, 7);
+        (rig, source)
+    };
+    let kept = |rig: &Rig| {
+        assert_eq!(rig.slots_of(rig.me()), ranges(&[(0, 9), (20, 22)]));
+        assert_eq!(rig.cluster.view().myself().config_epoch, 8);
+    };
+    // Its own word, twice; then it is heard without the slots.
+    let (mut rig, mut source) = taken();
+    for _ in 0..2 {
+        rig.ping(&source, &[]);
+        kept(&rig);
+    }
+    assert!(!rig.sent_of(Kind::Pong).is_empty(), "announced");
+    source.slots = set(&[(23, 29)]);
+    rig.ping(&source, &[]);
+    // From now on a claim of its own is a new one.
+    source.slots = set(&[(20, 29)]);
+    (source.epoch, source.current_epoch) = (9, 9);
+    rig.ping(&source, &[]);
+    assert_eq!(rig.slots_of(rig.me()), ranges(&[(0, 9)]));
+
+    // The later word, without the slots, overtakes the earlier one.
+    let (mut rig, mut source) = taken();
+    source.slots = set(&[(23, 29)]);
+    rig.ping(&source, &[]);
+    kept(&rig);
+    source.slots = set(&[(20, 29)]);
+    rig.ping(&source, &[]);
+    kept(&rig);
+
+    // A third node passes it on.
+    let (mut rig, source) = taken();
+    let mut third = Peer::owning(b'z', 2, &[(40, 49)]);
+    rig.join(&mut third);
+    let update = Body::Update { node: source.id, config_epoch: 7, slots: Bitmap(source.slots.as_bitmap()) };
+    rig.say(&third, update);
+    kept(&rig);
+}
+
+#[test]
 fn a_granted_slot_goes_to_any_claim_and_no_other_slot_does() {
     let mut rig = Rig::owning(9, &[(0, 9)]);
     let mut target = Peer::owning(b't', 2, &[(20, 29)]);
