@@ -88,6 +88,39 @@ fn nothing_is_lost_while_slots_move_around_under_load() {
 }
 
 #[test]
+fn nodes_give_and_take_at_the_same_time() {
+    // Each take-over raises an epoch, which must not outbid a take-over that goes on elsewhere.
+    let cluster = three();
+    let [a, b, c] = [&cluster.nodes[0], &cluster.nodes[1], &cluster.nodes[2]];
+    let slots: Vec<u16> = (0..16).map(|n| n * 1024).collect();
+    let load = Load::start(&cluster, 2, &slots, &[0, 1]);
+    let (id_b, id_c) = (b.id(), c.id());
+    for round in 0..5 {
+        let first = round * 1024;
+        let range = |at: u16| format!("{} {}", at, at + 1023);
+        a.ok(&format!(
+            "CLUSTER MIGRATESLOTS SLOTSRANGE {} NODE {id_c} SLOTSRANGE {} {} NODE {id_b}",
+            range(first),
+            6144 + round * 10,
+            6144 + round * 10
+        ));
+        b.migrate(&range(8192 + first), a);
+        if round > 0 {
+            c.migrate(&range(first - 1024), b);
+        }
+        all_succeed(&[a, b, c]);
+        // A target refuses slots of which it has not heard yet whose they are now.
+        cluster.await_agreement();
+        load.await_writes(100);
+    }
+    let model = load.stop();
+    cluster.await_owner(0, [8192, 12288, 13311]);
+    cluster.await_owner(1, [0, 4095, 6144, 6184, 16383]);
+    cluster.await_owner(2, [4096, 5119]);
+    model.compare(&cluster);
+}
+
+#[test]
 fn values_of_eight_megabytes_move_while_they_are_changed() {
     let cluster = three();
     let [a, c] = [&cluster.nodes[0], &cluster.nodes[2]];
