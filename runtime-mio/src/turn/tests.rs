@@ -1,5 +1,7 @@
 //! The event loop with machines made for the test, over real sockets.
 
+mod mail;
+
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -13,9 +15,7 @@ use std::time::Instant;
 use mio::Waker;
 use whimbrel_core::action::{File, Purpose};
 use whimbrel_core::config::Permissions;
-use whimbrel_core::ids::{JobName, Ticket};
-use whimbrel_core::mail::Fact;
-use whimbrel_core::rng::Rng;
+use whimbrel_core::ids::Ticket;
 
 use whimbrel_core::link::Outbox;
 
@@ -219,50 +219,6 @@ fn what_is_handled_together_is_sent_together() {
     told.recv().unwrap();
     drop(server);
     assert_eq!(told.iter().count(), 0, "one send for fifty replies");
-}
-
-#[test]
-fn mail_is_delivered_before_bytes_appended_later_are_sent() {
-    let delivered = Arc::new(AtomicBool::new(false));
-    let (tell, told) = mpsc::channel();
-    let seen = delivered.clone();
-    let node = puppet(move |_, _, input, out| {
-        match input {
-            Input::Mailed(_) => seen.store(true, Ordering::Release),
-            Input::Terminated { .. } => out.push(Action::Exit { code: 7, reason: "bye".into() }),
-            _ => {}
-        }
-        Progress::Idle
-    });
-    let mut links = Vec::new();
-    let shard = puppet(move |hands, _, input, out| {
-        match input {
-            Input::Opened { link, .. } => links.push(link),
-            Input::Filled { .. } => {
-                for link in &links {
-                    hands.outboxes.get_mut(link).unwrap().write(b"1");
-                    out.push(Action::Flush { link: *link });
-                }
-            }
-            Input::Drained { link } if link == links[0] => {
-                let job = JobName::random(&mut Rng::new(1));
-                out.post(Fact::CleanUp { job });
-                hands.outboxes.get_mut(&links[1]).unwrap().write(b"2");
-                out.push(Action::Flush { link: links[1] });
-            }
-            Input::Drained { .. } => tell.send(delivered.load(Ordering::Acquire)).unwrap(),
-            _ => {}
-        }
-        Progress::Idle
-    });
-    let server = run_both(node, shard);
-    let mut first = server.client();
-    let mut second = server.client();
-    // Both are known before anything is said.
-    thread::sleep(Duration::from_millis(100));
-    first.write_all(b"go").unwrap();
-    second.read_exact(&mut [0; 2]).unwrap();
-    assert!(told.recv().unwrap(), "the bytes overtook the mail");
 }
 
 #[test]
