@@ -175,7 +175,9 @@ impl Outbox {
             self.tail.drain(..self.head_sent);
             self.head_sent = 0;
         }
-        self.queue.push_back(Bytes::from(core::mem::take(&mut self.tail)));
+        // A full chunk is seldom the last: the next one is made in one piece instead of growing to the same size.
+        let next = if self.tail.len() >= CHUNK { Vec::with_capacity(CHUNK + CHUNK / 8) } else { Vec::new() };
+        self.queue.push_back(Bytes::from(core::mem::replace(&mut self.tail, next)));
     }
 }
 
