@@ -156,21 +156,21 @@ impl Exports {
         }
     }
 
-    /// Moves every cursor on by about `budget` bytes, and slows writers that outrun their link.
+    /// Moves every cursor on by about `budget` bytes.
     pub(crate) fn advance(&mut self, budget: usize, s: &mut Surroundings<'_>) {
         for index in (0..self.list.len()).rev() {
             let exporting = &mut self.list[index];
-            exporting.press(s);
             if exporting.can_walk() && exporting.walk(s.store, budget) {
                 self.tell(index, export::Input::SnapshotWritten, s);
             }
         }
     }
 
-    /// Announces what the streams have to send; at the end of every step.
-    pub(crate) fn flush(&self, out: &mut Actions) {
-        for exporting in self.list.iter().filter(|e| e.is_connected() && !e.outbox.is_empty()) {
-            out.push(Action::Flush { link: exporting.link });
+    /// Slows writers that outrun their link and announces what the streams have to send; at the end of every step.
+    pub(crate) fn flush(&mut self, s: &mut Surroundings<'_>) {
+        for exporting in self.list.iter_mut().filter(|e| e.is_connected() && !e.outbox.is_empty()) {
+            exporting.press(s);
+            s.out.push(Action::Flush { link: exporting.link });
         }
     }
 

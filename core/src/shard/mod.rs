@@ -170,7 +170,7 @@ impl Shard {
             Input::Terminated { .. } | Input::Done { .. } | Input::Mailed(Mail::Fact(_)) => {}
         }
         self.wake(now, out);
-        self.data.exports.flush(out);
+        self.with_exports(now, out, Exports::flush);
         self.debugging.hold_back(out);
         self.progress()
     }
