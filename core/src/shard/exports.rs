@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use crate::action::{Action, Actions, Ending};
+use crate::action::{Action, Ending};
 use crate::command::effects::Effects;
 use crate::ids::{JobName, LinkId};
 use crate::link::Outbox;
