@@ -47,6 +47,7 @@ const MARKS: &[&str] = &[
     "a slot was flushed",
     "a transaction was sent",
     "a write of two keys was sent",
+    "an epoch of the source rose while it let go (R6)",
     "a write of two keys went into a running snapshot",
     "a write waited for a pause",
     "a write whose fate nobody knows",

@@ -26,6 +26,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use whimbrel_core::config::Config;
+use whimbrel_core::ids::NodeId;
 use whimbrel_core::rng::Rng;
 use whimbrel_core::time::{Mono, Now, Wall};
 
@@ -216,6 +217,11 @@ impl World {
             self.step_once();
         }
         true
+    }
+
+    /// The name of a process in its cluster.
+    pub fn node_id(&self, process: usize) -> NodeId {
+        NodeId::parse(self.shared.node_ids.borrow()[process].as_bytes()).expect("CLUSTER MYID is a name")
     }
 
     /// Gives a command over the network, in its own time and on its own connection.
