@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::action::Actions;
-use crate::cluster::Cluster;
 use crate::cluster::admin::{self, KeyCounts};
+use crate::cluster::{Cluster, ClusterConfig};
 use crate::ids::{JobName, NodeId};
 use crate::link::Outbox;
 use crate::mail::{Asked, Order};
@@ -80,7 +80,7 @@ impl Node {
         }
         self.config = config.into();
         if let Some(cluster) = &mut self.cluster {
-            cluster.configure(settings::of_cluster(&self.config));
+            cluster.configure(ClusterConfig::from(&*self.config));
         }
         let order = Order::Configure(self.config.clone(), settings::of_migrations(&self.config));
         self.post(order, out);

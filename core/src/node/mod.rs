@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 
 use crate::action::{Action, Actions, File};
 use crate::cluster::takeover::Confirmed;
-use crate::cluster::{self, Cluster, Corrupt};
+use crate::cluster::{self, Cluster, ClusterConfig, Corrupt};
 use crate::config::{Config, SaveBehavior};
 use crate::ids::{LinkId, Ticket};
 use crate::input::{Input, Origin, Progress};
@@ -76,7 +76,7 @@ impl Node {
     ) -> Result<Self, Corrupt> {
         let mut rng = Rng::new(seed);
         let cluster = if config.cluster_enabled {
-            Some(Cluster::new(settings::of_cluster(&config), rng.bits(), now, nodes_conf)?)
+            Some(Cluster::new(ClusterConfig::from(&*config), rng.bits(), now, nodes_conf)?)
         } else {
             None
         };
