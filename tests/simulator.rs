@@ -33,6 +33,10 @@ const MOST_FAILURES: usize = 20;
 /// What some seed of [`SEEDS`] has to reach, or the runs would be vacuous.
 const MARKS: &[&str] = &[
     "a bus link was reset",
+    "a disk failed",
+    "a burst was redirected",
+    "a watched key had changed",
+    "a watched key was unchanged",
     "a claim was checked against the disk",
     "a client connection was reset",
     "a client read the slot table",

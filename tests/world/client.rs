@@ -81,6 +81,34 @@ impl Client {
         Fate::Never
     }
 
+    /// Sends commands to the owner of a slot, if it is known, without following redirections.
+    pub async fn send_once(&mut self, slot: u16, db: u32, commands: &[Vec<u8>]) -> Option<Answer> {
+        let p = self.owner(slot).await;
+        let answer = self.send_to(p, db, commands).await?;
+        if let Some(error) = answer.replies.iter().find_map(Reply::error).map(str::to_owned) {
+            self.refused(slot, &error, 0).await;
+        }
+        Some(answer)
+    }
+
+    /// Sends commands to a process.
+    pub async fn send_to(&mut self, p: usize, db: u32, commands: &[Vec<u8>]) -> Option<Answer> {
+        let (conn, at) = self.conn(p).await?;
+        let mut bytes = Vec::new();
+        if at != db {
+            bytes.extend(command(&[b"SELECT", db.to_string().as_bytes()]));
+        }
+        bytes.extend(commands.concat());
+        let extra = usize::from(at != db);
+        let Some(mut answer) = self.ctx.call(conn, bytes, commands.len() + extra).await else {
+            self.conns[p] = None;
+            return None;
+        };
+        self.conns[p] = Some((conn, db));
+        answer.replies.drain(..extra);
+        Some(answer)
+    }
+
     /// Learns from an error, and waits where that helps.
     async fn refused(&mut self, slot: u16, refusal: &str, tries: usize) {
         let mut words = refusal.split(' ');

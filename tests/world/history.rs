@@ -142,6 +142,8 @@ pub enum Seen {
 pub struct History {
     pub keys: Vec<Key>,
     next: u64,
+    /// How exactly expiry is timed: a millisecond, and what clocks differ.
+    grain: u64,
     tainted: BTreeMap<u16, &'static str>,
     /// Operations of tokens: when they were invoked, and whether they certainly were not executed.
     tokens: BTreeMap<u64, (usize, u64, bool)>,
@@ -160,7 +162,7 @@ impl History {
                     slot,
                     db: (keys.len() + at) as u32 % DATABASES,
                     name: name(letter),
-                    second: name("second"),
+                    second: name(&format!("{letter}-second")),
                     writer: writer.then_some(keys.len() % plan.clients),
                     generation: 0,
                     register: vec![Write::nothing(0)],
@@ -186,7 +188,8 @@ impl History {
                 add(Kind::Bulk, &format!("large{number}"), true);
             }
         }
-        Self { keys, next: 1, tainted: BTreeMap::new(), tokens: BTreeMap::new(), writes: 0, reads: 0 }
+        let grain = 1_000 + plan.skew;
+        Self { keys, next: 1, grain, tainted: BTreeMap::new(), tokens: BTreeMap::new(), writes: 0, reads: 0 }
     }
 
     /// A write is about to be sent.
@@ -254,7 +257,7 @@ impl History {
             return Ok(());
         }
         match seen {
-            Seen::Value(value) => k.read_register(invoke, now, *value),
+            Seen::Value(value) => k.read_register(invoke, now, *value, self.grain),
             Seen::Number(n) => k.read_counter(invoke, now, *n),
             Seen::Tokens(tokens) => {
                 for token in tokens {
@@ -321,9 +324,8 @@ impl Key {
         }
     }
 
-    fn read_register(&mut self, invoke: u64, now: u64, value: Option<u64>) -> Result<(), String> {
-        // A millisecond is the grain of expiry.
-        const GRAIN: u64 = 1_000;
+    /// `grain` is how exactly expiry is timed.
+    fn read_register(&mut self, invoke: u64, now: u64, value: Option<u64>, grain: u64) -> Result<(), String> {
         let mut possible = Vec::new();
         let mut found = None;
         for (at, write) in self.register.iter().enumerate().rev() {
@@ -334,8 +336,8 @@ impl Key {
                 (Kind::Expiring, None, None) => Some((write.invoke, u64::MAX)),
                 _ => None,
             };
-            let gone = expires.is_some_and(|(first, _)| now + GRAIN >= first);
-            let there = expires.is_none_or(|(_, last)| invoke <= last.saturating_add(GRAIN));
+            let gone = expires.is_some_and(|(first, _)| now + grain >= first);
+            let there = expires.is_none_or(|(_, last)| invoke <= last.saturating_add(grain));
             if (value == write.value && (value.is_none() || there)) || (value.is_none() && gone) {
                 found = Some((at, value == write.value));
                 break;

@@ -20,7 +20,8 @@ const TURN: (u64, u64) = (5, 60);
 impl World {
     /// Starts a process with what its disk has.
     pub fn boot(&mut self, p: usize) {
-        let now = self.clock();
+        self.processes[p].ahead = self.rng.below(self.plan.skew.max(1));
+        let now = self.clock(p);
         let (node_seed, shard_seed) = (self.rng.bits(), self.rng.bits());
         let process = &mut self.processes[p];
         let saved = process.disk.durable.clone();
@@ -41,7 +42,7 @@ impl World {
     }
 
     fn step(&mut self, p: usize, which: Which, input: Input<'_>) {
-        let now = self.clock();
+        let now = self.clock(p);
         let process = &mut self.processes[p];
         let Some(machines) = &mut process.machines else { return };
         let mut actions = std::mem::take(&mut process.actions);
@@ -184,6 +185,15 @@ impl World {
             let at = process.frozen_until;
             self.at(at, Event::Written { process: p, life });
             return;
+        }
+        let fails = self.plan.faults.crashes && self.quiet_since.is_none() && self.shared.formed.get();
+        let Some(write) = process.disk.queue.front() else { return };
+        if fails && write.fsync && self.rng.one_in(60) {
+            journal::line(|| format!("the disk of process {p} fails"));
+            journal::mark("a disk failed");
+            let (which, ticket) = (write.which, write.ticket);
+            process.disk.queue.pop_front();
+            return self.turn(p, which, Input::Done { ticket, result: Err("No space left on device") });
         }
         let Some(write) = process.disk.complete() else { return };
         journal::mix(&[2, p as u64, write.ticket.0, u64::from(write.fsync)]);

@@ -35,7 +35,7 @@ impl World {
         match self.rng.below(5) {
             0 if faults.migration_cuts => self.cut_migration(),
             1 if faults.resets => self.reset_something(),
-            2 if faults.partitions => self.partition(p),
+            2 if faults.partitions => self.partition(p, None),
             3 if faults.freezes => self.freeze(p),
             4 if faults.crashes && self.rng.one_in(3) => self.crash_somebody(p),
             _ => {}
@@ -58,7 +58,12 @@ impl World {
             }
             1 if faults.freezes => self.freeze(p),
             2 if faults.crashes => self.crash_somebody(p),
-            3 if faults.partitions => self.partition(p),
+            3 if faults.partitions => {
+                let ids: Vec<_> =
+                    self.processes[p].seen.values().flat_map(|s| [s.job.source, s.job.target]).collect();
+                let other = (0..self.processes.len()).find(|q| *q != p && ids.contains(&self.node_id(*q)));
+                self.partition(p, other);
+            }
             4 if faults.resets => self.reset_something(),
             _ => {}
         }
@@ -98,9 +103,10 @@ impl World {
     }
 
     /// Process `a` and another do not hear each other, or one of them does not, for a while.
-    fn partition(&mut self, a: usize) {
+    fn partition(&mut self, a: usize, b: Option<usize>) {
         let n = self.processes.len();
-        let b = (a + 1 + self.rng.index(n - 1)) % n;
+        let random = (a + 1 + self.rng.index(n - 1)) % n;
+        let b = b.unwrap_or(random);
         let (a, b) = if self.rng.one_in(2) { (a, b) } else { (b, a) };
         let long = self.plan.faults.long_partitions && self.rng.one_in(2);
         let longest = if long { LONGEST_LONG_CUT } else { LONGEST_CUT };

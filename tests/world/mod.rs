@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod disk;
+pub mod forms;
 pub mod history;
 pub mod journal;
 pub mod life;
@@ -165,9 +166,9 @@ impl World {
         id
     }
 
-    /// The clocks.
-    pub fn clock(&self) -> Now {
-        Now { mono: Mono(self.now), wall: Wall(EPOCH + self.now) }
+    /// The clocks of a process.
+    pub fn clock(&self, p: usize) -> Now {
+        Now { mono: Mono(self.now), wall: Wall(EPOCH + self.now + self.processes[p].ahead) }
     }
 
     /// Something will happen in so many microseconds.

@@ -65,6 +65,10 @@ pub struct Plan {
     pub transactions: bool,
     /// DEL.
     pub deletes: bool,
+    /// Writes in all the commands that mean the same, in bursts and under WATCH.
+    pub forms: bool,
+    /// How far the wall clocks of two processes differ at most, in microseconds.
+    pub skew: u64,
     /// Each node gets an epoch of its own before the nodes meet.
     pub set_epochs: bool,
     /// Several jobs in one request.
@@ -124,6 +128,8 @@ impl Plan {
             expiry: r.one_in(2),
             transactions: r.one_in(2),
             deletes: r.one_in(2),
+            forms: r.one_in(2),
+            skew: if r.one_in(4) { 400_000 } else { 0 },
             set_epochs: !r.one_in(4),
             several_jobs,
             overlap,
@@ -151,6 +157,7 @@ impl Plan {
             bulk: false,
             large: None,
             flood: false,
+            skew: 0,
             set_epochs: true,
             // A story may make jobs fail.
             cancels: true,

@@ -113,6 +113,8 @@ pub struct Process {
     /// Counts its lives.
     pub life: u32,
     pub disk: Disk,
+    /// How much its wall clock is ahead of the slowest, in microseconds.
+    pub ahead: u64,
     /// Connections by machine and link: number and end.
     pub links: BTreeMap<(Which, LinkId), (usize, usize)>,
     pub next_accepted: u64,
@@ -145,6 +147,7 @@ impl Process {
             machines: None,
             life: 0,
             disk: Disk::default(),
+            ahead: 0,
             links: BTreeMap::new(),
             next_accepted: 0,
             actions: Actions::default(),

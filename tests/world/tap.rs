@@ -93,7 +93,8 @@ impl World {
     fn tap_stream(&mut self, c: usize, bytes: &[u8]) {
         let has = |word: &[u8]| bytes.windows(word.len()).any(|w| w == word);
         let ended = &mut self.conns[c].tapped[0];
-        if ended.is_empty() && self.plan.transactions && has(b"\r\nMSET\r\n") {
+        let words: [&[u8]; 3] = [b"\r\nMSET\r\n", b"\r\nCOPY\r\n", b"\r\nRENAME\r\n"];
+        if ended.is_empty() && words.into_iter().any(has) {
             journal::mark("a write of two keys went into a running snapshot");
         }
         if ended.is_empty() && has(b"SNAPSHOT-EOF") {

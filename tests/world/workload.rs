@@ -1,6 +1,7 @@
 //! What clients do: closed loops of reads and writes on keys in moving and in resting slots.
 
 use super::client::{Client, Fate};
+use super::forms::{self, Draft};
 use super::history::{End, Kind, Seen, TOKEN, What};
 use super::journal::{detail, mark, violated};
 use super::resp::{Reply, command};
@@ -44,7 +45,11 @@ pub async fn work(ctx: Ctx, number: usize) {
             read(&mut client, key, kind).await;
         } else {
             let (key, kind) = choose(&writable);
-            write(&mut client, key, kind).await;
+            match ctx.below(4) {
+                0 if kind == Kind::Counter && ctx.0.plan.forms => burst(&mut client, key).await,
+                1 if kind == Kind::Counter && ctx.0.plan.forms => count_by_watch(&mut client, key).await,
+                _ => write(&mut client, key, kind).await,
+            }
         }
     }
 }
@@ -82,27 +87,8 @@ async fn write(client: &mut Client, key: usize, kind: Kind) {
         (k.slot, k.db, k.name.clone(), k.second.clone())
     };
     let text = value(op.id, padding);
-    let commands = match (kind, what) {
-        (Kind::Pair, _) if op.id.is_multiple_of(2) => {
-            vec![command(&[b"MSET", &name, &text, &second, &text])]
-        }
-        (Kind::Pair, _) => vec![
-            command(&[b"MULTI"]),
-            command(&[b"SET", &name, &text]),
-            command(&[b"SET", &second, &text]),
-            command(&[b"EXEC"]),
-        ],
-        (_, What::Set { ttl: Some(ttl) }) => {
-            vec![command(&[b"SET", &name, &text, b"PX", (ttl / 1000).to_string().as_bytes()])]
-        }
-        (_, What::Set { ttl: None }) => vec![command(&[b"SET", &name, &text])],
-        (_, What::Delete) => vec![command(&[b"DEL", &name])],
-        (_, What::Append) => {
-            let token = format!("{:0width$};", op.id, width = TOKEN - 1);
-            vec![command(&[b"APPEND", &name, token.as_bytes()])]
-        }
-        (_, What::Increment) => vec![command(&[b"INCR", &name])],
-    };
+    let draft = Draft { kind, what, name: &name, second: &second, db, value: &text, id: op.id };
+    let commands = forms::commands(&draft, !plan.forms, &mut ctx.0.rng.borrow_mut());
     if kind == Kind::Pair {
         mark(if commands.len() > 1 { "a transaction was sent" } else { "a write of two keys was sent" });
     }
@@ -115,7 +101,7 @@ async fn write(client: &mut Client, key: usize, kind: Kind) {
         }
         Fate::Answered(answer) => {
             note_hold(&ctx, slot, &answer);
-            End::Done(answer.replies.last().and_then(Reply::int).unwrap_or(0))
+            End::Done(number(answer.replies.last()))
         }
     };
     detail(|| {
@@ -125,6 +111,85 @@ async fn write(client: &mut Client, key: usize, kind: Kind) {
     if end == End::Never && !plan.faults.any() && !tainted {
         violated("LIV-OWN", format!("slot {slot}: a write found no server in a run without faults"));
     }
+    ctx.0.history.borrow_mut().end(&op, end, ctx.now());
+}
+
+/// The number that a write was answered with, in its last reply.
+fn number(reply: Option<&Reply>) -> i64 {
+    match reply {
+        Some(Reply::Int(n)) => *n,
+        Some(Reply::Array(Some(list))) => {
+            if let Some(error) = list.iter().find_map(Reply::error) {
+                violated("INV-LIN", format!("a command of a transaction failed: {error}"));
+            }
+            number(list.last())
+        }
+        Some(reply @ Reply::Bulk(Some(_))) => reply.text().parse().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Several increments in one go: some may be executed, held, or redirected.
+async fn burst(client: &mut Client, key: usize) {
+    let ctx = client.ctx.clone();
+    let (slot, db, name) = {
+        let history = ctx.0.history.borrow();
+        let k = &history.keys[key];
+        (k.slot, k.db, k.name.clone())
+    };
+    let ops: Vec<_> =
+        (0..5).map(|_| ctx.0.history.borrow_mut().begin(key, What::Increment, ctx.now())).collect();
+    let answer = client.send_once(slot, db, &vec![command(&[b"INCR", &name]); ops.len()]).await;
+    let mut refused = 0;
+    for (at, op) in ops.iter().enumerate() {
+        let end = match answer.as_ref().map(|a| &a.replies[at]) {
+            None => End::Unknown,
+            Some(Reply::Int(n)) => End::Done(*n),
+            Some(_) => End::Never,
+        };
+        refused += usize::from(end == End::Never);
+        ctx.0.history.borrow_mut().end(op, end, ctx.now());
+    }
+    if refused > 0 {
+        mark(if refused < ops.len() {
+            "a burst of writes was cut by a hand-over"
+        } else {
+            "a burst was redirected"
+        });
+    }
+}
+
+/// An increment by WATCH, GET and a transaction that counts only if nobody else wrote meanwhile.
+async fn count_by_watch(client: &mut Client, key: usize) {
+    let ctx = client.ctx.clone();
+    let (slot, db, name) = {
+        let history = ctx.0.history.borrow();
+        let k = &history.keys[key];
+        (k.slot, k.db, k.name.clone())
+    };
+    let watch = [command(&[b"WATCH", &name]), command(&[b"GET", &name])];
+    let Some(answer) = client.send_once(slot, db, &watch).await else { return };
+    let [Reply::Simple(_), Reply::Bulk(old)] = answer.replies.as_slice() else { return };
+    let old: i64 = old.as_ref().map_or(0, |b| String::from_utf8_lossy(b).parse().expect("a counter"));
+    ctx.sleep(ctx.below(20_000)).await;
+    let op = ctx.0.history.borrow_mut().begin(key, What::Increment, ctx.now());
+    let new = (old + 1).to_string();
+    let set = [command(&[b"MULTI"]), command(&[b"SET", &name, new.as_bytes()]), command(&[b"EXEC"])];
+    // On the same connection, or the watch is gone.
+    let end = match client.send_to(answer.process, db, &set).await {
+        Some(answer) => match &answer.replies[2] {
+            Reply::Array(Some(_)) => {
+                mark("a watched key was unchanged");
+                End::Done(old + 1)
+            }
+            Reply::Array(None) => {
+                mark("a watched key had changed");
+                End::Never
+            }
+            _ => End::Never,
+        },
+        None => End::Unknown,
+    };
     ctx.0.history.borrow_mut().end(&op, end, ctx.now());
 }
 
