@@ -1,0 +1,534 @@
+//! Random sequences of commands on a few keys, so that they meet.
+//!
+//! A command is made from a line such as `SET $k $v [NX|XX] [EX $t|KEEPTTL]`: `$` and a letter stand for an argument of
+//! a kind, `[…|…]` for one of these or nothing, `(…|…)` for one of these, and `+` behind either for several of them.
+//! Options that follow one another come in any order. Now and then a line is spoilt, for the sake of errors.
+
+use std::time::Duration;
+
+use whimbrel_core::rng::Rng;
+
+use super::pair::{CONNECTIONS, Step, Word};
+
+/// Lines for both modes, each with its weight.
+const BOTH: &[(&str, u32)] = &[
+    ("GET $k", 12),
+    ("SET $k $v", 14),
+    ("SET $k $v [NX|XX|IFEQ $v] [GET] [EX $t|PX $T|EXAT $a|PXAT $A|KEEPTTL]", 20),
+    ("SET $k $v PX $q", 3),
+    ("SETNX $k $v", 3),
+    ("SETEX $k $t $v", 3),
+    ("PSETEX $k $T $v", 2),
+    ("PSETEX $k $q $v", 1),
+    ("GETSET $k $v", 3),
+    ("GETDEL $k", 3),
+    ("GETEX $k [EX $t|PX $T|EXAT $a|PXAT $A|PERSIST]", 8),
+    ("GETEX $k PX $q", 1),
+    ("DELIFEQ $k $v", 3),
+    ("APPEND $k $v", 5),
+    ("STRLEN $k", 3),
+    ("GETRANGE $k $o $o", 5),
+    ("SUBSTR $k $o $o", 2),
+    ("SETRANGE $k $o $v", 5),
+    ("INCR $k", 5),
+    ("DECR $k", 3),
+    ("INCRBY $k $i", 5),
+    ("DECRBY $k $i", 5),
+    ("INCRBYFLOAT $k $f", 8),
+    ("MGET $k+", 5),
+    ("MSET ($k $v)+", 5),
+    ("MSETNX ($k $v)+", 4),
+    ("MSETEX $n ($k $v)+ [NX|XX] [EX $t|PX $T|EXAT $a|PXAT $A|KEEPTTL]", 6),
+    ("MSETEX 1 $k $v [NX|XX] [EX $t|PX $q|EXAT $a|PXAT $A|KEEPTTL]", 3),
+    ("LCS $k $k [LEN] [IDX] [MINMATCHLEN $i] [WITHMATCHLEN]", 4),
+    ("DEL $k+", 5),
+    ("UNLINK $k+", 3),
+    ("EXISTS $k+", 4),
+    ("TOUCH $k+", 2),
+    ("TYPE $k", 3),
+    ("RENAME $k $k", 4),
+    ("RENAMENX $k $k", 4),
+    ("COPY $k $k [DB $b] [REPLACE]", 6),
+    ("MOVE $k $b", 4),
+    ("KEYS $p", 3),
+    ("RANDOMKEY", 1),
+    ("DBSIZE", 3),
+    ("SCAN $c [MATCH $p] [COUNT $i] [TYPE (string|hash|$w)]", 4),
+    ("EXPIRE $k $t [NX|XX|GT|LT] [XX]", 6),
+    ("PEXPIRE $k $T [NX|XX|GT|LT] [GT]", 5),
+    ("PEXPIRE $k $q", 2),
+    ("EXPIREAT $k $a [NX|XX|GT|LT]", 4),
+    ("PEXPIREAT $k $A [NX|XX|GT|LT]", 4),
+    ("PERSIST $k", 4),
+    ("TTL $k", 5),
+    ("PTTL $k", 4),
+    ("EXPIRETIME $k", 3),
+    ("PEXPIRETIME $k", 3),
+    ("OBJECT (ENCODING|REFCOUNT|FREQ|IDLETIME|$w) $k", 6),
+    ("OBJECT $w", 1),
+    ("MULTI", 14),
+    ("EXEC", 14),
+    ("DISCARD", 4),
+    ("WATCH $k+", 8),
+    ("UNWATCH", 2),
+    ("SELECT $b", 8),
+    ("SELECT 0", 4),
+    ("PING [$v]", 3),
+    ("ECHO $v", 2),
+    ("TIME", 1),
+    ("LASTSAVE", 1),
+    ("ROLE", 1),
+    ("HELLO [2|3|$i] [AUTH default $v|AUTH $w $v] [SETNAME $w]", 4),
+    ("AUTH $w", 1),
+    ("AUTH (default|$w) $v", 1),
+    ("RESET", 1),
+    ("QUIT", 1),
+    ("ASKING", 1),
+    ("READONLY", 1),
+    ("READWRITE", 1),
+    ("CLIENT ID", 1),
+    ("CLIENT GETNAME", 2),
+    ("CLIENT SETNAME $w", 2),
+    ("CLIENT SETINFO (LIB-NAME|LIB-VER|$w) $w", 2),
+    ("CLIENT INFO", 2),
+    ("CLIENT GETREDIR", 1),
+    ("CLIENT NO-TOUCH (ON|OFF|$w)", 1),
+    ("CLIENT NO-EVICT (ON|OFF|$w)", 1),
+    ("CLIENT REPLY (ON|$w)", 1),
+    ("CLIENT CACHING (YES|NO|$w)", 1),
+    ("CLIENT CAPA $w", 1),
+    ("CLIENT UNBLOCK $i [TIMEOUT|ERROR|$w]", 1),
+    ("CLIENT UNPAUSE", 1),
+    ("CLIENT PAUSE (0|-1|$w|1 $w)", 1),
+    (
+        "CLIENT KILL (127.0.0.1:1|$w|ID 99999999|ID $w|TYPE $w|SKIPME $w|MAXAGE $w|USER $w|ADDR $w|LADDR $w)",
+        2,
+    ),
+    ("CLIENT LIST (ID 99999999|ID $w|TYPE $w|TYPE master|USER $w|NAME nobody|$w)", 2),
+    ("CLIENT $w [$w]", 1),
+    ("COMMAND COUNT $w", 1),
+    ("COMMAND GETKEYS $x", 4),
+    ("COMMAND GETKEYSANDFLAGS $x", 3),
+    ("COMMAND LIST FILTERBY (PATTERN $p|ACLCAT nosuch|MODULE $w|$w $w)", 1),
+    ("COMMAND $w", 1),
+    ("CONFIG GET (maxmemory|timeout|hz|save|tcp-*|databases|$w)+", 3),
+    ("CONFIG SET (timeout|hz|$w) $i", 2),
+    ("CONFIG $w", 1),
+    ("DEBUG DIGEST-VALUE $k+", 2),
+    ("DEBUG DIGEST", 1),
+    ("DEBUG SLEEP (0|$w)", 1),
+    ("FLUSHDB [ASYNC|SYNC|$w]", 1),
+    ("FLUSHALL [ASYNC|SYNC|$w]", 1),
+    ("SWAPDB $b $b", 2),
+    ("INFO $w", 1),
+    ("SHUTDOWN (ABORT|$w|SAVE NOSAVE)", 1),
+    ("MEMORY $w", 1),
+    ("$w $v", 1),
+    ("$w", 1),
+];
+
+/// Lines for clusters.
+const CLUSTER: &[(&str, u32)] = &[
+    ("CLUSTER KEYSLOT $k", 4),
+    ("CLUSTER COUNTKEYSINSLOT $s", 4),
+    ("CLUSTER GETKEYSINSLOT $s $i", 6),
+    ("CLUSTER SLOT-STATS SLOTSRANGE $s $s [$w]", 4),
+    ("CLUSTER SLOT-STATS ORDERBY (KEY-COUNT|CPU-USEC|$w) [LIMIT $s] [ASC|DESC]", 5),
+    ("CLUSTER SLOT-STATS $w $w", 2),
+    ("CLUSTERSCAN (0|$w|0-{06S}-0) [MATCH $p] [COUNT $i] [TYPE (string|hash|$w)] [SLOT $s]", 4),
+    ("CLUSTER (MYID|MYSHARDID|NODES|SLOTS|SHARDS)", 2),
+    ("CLUSTER (REPLICAS|SLAVES|COUNT-FAILURE-REPORTS) $w", 2),
+    ("CLUSTER (ADDSLOTS|DELSLOTS) (99999|$w)+", 1),
+    ("CLUSTER (ADDSLOTSRANGE|DELSLOTSRANGE) 5 3", 1),
+    ("CLUSTER ADDSLOTS $s+", 1),
+    ("CLUSTER SETSLOT $s (STABLE|NODE $w|MIGRATING $w|IMPORTING $w|$w)", 2),
+    ("CLUSTER FLUSHSLOT $s [SYNC|ASYNC|$w]", 1),
+    ("CLUSTER (FORGET|REPLICATE|SET-CONFIG-EPOCH) $w", 1),
+    ("CLUSTER (MIGRATESLOTS SLOTSRANGE $s $s NODE $w|CANCELSLOTMIGRATIONS|GETSLOTMIGRATIONS)", 2),
+    ("CLUSTER MEET (127.0.0.1|$w) ($w|99999)", 1),
+    ("CLUSTER $w [$w]", 1),
+];
+
+const NUMBERS: &[&str] = &[
+    "0",
+    "1",
+    "2",
+    "3",
+    "5",
+    "7",
+    "10",
+    "-1",
+    "-2",
+    "-10",
+    "100",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "4294967296",
+    "2147483648",
+    "-2147483649",
+];
+const JUNK: &[&[u8]] = &[
+    b"",
+    b"abc",
+    b"-1",
+    b"1",
+    b"01",
+    b"+1",
+    b" 1",
+    b"1 ",
+    b"1.5",
+    b"nan",
+    b"99999999999999999999",
+    b"-",
+    b"a b",
+    b"a\r\nb",
+    b"\0",
+    b"nx\0",
+    b"\xff\xfe",
+    b"*",
+    b"16384",
+    b"help2",
+];
+const FLOATS: &[&str] = &[
+    "0.1",
+    "1.5",
+    "-1.5",
+    "3.0e3",
+    "1e-7",
+    "inf",
+    "-inf",
+    "nan",
+    "1e400",
+    "0x10",
+    "1e20",
+    ".5",
+    "5.",
+    "1e308",
+    "1.7976931348623157e308",
+    "3.3333333333333333333",
+    "-0",
+    "123456789.123456789",
+];
+const PATTERNS: &[&str] =
+    &["*", "a", "k*", "*1", "[a-k]*", "?", "{a}*", "{a}1", "", "[^a]", "\\a", "nothing*", "{b}*", "a*b*c"];
+
+/// Makes sequences from a seed.
+pub struct Generator {
+    rng: Rng,
+    cluster: bool,
+    lines: Vec<(&'static str, u32)>,
+}
+
+impl Generator {
+    /// The same seed makes the same sequences.
+    pub fn new(seed: u64, cluster: bool) -> Self {
+        let more = if cluster { CLUSTER } else { &[] };
+        Self { rng: Rng::new(seed), cluster, lines: [BOTH, more].concat() }
+    }
+
+    /// A sequence of so many steps.
+    pub fn sequence(&mut self, steps: usize) -> Vec<Step> {
+        let mut sequence = Vec::new();
+        for at in 0..CONNECTIONS {
+            if self.rng.one_in(2) {
+                sequence.push(Step::Ask(at, ["HELLO", "3"].map(plain).to_vec()));
+            }
+        }
+        while sequence.len() < steps {
+            let at = [0, 0, 0, 0, 0, 1, 1, 2][self.rng.index(8)];
+            match self.rng.below(200) {
+                0 => sequence.push(Step::Sleep(Duration::from_millis(20 + self.rng.below(200)))),
+                1..3 => sequence.push(Step::Walk(
+                    at,
+                    1,
+                    self.make("SCAN 0 [MATCH $p] [COUNT $c] [TYPE (string|list)]"),
+                )),
+                3..5 => sequence.push(Step::Raw(at, self.raw())),
+                _ => sequence.push(Step::Ask(at, self.command())),
+            }
+        }
+        sequence
+    }
+
+    fn command(&mut self) -> Vec<Word> {
+        let line = self.line();
+        let mut words = self.make(line);
+        if self.rng.one_in(14) {
+            self.spoil(&mut words);
+        }
+        if self.rng.one_in(5) {
+            for word in words.iter_mut().take(2) {
+                if let Word::Plain(bytes) = word {
+                    bytes.make_ascii_lowercase();
+                }
+            }
+        }
+        words
+    }
+
+    fn line(&mut self) -> &'static str {
+        let total: u32 = self.lines.iter().map(|(_, weight)| weight).sum();
+        let mut drawn = self.rng.below(total.into()) as u32;
+        for (line, weight) in &self.lines {
+            if drawn < *weight {
+                return line;
+            }
+            drawn -= weight;
+        }
+        unreachable!("a number below the sum of the weights")
+    }
+
+    /// Makes a command wrong, perhaps.
+    fn spoil(&mut self, words: &mut Vec<Word>) {
+        let at = 1 + self.rng.index(words.len());
+        match self.rng.below(4) {
+            0 if words.len() > 1 => {
+                words.pop();
+            }
+            1 => words.push(self.junk()),
+            2 if at < words.len() => words[at] = self.junk(),
+            _ if at < words.len() => words.insert(at, words[at].clone()),
+            _ => {}
+        }
+    }
+
+    fn junk(&mut self) -> Word {
+        Word::Plain(JUNK[self.rng.index(JUNK.len())].to_vec())
+    }
+
+    /// A command from a line.
+    fn make(&mut self, line: &str) -> Vec<Word> {
+        let mut words = Vec::new();
+        let mut rest = line;
+        while !rest.trim_start().is_empty() {
+            rest = rest.trim_start();
+            if rest.starts_with('[') {
+                let mut options = Vec::new();
+                while rest.starts_with('[') {
+                    let (inner, after) = group(rest, '[', ']');
+                    options.push(inner);
+                    rest = after.trim_start();
+                }
+                while !options.is_empty() {
+                    let option = options.swap_remove(self.rng.index(options.len()));
+                    if self.rng.one_in(2) {
+                        words.extend(self.one_of(option));
+                    }
+                }
+                continue;
+            }
+            let (inner, after) = match rest.starts_with('(') {
+                true => group(rest, '(', ')'),
+                false => rest.split_at(rest.find([' ', '+']).unwrap_or(rest.len())),
+            };
+            let (times, after) = match after.strip_prefix('+') {
+                Some(after) => (1 + self.rng.below(3), after),
+                None => (1, after),
+            };
+            for _ in 0..times {
+                words.extend(self.one_of(inner));
+            }
+            rest = after;
+        }
+        words
+    }
+
+    /// One of the alternatives of a group, or the one argument that it is.
+    fn one_of(&mut self, group: &str) -> Vec<Word> {
+        let alternatives = alternatives(group);
+        let chosen = alternatives[self.rng.index(alternatives.len())];
+        match chosen.strip_prefix('$') {
+            Some("x") => {
+                let line = self.line();
+                if line.contains("$x") { vec![plain("GET")] } else { self.make(line) }
+            }
+            Some(kind) if kind.len() == 1 => vec![self.argument(kind)],
+            _ if chosen.contains(['$', ' ', '(']) => self.make(chosen),
+            _ => vec![plain(chosen)],
+        }
+    }
+
+    fn argument(&mut self, kind: &str) -> Word {
+        if self.rng.one_in(40) {
+            return self.junk();
+        }
+        let rng = &mut self.rng;
+        let mut pick = |list: &[&str]| plain(list[rng.index(list.len())]);
+        match kind {
+            "k" => self.key(),
+            "v" => self.value(),
+            "n" => pick(&["1", "2", "2", "3"]),
+            "i" => pick(NUMBERS),
+            "f" => pick(FLOATS),
+            "o" => pick(&[
+                "0",
+                "1",
+                "2",
+                "3",
+                "5",
+                "-1",
+                "-2",
+                "-3",
+                "-100",
+                "100",
+                "300",
+                "-9223372036854775808",
+            ]),
+            "b" => pick(&["0", "0", "1", "1", "2", "15", "16", "-1"]),
+            "s" => pick(&["0", "1", "5", "15495", "15495", "3300", "16383", "16384", "-1"]),
+            "c" => pick(&["0", "1", "2", "3", "10", "1000"]),
+            "p" => pick(PATTERNS),
+            "w" => self.junk(),
+            "q" => Word::Soon(100 + self.rng.below(8) * 20),
+            // Far apart: two servers must agree on which is later.
+            "t" => plain(&(1000 + self.rng.below(1_000_000)).to_string()),
+            "T" => plain(&(1_000_000 + self.rng.below(1_000_000) * 1000).to_string()),
+            "a" => Word::AtSecs(self.when() / 1000),
+            "A" => Word::AtMs(self.when()),
+            other => panic!("a kind of argument: {other}"),
+        }
+    }
+
+    /// Milliseconds from now to a point in time, now and then in the past.
+    fn when(&mut self) -> i64 {
+        let far = 1_000_000 + self.rng.below(1_000_000) as i64 * 1000;
+        if self.rng.one_in(5) { -far } else { far }
+    }
+
+    fn key(&mut self) -> Word {
+        let keys: &[&[u8]] = if self.cluster {
+            &[
+                b"a",
+                b"{a}1",
+                b"{a}2",
+                b"k{a}",
+                b"{a}\xff",
+                b"{a}long key that does not fit where short ones do ......",
+                b"b",
+                b"k1",
+                b"{}a",
+            ]
+        } else {
+            &[
+                b"a",
+                b"b",
+                b"k1",
+                b"k2",
+                b"",
+                b"\xff\0",
+                b"long key that does not fit where short ones do ......",
+                b"{a}1",
+            ]
+        };
+        Word::Plain(keys[self.rng.index(keys.len())].to_vec())
+    }
+
+    fn value(&mut self) -> Word {
+        match self.rng.below(10) {
+            0..4 => plain(NUMBERS[self.rng.index(NUMBERS.len())]),
+            4 => plain(FLOATS[self.rng.index(FLOATS.len())]),
+            5 => plain(&"x".repeat(30 + self.rng.index(100))),
+            6 => plain(&"abcde".repeat(self.rng.index(6))),
+            7 => self.junk(),
+            _ => plain(["v", "w", "hello", "world", "ohello"][self.rng.index(5)]),
+        }
+    }
+
+    /// Bytes with mistakes of every kind in them, or none.
+    fn raw(&mut self) -> Vec<u8> {
+        let whole: &[&[u8]] = &[
+            b"PING\r\n",
+            b"SET a inline\nGET a\r\n",
+            b"SET a \"q\\x41\\n\" \r\n",
+            b"GET 'a'\r\n",
+            b"\r\n",
+            b"  PING  \r\n",
+            b"*1\r\n$4\r\nPING\r\n",
+            b"*0\r\n",
+            b"*-1\r\n",
+            b"*-5\r\n",
+            b"PING a b c\r\n",
+            b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n",
+            b"\"a\"b\r\n",
+            b"MULTI\r\n",
+            b"EXEC\r\n",
+            b"HELLO 3\r\n",
+            b"CLIENT REPLY OFF\r\n",
+            b"CLIENT REPLY SKIP\r\n",
+            b"CLIENT REPLY ON\r\n",
+            b"GET nothing\r\n",
+            b"foo bar\r\n",
+            b"SELECT 99\r\n",
+            b"*1\r\n$0\r\n\r\n",
+            b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$2\r\n\r\n\r\n",
+            b"RESET\r\n",
+        ];
+        let broken: &[&[u8]] = &[
+            b"*1\r\n+PING\r\n",
+            b"*x\r\n",
+            b"*3000000000\r\n",
+            b"*1\r\n$-1\r\n",
+            b"*1\r\n$x\r\n",
+            b"*1\r\n$04\r\nPING\r\n",
+            b"*01\r\n",
+            b"*1\r\n$4\r\nPINGxx",
+            b"GET \"a\r\n",
+            b"GET 'a\r\n",
+            b"*1\r\n$99999999999\r\n",
+            b"POST / HTTP/1.1\r\n",
+            b"Host: x\r\n",
+            b"*1\r\n$4\nPING\r\n",
+            b"*\r\n",
+            b"*1\r\n:1\r\n",
+            b"*1\r\n$600000000\r\n",
+            b"*+1\r\n",
+            b"* 1\r\n",
+        ];
+        let mut bytes = Vec::new();
+        for _ in 0..1 + self.rng.below(6) {
+            bytes.extend_from_slice(whole[self.rng.index(whole.len())]);
+        }
+        if self.rng.one_in(3) {
+            bytes.extend_from_slice(broken[self.rng.index(broken.len())]);
+        }
+        bytes
+    }
+}
+
+fn plain(text: &str) -> Word {
+    Word::Plain(text.as_bytes().to_vec())
+}
+
+/// The inside of the group that `text` begins with, and what follows it.
+fn group(text: &str, open: char, close: char) -> (&str, &str) {
+    let mut depth = 0;
+    for (at, c) in text.char_indices() {
+        if c == open {
+            depth += 1;
+        } else if c == close {
+            depth -= 1;
+            if depth == 0 {
+                return (&text[1..at], &text[at + 1..]);
+            }
+        }
+    }
+    panic!("a group that ends: {text}")
+}
+
+/// The alternatives of a group that are not within another group.
+fn alternatives(group: &str) -> Vec<&str> {
+    let (mut found, mut depth, mut start) = (Vec::new(), 0, 0);
+    for (at, c) in group.char_indices() {
+        match c {
+            '(' | '[' => depth += 1,
+            ')' | ']' => depth -= 1,
+            '|' if depth == 0 => {
+                found.push(&group[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    found.push(&group[start..]);
+    found
+}
