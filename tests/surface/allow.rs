@@ -9,16 +9,24 @@ enum Allowance {
     Exact,
     /// Numbers so close: two servers run a command at two moments.
     Near(i64),
-    /// Any number: ids and clocks are each server's own.
+    /// Any number: ids and clocks are each server's own, and not every command is built.
     AnyNumber,
     /// In any order: hash tables have their own.
     AnyOrder,
+    /// Names that are all in the other list: not every command is built.
+    Fewer,
     /// As many, whichever they are: which of the keys come first is each server's own.
     AnyKeys,
+    /// A step of a walk over the cluster: keys in any order, and only the node that gave a cursor reads its ends.
+    Walk,
     /// A list of times.
     AnyNumbers,
-    /// Pairs of name and value in any order.
+    /// Settings in any order, without those that say where this server runs and what is not built.
     AnyPairs,
+    /// Clients are each server's own; none is none.
+    List,
+    /// What INFO tells is each server's own, and not every command is built. And Valkey 9.1 takes only every other key of MSETEX for a key.
+    Own,
     /// These fields of HELLO are each server's own: its version, the id of the client, and its modules.
     Hello,
     /// Fields `name=value` of a client: addresses, ids, times and memory are each server's own.
@@ -31,12 +39,17 @@ fn allowance(words: &[Word]) -> Allowance {
     match name(words).as_str() {
         "ttl" | "expiretime" | "object idletime" => Allowance::Near(1),
         "pttl" | "pexpiretime" => Allowance::Near(200),
-        "client id" | "lastsave" => Allowance::AnyNumber,
+        "client id" | "lastsave" | "command count" => Allowance::AnyNumber,
         "time" => Allowance::AnyNumbers,
-        "keys" | "command list" => Allowance::AnyOrder,
+        "keys" => Allowance::AnyOrder,
+        "command list" => Allowance::Fewer,
+        "clusterscan" => Allowance::Walk,
         "randomkey" | "scan" | "cluster getkeysinslot" => Allowance::AnyKeys,
         "config get" => Allowance::AnyPairs,
         "hello" => Allowance::Hello,
+        "info" | "command" => Allowance::Own,
+        "client list" => Allowance::List,
+        "command getkeys" | "command getkeysandflags" if is_msetex(words) => Allowance::Own,
         "client info" => Allowance::Client,
         "cluster nodes" | "cluster slots" | "cluster shards" | "cluster myid" | "cluster myshardid" => {
             Allowance::Cluster
@@ -52,6 +65,12 @@ pub fn fit(words: &[Word], ours: &mut Value, theirs: &mut Value) {
     }
     match allowance(words) {
         Allowance::Exact => {}
+        Allowance::Own => *ours = theirs.clone(),
+        Allowance::List => {
+            if [&*ours, &*theirs].map(|v| v.text().is_some_and(|t| !t.is_empty())) == [true; 2] {
+                *ours = theirs.clone();
+            }
+        }
         Allowance::Near(most) => {
             if let (Some(o), Some(t)) = (ours.number(), theirs.number())
                 && o.min(t) >= 0
@@ -78,11 +97,29 @@ pub fn fit(words: &[Word], ours: &mut Value, theirs: &mut Value) {
                 }
             }
         }
+        Allowance::Fewer => {
+            if let (Some(o), Some(t)) = (ours.list(), theirs.list())
+                && o.iter().all(|name| t.contains(name))
+            {
+                o.clone_from(t);
+            }
+        }
         Allowance::AnyKeys => any_keys(ours, theirs),
+        Allowance::Walk => {
+            let [whole_ours, whole_theirs] = [&*ours, &*theirs].map(is_whole_step);
+            if whole_ours && whole_theirs {
+                for value in [ours, theirs] {
+                    value.list().and_then(|l| l[1].list()).into_iter().for_each(|keys| keys.sort());
+                }
+            } else {
+                any_keys(ours, theirs);
+            }
+        }
         Allowance::AnyPairs => {
             for value in [ours, theirs] {
                 if let Some(list) = value.list() {
                     let mut pairs: Vec<_> = list.chunks(2).map(<[Value]>::to_vec).collect();
+                    pairs.retain(|pair| pair[0].text().is_none_or(|name| !OWN_SETTINGS.contains(&name)));
                     pairs.sort();
                     *list = pairs.concat();
                 }
@@ -102,10 +139,19 @@ pub fn fit(words: &[Word], ours: &mut Value, theirs: &mut Value) {
     }
 }
 
+fn is_msetex(words: &[Word]) -> bool {
+    matches!(words.get(2), Some(Word::Plain(name)) if name.eq_ignore_ascii_case(b"msetex"))
+}
+
 fn each(ours: &mut Value, theirs: &mut Value, f: impl Fn(&mut Value, &mut Value)) {
     if let (Some(o), Some(t)) = (ours.list(), theirs.list()) {
         o.iter_mut().zip(t).for_each(|(o, t)| f(o, t));
     }
+}
+
+/// Whether a step of CLUSTERSCAN came to the end of what it walks.
+fn is_whole_step(value: &Value) -> bool {
+    matches!(value, Value::List(_, list) if list[0].text().is_some_and(|c| c == b"0" || c.starts_with(b"0-")))
 }
 
 fn any_keys(ours: &mut Value, theirs: &mut Value) {
@@ -119,6 +165,23 @@ fn any_keys(ours: &mut Value, theirs: &mut Value) {
     let is_step = |list: &[Value]| matches!(list, [Value::Bulk(..), Value::List(..)]);
     if a == b && (o.len() == t.len() || is_step(o) && is_step(t)) {
         *o = t.clone();
+    }
+}
+
+/// Settings that differ from server to server.
+const OWN_SETTINGS: [&[u8]; 5] = [b"port", b"dir", b"logfile", b"pidfile", b"cluster-config-file"];
+
+/// The same for the replies of a whole pipeline.
+pub fn fit_all(ours: &mut [Value], theirs: &mut [Value]) {
+    for (ours, theirs) in ours.iter_mut().zip(theirs) {
+        if let (Value::List(_, ours), Value::List(_, theirs)) = (&mut *ours, &mut *theirs) {
+            fit_all(ours, theirs);
+        }
+        let is_hello =
+            |v: &mut Value| v.list().is_some_and(|l| l.first().is_some_and(|n| n.text() == Some(b"server")));
+        if is_hello(ours) && is_hello(theirs) {
+            hello(ours, theirs);
+        }
     }
 }
 
@@ -137,12 +200,18 @@ fn hello(ours: &mut Value, theirs: &mut Value) {
 fn client_fields(line: &[u8]) -> Vec<String> {
     let told = [
         "name", "flags", "capa", "db", "sub", "psub", "ssub", "multi", "watch", "cmd", "user", "redir",
-        "resp", "lib-name", "lib-ver", "tot-cmds",
+        "resp", "lib-name", "lib-ver",
     ];
     let line = String::from_utf8_lossy(line);
+    // After FLUSHDB Valkey goes on to watch what has changed already.
+    let overtaken = line.contains(" flags=d ");
     let field = |field: &str| {
         let name = field.split('=').next().unwrap_or_default();
-        if told.contains(&name) { field.to_owned() } else { name.to_owned() }
+        if told.contains(&name) && !(overtaken && name == "watch") {
+            field.to_owned()
+        } else {
+            name.to_owned()
+        }
     };
     line.split(' ').map(field).collect()
 }
@@ -155,7 +224,7 @@ fn mask(value: &mut Value) {
         Value::Bulk(_, text) => {
             let shown = String::from_utf8_lossy(text).into_owned();
             let word = |word: &str| -> String {
-                if word.len() == 40 {
+                if word.trim_start_matches("txt:").len() == 40 {
                     "<id>".into()
                 } else if word.starts_with("127.0.0.1:") || word.starts_with(':') {
                     "<address>".into()

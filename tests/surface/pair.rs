@@ -144,6 +144,8 @@ struct Run<'a> {
     connections: Vec<[Connection; 2]>,
     /// Commands queued between MULTI and EXEC, by connection.
     queued: Vec<Vec<Vec<Word>>>,
+    /// Replies were kept back.
+    muted: bool,
     /// When a key may end.
     ends: Vec<(Instant, Instant)>,
 }
@@ -172,6 +174,7 @@ impl Pair {
             servers: &self.servers,
             connections: (0..CONNECTIONS).map(|_| open()).collect(),
             queued: vec![Vec::new(); CONNECTIONS],
+            muted: false,
             ends: Vec::new(),
         };
         for (at, step) in steps.iter().enumerate() {
@@ -329,16 +332,26 @@ impl Run<'_> {
     }
 
     fn raw(&mut self, at: usize, bytes: &[u8]) -> Outcome {
+        if !self.queued[at].is_empty() {
+            // An EXEC among the bytes would answer commands that may be answered differently.
+            return Ok(());
+        }
         let mut all = Vec::new();
         for connection in &mut self.connections[at] {
             connection.send(bytes);
-            connection.send(b"\r\nQUIT\r\n");
+            connection.send(if bytes.ends_with(b"\n") { b"QUIT\r\n" } else { b"\r\nQUIT\r\n" });
             let _ = connection.stream.get_mut().shutdown(Shutdown::Write);
         }
         for connection in &mut self.connections[at] {
-            all.push(connection.read_to_the_end().map(|v| Value::List(b'*', v)));
+            all.push(connection.read_to_the_end());
         }
         self.reopen(at);
+        if let [Ok(ours), Ok(theirs)] = all.as_mut_slice() {
+            allow::fit_all(ours, theirs);
+        }
+        let all: Vec<_> = all.into_iter().map(|r| r.map(|v| Value::List(b'*', v))).collect();
+        // Errors that nobody is told of are not counted here.
+        self.muted |= bytes.windows(12).any(|w| w == b"CLIENT REPLY");
         if all[0] == all[1] {
             return Ok(());
         }
@@ -361,7 +374,8 @@ impl Run<'_> {
             let info = client.ask(&["INFO", "everything"]);
             let lines = info.text().lines();
             let of_interest = |line: &&str| {
-                counted.iter().any(|name| line.split(':').next() == Some(name)) || line.starts_with("db")
+                let counts = if self.muted { &counted[..3] } else { &counted };
+                counts.iter().any(|name| line.split(':').next() == Some(name)) || line.starts_with("db")
             };
             let lines: Vec<&str> = lines.filter(of_interest).collect();
             let keep = |line: &&str| line.split(",avg_ttl").next().unwrap_or_default().to_owned();
@@ -383,7 +397,7 @@ pub fn name(words: &[Word]) -> String {
     let first = word(0);
     match first.as_str() {
         "client" | "cluster" | "command" | "config" | "object" | "debug" | "info" | "memory" => {
-            format!("{first} {}", word(1))
+            format!("{first} {}", word(1)).trim_end().to_owned()
         }
         _ => first,
     }

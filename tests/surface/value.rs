@@ -1,7 +1,7 @@
 //! Replies as they are on the wire: equal values are equal bytes.
 
 use std::fmt;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead};
 
 /// A reply in RESP2 or RESP3. The byte is its type on the wire.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]

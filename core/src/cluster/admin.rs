@@ -218,20 +218,17 @@ fn set_slot(
     cluster.set_slot(now, slot, action, keys.in_slot, out)
 }
 
+/// What follows the action of SETSLOT. Valkey passes over words that mean nothing there.
 fn read_timeout(rest: &[&[u8]]) -> Result<(), Refused> {
-    match rest {
-        [] => Ok(()),
-        [word, rest @ ..] if word.eq_ignore_ascii_case(b"timeout") => match rest {
-            [] => Err(Refused::MissingTimeout),
-            [ms] => match integer(ms) {
-                None => Err(Refused::BadTimeout),
-                Some(..0) => Err(Refused::NegativeTimeout),
-                Some(_) => Ok(()),
-            },
-            _ => Err(Refused::SetSlotWords),
-        },
-        _ => Err(Refused::SetSlotWords),
+    for (at, _) in rest.iter().enumerate().filter(|(_, word)| word.eq_ignore_ascii_case(b"timeout")) {
+        match rest.get(at + 1).map(|ms| integer(ms)) {
+            None => return Err(Refused::MissingTimeout),
+            Some(None) => return Err(Refused::BadTimeout),
+            Some(Some(..0)) => return Err(Refused::NegativeTimeout),
+            Some(Some(_)) => {}
+        }
     }
+    Ok(())
 }
 
 fn reset(

@@ -11,6 +11,7 @@ use super::{Bump, Cluster};
 use crate::slots::{Slot, SlotRanges, SlotSet};
 use crate::time::Now;
 use crate::wire::bus::IpText;
+use crate::wire::resp::quote;
 
 /// What CLUSTER SETSLOT does to a slot; ids are text as given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,7 +28,7 @@ pub enum SetSlot<'a> {
 
 /// An argument in an error text.
 pub(super) fn shown(arg: &[u8]) -> String {
-    String::from_utf8_lossy(arg).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    quote(arg)
 }
 
 impl Cluster {

@@ -11,7 +11,7 @@ use super::context::Cx;
 use super::refused::{Outcome, Refused};
 use super::scan::{self, Found, Options};
 use crate::cluster::View;
-use crate::slots::{SLOTS, Slot, hash_tag};
+use crate::slots::{SLOTS, Slot};
 use crate::wire::resp::Argv;
 
 const CURSOR: Refused<'static> = Refused::Text("ERR Invalid cursor");
@@ -19,8 +19,8 @@ const OTHER_SLOT: Refused<'static> = Refused::Text("ERR Cursor slot mismatch wit
 
 /// CLUSTERSCAN cursor [MATCH pattern] [COUNT n] [TYPE type] [SLOT slot]
 pub(crate) fn clusterscan<'a>(cx: &mut Cx<'_>, argv: Argv<'a>, view: &View, node: &[u8; 6]) -> Outcome<'a> {
-    let cursor = Cursor::parse(argv.get(1))?;
     let options = Options::read_cluster(argv)?;
+    let cursor = Cursor::parse(argv.get(1))?;
     let named = options.pattern.and_then(|pattern| scan::only_slot(cx, pattern));
     let mut found = Found::default();
     let next = match cursor {
@@ -58,15 +58,7 @@ fn end() -> String {
 fn start(options: &Options<'_>, named: Option<Slot>) -> String {
     match (named, options.slot) {
         (Some(named), Some(wanted)) if named != wanted => end(),
-        (Some(named), _) => {
-            let pattern = options.pattern.unwrap_or_default();
-            let tag = hash_tag(pattern).unwrap_or(pattern);
-            match core::str::from_utf8(tag) {
-                Ok(tag) if !tag.is_empty() && !tag.contains(['-', '{', '}']) => format!("0-{{{tag}}}-0"),
-                _ => format!("0-{{{}}}-0", named.tag()),
-            }
-        }
-        (None, wanted) => format!("0-{{{}}}-0", wanted.unwrap_or_default().tag()),
+        (named, wanted) => format!("0-{{{}}}-0", named.or(wanted).unwrap_or_default().tag()),
     }
 }
 

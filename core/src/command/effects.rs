@@ -209,6 +209,12 @@ impl Effects {
         self.watched.len()
     }
 
+    /// The watched keys, to look at.
+    #[must_use]
+    pub fn watches(&self) -> &Watched {
+        &self.watched
+    }
+
     /// The watched keys.
     pub fn watched(&mut self) -> &mut Watched {
         &mut self.watched

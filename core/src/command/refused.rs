@@ -1,8 +1,6 @@
 //! Why a command was refused: the client's mistakes, in Valkey's words.
 
-use alloc::vec::Vec;
-
-use crate::wire::resp::Reply;
+use crate::wire::resp::{Reply, quote};
 
 /// What a command answers besides what it has written to the reply itself. On an error it has written nothing.
 pub type Outcome<'a> = Result<(), Refused<'a>>;
@@ -55,27 +53,20 @@ impl Refused<'_> {
             Self::ExpireTime(name) => {
                 reply.error_args(format_args!("ERR invalid expire time in '{name}' command"));
             }
-            Self::UnsupportedOption(word) => quote(reply, b"ERR Unsupported option ", word, b""),
-            Self::UnknownType(word) => quote(reply, b"ERR unknown type name '", word, b"'"),
+            Self::UnsupportedOption(word) => {
+                reply.error_args(format_args!("ERR Unsupported option {}", quote(word)));
+            }
+            Self::UnknownType(word) => {
+                reply.error_args(format_args!("ERR unknown type name '{}'", quote(word)));
+            }
         }
     }
 }
 
-/// Replies an error with a word of the client, whose bytes need not be text: up to its first zero byte, as C prints
-/// it, and on one line.
-fn quote(reply: &mut Reply<'_>, before: &[u8], word: &[u8], behind: &[u8]) {
-    let word = word.split(|&b| b == 0).next().unwrap_or_default();
-    let mut line = Vec::with_capacity(before.len() + word.len() + behind.len() + 3);
-    line.push(b'-');
-    line.extend_from_slice(before);
-    line.extend(word.iter().map(|&b| if b == b'\r' || b == b'\n' { b' ' } else { b }));
-    line.extend_from_slice(behind);
-    line.extend_from_slice(b"\r\n");
-    reply.raw(&line);
-}
-
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
     use crate::link::Outbox;
     use crate::wire::resp::Proto;

@@ -6,7 +6,7 @@
 use core::fmt;
 
 use self::categories as acl;
-use crate::wire::resp::{Argv, Reply};
+use crate::wire::resp::{Argv, Reply, quote};
 
 pub mod args;
 mod cluster;
@@ -441,10 +441,10 @@ impl fmt::Display for Refusal<'_> {
 }
 
 /// What of `text` is shown, and how many bytes that is: a C string's end and `most` bound it.
-fn shown(text: &[u8], most: usize) -> (alloc::borrow::Cow<'_, str>, usize) {
+fn shown(text: &[u8], most: usize) -> (alloc::string::String, usize) {
     let text = text.split(|&b| b == 0).next().unwrap_or_default();
     let text = &text[..text.len().min(most)];
-    (alloc::string::String::from_utf8_lossy(text), text.len())
+    (quote(text), text.len())
 }
 
 /// An ASCII name in upper case.

@@ -35,6 +35,7 @@ use setting::{Setting, Support};
 use table::SETTINGS;
 
 use crate::command::glob;
+use crate::wire::resp::quote;
 
 /// Why CONFIG SET changed nothing: the text of its error reply.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -109,7 +110,8 @@ impl Config {
             let typed = String::from_utf8_lossy(name);
             let Some((setting, known)) = lookup(&typed) else {
                 return Err(Refused(format!(
-                    "Unknown option or number of arguments for CONFIG SET - '{typed}'"
+                    "Unknown option or number of arguments for CONFIG SET - '{}'",
+                    quote(name)
                 )));
             };
             if let Some(why) = self.locked(setting, local) {
@@ -182,7 +184,10 @@ impl Config {
     }
 
     fn change(&mut self, setting: &Setting, value: &[u8]) -> Result<(), String> {
-        let text = core::str::from_utf8(value).map_err(|_| "argument must be UTF-8".to_string())?;
+        let text = &*String::from_utf8_lossy(value);
+        if setting.is_free_text() && core::str::from_utf8(value).is_err() {
+            return Err("argument must be UTF-8".to_string());
+        }
         let words: Vec<&str> =
             if setting.takes_words() && !text.is_empty() { text.split(' ').collect() } else { [text].into() };
         let old = self.value(setting).into_owned();

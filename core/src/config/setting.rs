@@ -135,6 +135,12 @@ impl Setting {
         matches!(self.kind, Words(_) | Bind | OutputLimits | Percentiles | OomScores | Primary | SaveRules)
     }
 
+    /// Whether any text is a value.
+    pub(super) fn is_free_text(&self) -> bool {
+        use Kind::*;
+        matches!(self.kind, Text | Dir | Bind | Primary)
+    }
+
     /// Whether Whimbrel can live with this value, given as CONFIG GET shows it.
     pub(super) fn accepts(&self, value: &str) -> bool {
         match self.support {

@@ -7,6 +7,7 @@ use core::fmt;
 
 use crate::ids::{ID_LEN, JobName, NodeId};
 use crate::slots::{Slot, SlotRange, SlotRanges};
+use crate::wire::resp::quote;
 use crate::wire::slotsrange::{Malformed, is_keyword, read_ranges};
 use crate::wire::syncslots::{Control, take_id};
 
@@ -196,10 +197,9 @@ fn check_target(id: &[u8], ground: &Ground<'_>) -> Result<NodeId, Refused> {
     Ok(target)
 }
 
-/// A client's word inside an error line: up to its first NUL, and on one line.
+/// A client's word inside an error line, on one line.
 fn echo(word: &[u8]) -> String {
-    let end = word.iter().position(|&b| b == 0).unwrap_or(word.len());
-    String::from_utf8_lossy(&word[..end]).replace(['\r', '\n'], " ")
+    quote(word).replace(['\r', '\n'], " ")
 }
 
 /// What ESTABLISH asks for, when this node agrees to it.

@@ -71,7 +71,7 @@ impl Node {
     fn config_set(&mut self, asked: &Asked, words: &[&[u8]], out: &mut Actions) -> Verdict {
         let proto = asked.proto;
         if !words.len().is_multiple_of(2) {
-            return refused(proto, "ERR wrong number of arguments for 'config|set' command");
+            return refused(proto, "ERR syntax error");
         }
         let pairs: Vec<(&[u8], &[u8])> = words.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
         let mut config = (*self.config).clone();
@@ -90,7 +90,7 @@ impl Node {
     fn shutdown(&mut self, now: Now, asked: &Asked, words: &[&[u8]], out: &mut Actions) -> Verdict {
         let known: [&[u8]; 5] = [b"nosave", b"save", b"now", b"force", b"safe"];
         let is_known = |w: &&[u8]| known.iter().any(|k| w.eq_ignore_ascii_case(k));
-        if words.len() == 1 && words[0].eq_ignore_ascii_case(b"abort") {
+        if !words.is_empty() && words.iter().all(|w| w.eq_ignore_ascii_case(b"abort")) {
             return refused(asked.proto, "ERR No shutdown in progress.");
         }
         let saves = words.iter().any(|w| w.eq_ignore_ascii_case(b"save"));

@@ -1,8 +1,9 @@
 //! What a client says about itself and asks about itself: CLIENT ID, SETNAME, SETINFO, REPLY and their kin.
 
 use alloc::format;
-use alloc::string::String;
 
+use crate::command::effects::Watched;
+use crate::command::options::is;
 use crate::command::table::{Command, Id};
 use crate::link::Outbox;
 use crate::shard::listing;
@@ -10,6 +11,7 @@ use crate::shard::serve::{not_built, reply};
 use crate::shard::session::{Client, Replies};
 use crate::time::Now;
 use crate::wire::resp::Argv;
+use crate::wire::resp::quote;
 
 /// Runs a subcommand of CLIENT that is about the client itself.
 pub(crate) fn run(
@@ -18,6 +20,7 @@ pub(crate) fn run(
     argv: Argv<'_>,
     client: &mut Client,
     outbox: &mut Outbox,
+    watches: &Watched,
 ) {
     match command.id {
         Id::ClientId => reply(client, outbox).int(client.id.0 as i64),
@@ -38,14 +41,14 @@ pub(crate) fn run(
             }
         }
         Id::ClientCapa => {
-            client.capa_redirect |= argv.iter().skip(2).any(|w| w.eq_ignore_ascii_case(b"redirect"));
+            client.capa_redirect |= argv.iter().skip(2).any(|w| is(w, b"redirect"));
             reply(client, outbox).ok();
         }
         // Nothing is ever tracked here.
         Id::ClientCaching => reply(client, outbox).error(NOT_TRACKING),
         Id::ClientGetredir => reply(client, outbox).int(-1),
         Id::ClientInfo => {
-            let line = listing::line(now, client, outbox.len());
+            let line = listing::line(now, client, outbox.len(), watches);
             reply(client, outbox).verbatim("txt", &format!("{line}\n"));
         }
         _ => reply(client, outbox).error(&not_built(&format!("'{}'", command.name.replace('|', " ")))),
@@ -82,10 +85,10 @@ fn set_name(argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox) {
 
 fn set_info(argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox) {
     let (option, value) = (argv.get(2), argv.get(3));
-    let shown = String::from_utf8_lossy(option).into_owned();
-    let field = if option.eq_ignore_ascii_case(b"lib-name") {
+    let shown = quote(option);
+    let field = if is(option, b"lib-name") {
         &mut client.lib_name
-    } else if option.eq_ignore_ascii_case(b"lib-ver") {
+    } else if is(option, b"lib-ver") {
         &mut client.lib_ver
     } else {
         reply(client, outbox).error(&format!("ERR Unrecognized option '{shown}'"));
@@ -102,12 +105,12 @@ fn set_info(argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox) {
 
 fn set_replies(argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox) {
     let word = argv.get(2);
-    if word.eq_ignore_ascii_case(b"on") {
+    if is(word, b"on") {
         client.replies = Replies::On;
         reply(client, outbox).ok();
-    } else if word.eq_ignore_ascii_case(b"off") {
+    } else if is(word, b"off") {
         client.replies = Replies::Off;
-    } else if word.eq_ignore_ascii_case(b"skip") {
+    } else if is(word, b"skip") {
         if client.replies != Replies::Off {
             client.replies = Replies::SkipNext;
         }
@@ -117,9 +120,9 @@ fn set_replies(argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox) {
 }
 
 fn on_off(word: &[u8], client: &Client, outbox: &mut Outbox) -> Option<bool> {
-    if word.eq_ignore_ascii_case(b"on") {
+    if is(word, b"on") {
         Some(true)
-    } else if word.eq_ignore_ascii_case(b"off") {
+    } else if is(word, b"off") {
         Some(false)
     } else {
         reply(client, outbox).error("ERR syntax error");

@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 
 use crate::command::introspect;
+use crate::command::options::is;
 use crate::command::table::{Command, Id};
 use crate::config::Config;
 use crate::link::Outbox;
@@ -14,6 +15,7 @@ use crate::shard::session::Client;
 use crate::shard::{about, transaction};
 use crate::time::Now;
 use crate::wire::resp::number::integer;
+use crate::wire::resp::quote;
 use crate::wire::resp::{Argv, Proto, Reply};
 
 /// Whether the client stays connected.
@@ -77,7 +79,7 @@ pub(crate) fn run(
             let container = command.name.split('|').next().unwrap_or_default();
             introspect::help(container, &mut reply(client, outbox));
         }
-        _ => about::run(now, command, argv, client, outbox),
+        _ => about::run(now, command, argv, client, outbox, data.effects.watches()),
     }
     After::Stay
 }
@@ -149,7 +151,7 @@ struct Greeting<'a> {
 impl<'a> Greeting<'a> {
     fn parse(argv: Argv<'a>, client: &Client, config: &Config) -> Result<Self, String> {
         let mut asked = Self { proto: client.proto, authenticated: client.authenticated, name: None };
-        let mut next = 1;
+        let (mut next, mut credentials) = (1, None);
         if let Some(version) = argv.opt(1) {
             asked.proto = match integer(version) {
                 Some(2) => Proto::Resp2,
@@ -160,12 +162,9 @@ impl<'a> Greeting<'a> {
             next = 2;
         }
         while let Some(option) = argv.opt(next) {
-            let is = |word: &[u8], values| option.eq_ignore_ascii_case(word) && argv.len() > next + values;
+            let is = |word: &[u8], values| is(option, word) && argv.len() > next + values;
             if is(b"auth", 2) {
-                if !lets_in(config, argv.get(next + 1), argv.get(next + 2)) {
-                    return Err(WRONG_PASSWORD.into());
-                }
-                asked.authenticated = true;
+                credentials = Some((argv.get(next + 1), argv.get(next + 2)));
                 next += 3;
             } else if is(b"setname", 1) {
                 let name = argv.get(next + 1);
@@ -175,11 +174,14 @@ impl<'a> Greeting<'a> {
                 }
                 next += 2;
             } else {
-                return Err(format!(
-                    "ERR Syntax error in HELLO option '{}'",
-                    String::from_utf8_lossy(option)
-                ));
+                return Err(format!("ERR Syntax error in HELLO option '{}'", quote(option)));
             }
+        }
+        if let Some((user, password)) = credentials {
+            if !lets_in(config, user, password) {
+                return Err(WRONG_PASSWORD.into());
+            }
+            asked.authenticated = true;
         }
         if asked.authenticated { Ok(asked) } else { Err(HELLO_UNAUTHENTICATED.into()) }
     }

@@ -17,6 +17,7 @@ use crate::shard::Shard;
 use crate::shard::whole::Request;
 use crate::store::{Entry, Store};
 use crate::time::{Now, Span};
+use crate::wire::resp::quote;
 use crate::wire::resp::{Argv, Reply};
 
 /// The answer where DEBUG is not allowed.
@@ -115,7 +116,7 @@ impl Shard {
                 let databases = self.env.config.databases_in_use();
                 reply.simple(&hex(&dataset(&self.data.store, databases)));
             }
-            3.. if is(word, b"digest-value") => self.digest_values(now, request, reply),
+            2.. if is(word, b"digest-value") => self.digest_values(now, request, reply),
             3 if is(word, b"sleep") => {
                 out.push(Action::Sleep { time: seconds(argv.get(2)) });
                 reply.ok();
@@ -125,7 +126,7 @@ impl Shard {
                 reply.ok();
             }
             3 if is(word, b"error") => {
-                let text = String::from_utf8_lossy(argv.get(2)).replace(['\r', '\n'], " ");
+                let text = quote(argv.get(2));
                 reply.error(&text);
             }
             4 if is(word, b"slotmigration") && is(argv.get(2), b"prevent-pause") => {
@@ -174,8 +175,7 @@ impl Shard {
 
 /// The error for a container's words that mean nothing together.
 pub(crate) fn wrong_use(argv: Argv<'_>, container: &str) -> String {
-    let word = argv.get(1).split(|&b| b == 0).next().unwrap_or_default();
-    let word = String::from_utf8_lossy(&word[..word.len().min(128)]);
+    let word = quote(&argv.get(1)[..argv.get(1).len().min(128)]);
     format!("ERR unknown subcommand or wrong number of arguments for '{word}'. Try {container} HELP.")
 }
 

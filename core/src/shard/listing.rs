@@ -3,23 +3,36 @@
 use alloc::format;
 use alloc::string::String;
 
+use crate::command::effects::Watched;
 use crate::input::Origin;
 use crate::shard::session::Client;
 use crate::time::Now;
 
 /// The line of a client, without newline.
-pub(crate) fn line(now: Now, client: &Client, unsent: usize) -> String {
-    describe(now, client, unsent, &client.flags())
+pub(crate) fn line(now: Now, client: &Client, unsent: usize, watches: &Watched) -> String {
+    let flags = client.flags(watches);
+    let watching = if client.transaction.is_overtaken(watches) { 0 } else { client.transaction.watching() };
+    row(now, client, unsent, &flags, watching)
 }
 
-/// The line of a client with these flags (links of slot migrations have their own).
+/// The line of a link of a slot migration, which has flags of its own.
 pub(crate) fn describe(now: Now, client: &Client, unsent: usize, flags: &[u8]) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    row(now, client, unsent, flags, 0)
+}
+
+fn row(now: Now, client: &Client, unsent: usize, flags: &[u8], watching: usize) -> String {
+    let text = |bytes: &[u8]| {
+        String::from_utf8_lossy(bytes.split(|b| *b == 0).next().unwrap_or_default()).into_owned()
+    };
     let (peer, local) = match client.origin {
         Origin::Tcp { peer, local } => (format!("{peer}"), format!("{local}")),
         Origin::Unix => ("/unixsocket:0".into(), "/unixsocket:0".into()),
     };
-    let command = client.last_command.map_or_else(|| "NULL".into(), |c| String::from(c.name));
+    let command = match client.last_command {
+        None => "NULL",
+        Some(_) if client.transaction.is_running() => "exec",
+        Some(command) => command.name,
+    };
     let memory = client.transaction.bytes() + unsent;
     format!(
         "id={} addr={peer} laddr={local} fd=-1 name={} age={} idle={} flags={} capa={} db={} sub=0 psub=0 ssub=0 \
@@ -33,8 +46,8 @@ pub(crate) fn describe(now: Now, client: &Client, unsent: usize, flags: &[u8]) -
         text(flags),
         if client.capa_redirect { "r" } else { "" },
         client.db,
-        client.transaction.queued(),
-        client.transaction.watching(),
+        if client.had_transaction { client.transaction.queued() as i64 } else { -1 },
+        watching,
         client.transaction.bytes(),
         client.proto.version(),
         text(&client.lib_name),

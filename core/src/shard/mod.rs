@@ -8,6 +8,7 @@ mod debug;
 mod encode;
 mod exporting;
 mod exports;
+mod filter;
 mod hold;
 mod home;
 mod imports;
@@ -317,6 +318,7 @@ impl Shard {
         let mut scratch = Outbox::default();
         let caller = self.run_whole(now, command, &request, &mut Reply::new(&mut scratch, proto), out);
         if let Some(Link::Client(session)) = self.links.get_mut(&link) {
+            session.client.commands += 1;
             let silent = serve::reply(&session.client, &mut session.outbox).is_muted();
             if !silent {
                 self.data.tally.replied(command, scratch.chunks().next().unwrap_or_default());

@@ -101,6 +101,7 @@ impl Shard {
             session.client.bytes_out += reply.len() as u64;
             session.outbox.write(reply);
         }
+        session.client.commands += 1;
         self.resume(now, link, out);
     }
 

@@ -2,7 +2,6 @@
 //! keyspace with a command that is passed on to it.
 
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::cluster::View;
@@ -19,6 +18,7 @@ use crate::shard::slot_stats;
 use crate::slots::Slot;
 use crate::store::Store;
 use crate::wire::resp::number::integer;
+use crate::wire::resp::quote;
 use crate::wire::resp::{Argv, ArgvBuf, Reply};
 
 /// The error of every cluster command outside cluster mode.
@@ -77,7 +77,7 @@ fn config_get(argv: Argv<'_>, env: &Env, reply: &mut Reply<'_>) {
 
 fn replicas(argv: Argv<'_>, view: &View, asker: Asker, reply: &mut Reply<'_>) {
     let Some(row) = NodeId::parse(argv.get(2)).and_then(|id| view.find(id)) else {
-        reply.error(&format!("ERR Unknown node {}", String::from_utf8_lossy(argv.get(2))));
+        reply.error(&format!("ERR Unknown node {}", quote(argv.get(2))));
         return;
     };
     if row.is_replica() {

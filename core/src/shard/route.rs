@@ -52,7 +52,7 @@ pub(crate) fn route(
     command: &'static Command,
     argv: Argv<'_>,
 ) -> Route {
-    if !command.has_keys() {
+    if command.keys.is_empty() {
         return Route::Here(None);
     }
     if !env.config.cluster_enabled {

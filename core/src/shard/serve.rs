@@ -1,5 +1,6 @@
 //! A client's bytes turned into commands: each is admitted or refused, queued, held, or run.
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -10,7 +11,7 @@ use crate::cluster::View;
 use crate::command;
 use crate::command::clusterscan::clusterscan;
 use crate::command::context::{Caller, Cx};
-use crate::command::table::{self, Command, Id, flags};
+use crate::command::table::{self, Command, Id, Refusal, flags};
 use crate::config::Config;
 use crate::link::Outbox;
 use crate::mail::Asked;
@@ -92,10 +93,12 @@ impl Session {
                     }
                     if wrong.has_reply() {
                         data.tally.error("ERR");
-                        Reply::new(outbox, client.proto).error_args(format_args!("ERR {wrong}"));
+                        begin_reply(client);
+                        reply(client, outbox).error_args(format_args!("ERR {wrong}"));
                     }
+                    let ending = if wrong.has_reply() { Ending::Flushed } else { Ending::Abrupt };
                     tracing::debug!("Protocol error ({wrong}) from client {}", client.id);
-                    return Served::Close(Ending::Flushed);
+                    return Served::Close(ending);
                 }
             };
             let Some(command) = look_up(argv, client, outbox, data) else { continue };
@@ -162,6 +165,7 @@ impl Session {
         if self.client.transaction.is_running() && self.client.backlog.is_empty() {
             self.client.transaction = Transaction::None;
             self.client.asking = false;
+            self.client.commands += 1;
         }
     }
 }
@@ -182,13 +186,17 @@ fn look_up(
     match table::resolve(argv) {
         Ok(command) => Some(command),
         Err(refusal) => {
-            refuse(None, client, outbox, data, &refusal.to_string());
+            let command = match refusal {
+                Refusal::WrongArity(command) => Some(command),
+                Refusal::UnknownCommand(_) | Refusal::UnknownSubcommand(..) => None,
+            };
+            refuse(command, client, outbox, data, &refusal.to_string());
             None
         }
     }
 }
 
-/// Answers a command that may not run: a transaction that was being queued is spoilt.
+/// Answers a command that may not run: a transaction that was being queued is spoilt, and ends with a refused EXEC.
 fn refuse(
     command: Option<&'static Command>,
     client: &mut Client,
@@ -196,7 +204,30 @@ fn refuse(
     data: &mut Data,
     error: &str,
 ) {
-    client.transaction.refuse();
+    if command.is_some_and(|command| command.id == Id::Exec) {
+        client.transaction.discard(data.effects.watched());
+        let why = error.strip_prefix("ERR ").unwrap_or(error);
+        turn_away(
+            command,
+            client,
+            outbox,
+            data,
+            &format!("EXECABORT Transaction discarded because of: {why}"),
+        );
+    } else {
+        client.transaction.refuse();
+        turn_away(command, client, outbox, data, error);
+    }
+}
+
+/// Answers and counts a command that does not run.
+fn turn_away(
+    command: Option<&'static Command>,
+    client: &mut Client,
+    outbox: &mut Outbox,
+    data: &mut Data,
+    error: &str,
+) {
     if !client.transaction.is_open() {
         client.asking = false;
     }
@@ -226,12 +257,8 @@ fn admit(
     data: &mut Data,
     env: &Env,
 ) -> Ran {
-    if !client.authenticated && !command.is(flags::NO_AUTH) {
-        refuse(Some(command), client, outbox, data, "NOAUTH Authentication required.");
-        return Ran::Done;
-    }
-    if command.id == Id::Debug && !debug::is_allowed(&env.config, &client.origin) {
-        refuse(Some(command), client, outbox, data, debug::FORBIDDEN);
+    if let Some(error) = forbidden(command, client, env) {
+        refuse(Some(command), client, outbox, data, &error);
         return Ran::Done;
     }
     let slot = match whither(command, argv, client, data, env) {
@@ -239,23 +266,14 @@ fn admit(
         Route::Refused(error) => {
             if command.id == Id::Exec {
                 client.transaction.discard(data.effects.watched());
+            } else {
+                client.transaction.refuse();
             }
-            refuse(Some(command), client, outbox, data, &error);
+            turn_away(Some(command), client, outbox, data, &error);
             return Ran::Done;
         }
     };
     if client.transaction.is_open() && !ends_multi(command.id) {
-        if command.is(flags::NO_MULTI) {
-            let name = command.name;
-            refuse(
-                Some(command),
-                client,
-                outbox,
-                data,
-                &format!("ERR Command '{name}' not allowed inside a transaction"),
-            );
-            return Ran::Done;
-        }
         client.transaction.queue(command, argv.into());
         begin_reply(client);
         reply(client, outbox).simple("QUEUED");
@@ -277,15 +295,29 @@ fn admit(
     run(now, command, slot, argv, client, outbox, data, env)
 }
 
+/// Why a client may not give a command now, wherever its keys are.
+fn forbidden(command: &'static Command, client: &Client, env: &Env) -> Option<Cow<'static, str>> {
+    if command.id == Id::Debug && !debug::is_allowed(&env.config, &client.origin) {
+        Some(debug::FORBIDDEN.into())
+    } else if !client.authenticated && !command.is(flags::NO_AUTH) {
+        Some("NOAUTH Authentication required.".into())
+    } else if client.transaction.is_open() && command.is(flags::NO_MULTI) {
+        Some(format!("ERR Command '{}' not allowed inside a transaction", command.name).into())
+    } else {
+        None
+    }
+}
+
 /// Commands that run at once between MULTI and EXEC.
 fn ends_multi(id: Id) -> bool {
-    matches!(id, Id::Exec | Id::Discard | Id::Multi | Id::Watch | Id::Quit | Id::Reset)
+    matches!(id, Id::Exec | Id::Discard | Id::Quit | Id::Reset)
 }
 
 /// Where the command runs; for EXEC, where all its commands run.
 fn whither(command: &'static Command, argv: Argv<'_>, client: &Client, data: &Data, env: &Env) -> Route {
     if command.id == Id::Exec
-        && let Transaction::Open { queue, .. } = &client.transaction
+        && let Transaction::Open { queue, refused: false, .. } = &client.transaction
+        && !client.transaction.is_overtaken(data.effects.watches())
     {
         let mut common = None;
         for queued in queue {
@@ -320,6 +352,7 @@ fn stopped_by_hold(command: &'static Command, slot: Option<Slot>, client: &Clien
 /// Begins an EXEC: its commands go to the backlog and are run one after another, nothing between them.
 fn exec(now: Now, client: &mut Client, outbox: &mut Outbox, data: &mut Data) -> Ran {
     if !client.transaction.is_open() {
+        client.commands += 1;
         reply(client, outbox).error("ERR EXEC without MULTI");
         return Ran::Done;
     }
@@ -333,11 +366,13 @@ fn exec(now: Now, client: &mut Client, outbox: &mut Outbox, data: &mut Data) -> 
             for queued in queue.into_iter().rev() {
                 client.backlog.push_front(queued);
             }
-            if client.backlog.is_empty() {
-                client.transaction = Transaction::None;
+            if !client.backlog.is_empty() {
+                return Ran::Done;
             }
+            client.transaction = Transaction::None;
         }
     }
+    client.commands += 1;
     Ran::Done
 }
 
@@ -375,12 +410,14 @@ fn run(
     if command.id != Id::Asking && !client.transaction.is_open() && !client.transaction.is_running() {
         client.asking = false;
     }
+    if matches!(ran, Ran::Done | Ran::Close) {
+        client.commands += 1;
+    }
     ran
 }
 
 /// Counts a command that is about to run.
 fn count(command: &'static Command, client: &mut Client, data: &mut Data) {
-    client.commands += 1;
     client.last_command = Some(command);
     data.totals.commands += 1;
     data.tally.called(command);

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use crate::command::effects::Watched;
 use crate::command::table::Command;
 use crate::ids::{ClientId, LinkId};
 use crate::input::Origin;
@@ -75,6 +76,8 @@ pub(crate) struct Client {
     pub(crate) capa_redirect: bool,
     pub(crate) replies: Replies,
     pub(crate) transaction: Transaction,
+    /// MULTI or WATCH came once.
+    pub(crate) had_transaction: bool,
     pub(crate) waiting: Waiting,
     /// The first queued command has waited for back-pressure once.
     pub(crate) waited: bool,
@@ -111,6 +114,7 @@ impl Session {
             capa_redirect: false,
             replies: Replies::On,
             transaction: Transaction::None,
+            had_transaction: false,
             waiting: Waiting::Nothing,
             waited: false,
             backlog: VecDeque::new(),
@@ -138,19 +142,21 @@ impl Client {
         self.asking = false;
         self.no_touch = false;
         self.no_evict = false;
-        self.replies = Replies::On;
+        if self.replies != Replies::Skipping {
+            self.replies = Replies::On;
+        }
     }
 
     /// Flags of CLIENT LIST, `N` when there are none.
-    pub(crate) fn flags(&self) -> Vec<u8> {
+    pub(crate) fn flags(&self, watches: &Watched) -> Vec<u8> {
         let mut flags = Vec::new();
-        if self.transaction.is_open() {
+        if self.transaction.is_open() || self.transaction.is_running() {
             flags.push(b'x');
         }
         if self.waiting == Waiting::Hold {
             flags.push(b'b');
         }
-        if self.transaction.is_dirty() {
+        if self.transaction.is_dirty() || self.transaction.is_overtaken(watches) {
             flags.push(b'd');
         }
         if matches!(self.origin, Origin::Unix) {

@@ -40,8 +40,8 @@ pub(crate) enum Transaction {
         /// A command was refused: EXEC will be too.
         refused: bool,
     },
-    /// EXEC runs its commands (they are in the client's backlog).
-    Running,
+    /// EXEC runs so many commands (they are in the client's backlog).
+    Running(usize),
 }
 
 /// How an EXEC begins.
@@ -61,18 +61,29 @@ impl Transaction {
     }
 
     pub(crate) fn is_running(&self) -> bool {
-        matches!(self, Self::Running)
+        matches!(self, Self::Running(_))
     }
 
     pub(crate) fn is_dirty(&self) -> bool {
         matches!(self, Self::Open { refused: true, .. })
     }
 
-    /// Commands queued, as `multi=` of CLIENT LIST: -1 outside MULTI.
-    pub(crate) fn queued(&self) -> i64 {
+    /// Commands of the transaction.
+    pub(crate) fn queued(&self) -> usize {
         match self {
-            Self::Open { queue, .. } => queue.len() as i64,
-            _ => -1,
+            Self::Open { queue, .. } => queue.len(),
+            Self::Running(commands) => *commands,
+            _ => 0,
+        }
+    }
+
+    /// Whether a key was changed since it is watched.
+    pub(crate) fn is_overtaken(&self, watches: &Watched) -> bool {
+        match self {
+            Self::Watching(keys) | Self::Open { watched: keys, .. } => {
+                keys.iter().any(|w| !watches.unchanged(w.db, &w.key, w.version))
+            }
+            _ => false,
         }
     }
 
@@ -136,7 +147,7 @@ impl Transaction {
                 *self = Self::None;
             }
             Self::Open { watched, .. } => release(watched, watches),
-            Self::None | Self::Running => {}
+            Self::None | Self::Running(_) => {}
         }
     }
 
@@ -164,7 +175,7 @@ impl Transaction {
         } else if changed {
             Exec::Changed
         } else {
-            *self = Self::Running;
+            *self = Self::Running(queue.len());
             Exec::Run(queue)
         }
     }
@@ -187,12 +198,10 @@ pub(crate) fn run(
 ) {
     let open = client.transaction.is_open();
     match id {
-        Id::Multi if open => {
-            client.transaction.refuse();
-            reply(client, outbox).error("ERR Command 'multi' not allowed inside a transaction");
-            return;
+        Id::Multi => {
+            client.had_transaction = true;
+            client.transaction.open();
         }
-        Id::Multi => client.transaction.open(),
         Id::Discard if !open => {
             reply(client, outbox).error("ERR DISCARD without MULTI");
             return;
@@ -212,11 +221,7 @@ pub(crate) fn run(
 }
 
 fn watch(now: Now, argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox, data: &mut Data) {
-    if client.transaction.is_open() {
-        client.transaction.refuse();
-        reply(client, outbox).error("ERR Command 'watch' not allowed inside a transaction");
-        return;
-    }
+    client.had_transaction = true;
     for key in argv.iter().skip(1) {
         let at = data.store.at(client.db, key);
         let expired = data.store.get(&at).is_some_and(|e| e.is_expired(now.wall_ms()));

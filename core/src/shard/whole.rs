@@ -12,9 +12,11 @@ use crate::ids::{ClientId, LinkId};
 use crate::migration::export;
 use crate::migration::failure::Failure;
 use crate::shard::data::Data;
+use crate::shard::debug::wrong_use;
+use crate::shard::filter::Filter;
 use crate::shard::hold::{Class, Reason, Scope};
 use crate::shard::serve::not_built;
-use crate::shard::{Link, Shard, info, jobs, listing};
+use crate::shard::{Link, Shard, info, jobs, listing, slot_stats};
 use crate::slots::Slot;
 use crate::time::{Now, Span};
 use crate::wire::resp::number::integer;
@@ -53,7 +55,7 @@ impl Shard {
             Id::Flushall | Id::Flushdb => self.flush(now, command.id, request, reply, out),
             Id::Swapdb => self.swap(request.argv, reply),
             Id::ClusterFlushslot => self.flush_slot(now, request.argv, reply, out),
-            Id::ClientList => self.list_clients(now, request.argv, reply),
+            Id::ClientList => self.list_clients(now, request, reply),
             Id::ClientKill => return self.kill_clients(now, request, reply, out),
             Id::ClientPause => self.pause(now, request.argv, reply),
             Id::ClientUnpause => {
@@ -110,21 +112,16 @@ impl Shard {
             return;
         }
         let databases = i64::from(self.env.config.databases_in_use());
-        let mut named = [0; 2];
-        for (i, which) in ["first", "second"].into_iter().enumerate() {
-            match integer(argv.get(i + 1)) {
-                None => {
-                    reply.error(&format!("ERR invalid {which} DB index"));
-                    return;
-                }
-                Some(db) if !(0..databases).contains(&db) => {
-                    reply.error("ERR DB index is out of range");
-                    return;
-                }
-                Some(db) => named[i] = db as u32,
-            }
+        let (first, second) = match (integer(argv.get(1)), integer(argv.get(2))) {
+            (None, _) => return reply.error("ERR invalid first DB index"),
+            (_, None) => return reply.error("ERR invalid second DB index"),
+            (Some(first), Some(second)) => (first, second),
+        };
+        let known = |db: i64| (0..databases).contains(&db);
+        if !known(first) || !known(second) {
+            return reply.error("ERR DB index is out of range");
         }
-        let [a, b] = named;
+        let (a, b) = (first as u32, second as u32);
         if a != b {
             self.data.store.swap(a, b);
             self.data.effects.watched().touch_where(|db, _| db == a || db == b);
@@ -143,13 +140,16 @@ impl Shard {
             reply.error(crate::shard::reads::NO_CLUSTER);
             return;
         }
-        let known = |w: &[u8]| w.eq_ignore_ascii_case(b"sync") || w.eq_ignore_ascii_case(b"async");
-        let slot = integer(argv.get(2)).and_then(|n| u16::try_from(n).ok()).and_then(Slot::new);
-        let Some(slot) = slot else {
+        let known = |w: &[u8]| is(w, b"sync") || is(w, b"async");
+        if argv.len() > 4 {
+            reply.error(&wrong_use(argv, "CLUSTER"));
+            return;
+        }
+        let Some(slot) = slot_stats::slot(argv.get(2)) else {
             reply.error("ERR Invalid or out of range slot");
             return;
         };
-        if argv.len() > 4 || argv.opt(3).is_some_and(|w| !known(w)) {
+        if argv.opt(3).is_some_and(|w| !known(w)) {
             reply.error("ERR syntax error");
             return;
         }
@@ -175,8 +175,8 @@ impl Shard {
         reply.ok();
     }
 
-    fn list_clients(&mut self, now: Now, argv: Argv<'_>, reply: &mut Reply<'_>) {
-        let filter = match Filter::parse(argv, 2) {
+    fn list_clients(&mut self, now: Now, request: &Request<'_>, reply: &mut Reply<'_>) {
+        let filter = match Filter::parse(request.argv, self.env.config.databases_in_use()) {
             Ok(filter) => filter,
             Err(error) => {
                 reply.error(&error);
@@ -184,10 +184,15 @@ impl Shard {
             }
         };
         let mut rows: Vec<(ClientId, String)> = Vec::new();
-        for link in self.links.values() {
+        let watches = self.data.effects.watches();
+        let spared = filter.skip_me.filter(|skip| *skip).map(|_| request.link);
+        for (_, link) in self.links.iter().filter(|(link, _)| spared != Some(**link)) {
             match link {
-                Link::Client(session) if filter.matches(&session.client, b"N", now) => {
-                    rows.push((session.client.id, listing::line(now, &session.client, session.outbox.len())));
+                Link::Client(session)
+                    if filter.matches(&session.client, &session.client.flags(watches), now) =>
+                {
+                    let row = listing::line(now, &session.client, session.outbox.len(), watches);
+                    rows.push((session.client.id, row));
                 }
                 Link::Import(importing) if filter.matches(&importing.client, b"i", now) => {
                     let unsent = importing.outbox.len();
@@ -218,9 +223,9 @@ impl Shard {
     ) -> Caller {
         let old_form = request.argv.len() == 3;
         let filter = if old_form {
-            Ok(Filter { address: Some(request.argv.get(2).to_vec()), ..Filter::default() })
+            Ok(Filter::address(request.argv.get(2)))
         } else {
-            Filter::parse(request.argv, 2)
+            Filter::parse(request.argv, self.env.config.databases_in_use())
         };
         let filter = match filter {
             Ok(filter) => filter,
@@ -230,13 +235,16 @@ impl Shard {
             }
         };
         let spare_me = filter.skip_me.unwrap_or(!old_form);
+        let watches = self.data.effects.watches();
         let hit: Vec<LinkId> = self
             .links
             .iter()
             .filter(|(link, l)| {
                 !(spare_me && **link == request.link)
                     && match l {
-                        Link::Client(session) => filter.matches(&session.client, b"N", now),
+                        Link::Client(session) => {
+                            filter.matches(&session.client, &session.client.flags(watches), now)
+                        }
                         Link::Import(importing) => filter.matches(&importing.client, b"i", now),
                         Link::Export => self
                             .data
@@ -270,8 +278,8 @@ impl Shard {
     fn pause(&mut self, now: Now, argv: Argv<'_>, reply: &mut Reply<'_>) {
         let class = match argv.opt(3) {
             None => Class::All,
-            Some(w) if w.eq_ignore_ascii_case(b"all") => Class::All,
-            Some(w) if w.eq_ignore_ascii_case(b"write") => Class::Writes,
+            Some(w) if is(w, b"all") => Class::All,
+            Some(w) if is(w, b"write") => Class::Writes,
             Some(_) => {
                 reply.error("ERR CLIENT PAUSE mode must be WRITE or ALL");
                 return;
@@ -313,95 +321,5 @@ fn unblock(argv: Argv<'_>, reply: &mut Reply<'_>) {
         reply.error("ERR value is not an integer or out of range");
     } else {
         reply.int(0);
-    }
-}
-
-/// The filters of CLIENT LIST and CLIENT KILL.
-#[derive(Default)]
-struct Filter {
-    ids: Vec<u64>,
-    address: Option<Vec<u8>>,
-    local_address: Option<Vec<u8>>,
-    user: Option<Vec<u8>>,
-    flags: Option<Vec<u8>>,
-    name: Option<Vec<u8>>,
-    max_age_secs: Option<u64>,
-    skip_me: Option<bool>,
-    nobody: bool,
-}
-
-impl Filter {
-    fn parse(argv: Argv<'_>, first: usize) -> Result<Self, String> {
-        let mut filter = Self::default();
-        let mut next = first;
-        while let Some(option) = argv.opt(next) {
-            let Some(value) = argv.opt(next + 1) else { return Err("ERR syntax error".into()) };
-            let is = |word: &[u8]| option.eq_ignore_ascii_case(word);
-            next += 2;
-            if is(b"id") {
-                let mut word = Some(value);
-                while let Some(id) = word.and_then(integer) {
-                    match u64::try_from(id) {
-                        Ok(id) if id > 0 => filter.ids.push(id),
-                        _ => return Err("ERR client-id should be greater than 0".into()),
-                    }
-                    word = argv.opt(next);
-                    next += usize::from(word.is_some_and(|w| integer(w).is_some()));
-                }
-                if filter.ids.is_empty() {
-                    return Err("ERR client-id should be greater than 0".into());
-                }
-            } else if is(b"addr") {
-                filter.address = Some(value.to_vec());
-            } else if is(b"laddr") {
-                filter.local_address = Some(value.to_vec());
-            } else if is(b"user") {
-                filter.user = Some(value.to_vec());
-            } else if is(b"flags") {
-                filter.flags = Some(value.to_vec());
-            } else if is(b"name") {
-                filter.name = Some(value.to_vec());
-            } else if is(b"maxage") {
-                let age = integer(value).and_then(|age| u64::try_from(age).ok());
-                filter.max_age_secs = Some(age.ok_or("ERR maxage is not an integer or out of range")?);
-            } else if is(b"skipme") {
-                filter.skip_me = Some(match value {
-                    w if w.eq_ignore_ascii_case(b"yes") => true,
-                    w if w.eq_ignore_ascii_case(b"no") => false,
-                    _ => return Err("ERR syntax error".into()),
-                });
-            } else if is(b"type") {
-                let word = String::from_utf8_lossy(value).into_owned();
-                match value.to_ascii_lowercase().as_slice() {
-                    b"normal" => {}
-                    b"master" | b"primary" | b"replica" | b"slave" | b"pubsub" => filter.nobody = true,
-                    _ => return Err(format!("ERR Unknown client type '{word}'")),
-                }
-            } else {
-                return Err("ERR syntax error".into());
-            }
-        }
-        Ok(filter)
-    }
-
-    fn matches_id(&self, id: ClientId) -> bool {
-        self.ids.is_empty() || self.ids.contains(&id.0)
-    }
-
-    fn matches(&self, client: &crate::shard::session::Client, link_flags: &[u8], now: Now) -> bool {
-        use crate::input::Origin;
-        let (peer, local) = match client.origin {
-            Origin::Tcp { peer, local } => (format!("{peer}"), format!("{local}")),
-            Origin::Unix => ("/unixsocket:0".into(), "/unixsocket:0".into()),
-        };
-        let flags = if link_flags == b"N" { client.flags() } else { link_flags.to_vec() };
-        !self.nobody
-            && self.matches_id(client.id)
-            && self.address.as_deref().is_none_or(|a| a == peer.as_bytes())
-            && self.local_address.as_deref().is_none_or(|a| a == local.as_bytes())
-            && self.user.as_deref().is_none_or(|u| u == b"default")
-            && self.name.as_deref().is_none_or(|n| *n == *client.name)
-            && self.flags.as_deref().is_none_or(|f| f.iter().all(|b| flags.contains(b)))
-            && self.max_age_secs.is_none_or(|age| now.mono.since(client.opened).as_ms() / 1000 >= age)
     }
 }

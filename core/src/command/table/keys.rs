@@ -72,7 +72,7 @@ pub fn accesses(command: &Command, argv: Argv<'_>) -> Result<Vec<(usize, u16)>, 
 }
 
 impl Command {
-    /// Whether it may have keys at all.
+    /// Whether it may have keys at all. What is only routed like a key is none.
     #[must_use]
     pub fn has_keys(&self) -> bool {
         self.keys.iter().any(|spec| spec.access & NOT_KEY == 0)
@@ -100,7 +100,8 @@ impl Command {
 
 /// What a call really does to its key, of commands for which that depends on the arguments.
 fn narrowed(command: &Command, argv: Argv<'_>) -> u16 {
-    let reads = |arg: &[u8]| arg.eq_ignore_ascii_case(b"get") || arg.eq_ignore_ascii_case(b"ifeq");
+    // Valkey says so of IFEQ too, although that looks at the value.
+    let reads = |arg: &[u8]| arg.eq_ignore_ascii_case(b"get");
     match command.id {
         Id::Set if !argv.after(3).iter().any(reads) => OW | UPDATE,
         _ => RW | ACCESS | UPDATE,

@@ -5,6 +5,7 @@ use core::fmt;
 use bytes::Bytes;
 
 use super::number::{self, INTEGER_LEN};
+use super::quote::unquote;
 use crate::link::Outbox;
 
 /// Shared values at least this long are queued as chunks of their own instead of being copied.
@@ -279,14 +280,14 @@ impl<'o> Reply<'o> {
     }
 
     fn one_line(&mut self, text: &str) {
-        let mut parts = text.as_bytes().split(|&b| b == b'\r' || b == b'\n');
-        if let Some(first) = parts.next() {
-            self.raw(first);
-        }
-        for part in parts {
-            self.raw(b" ");
-            self.raw(part);
-        }
+        unquote(text, |bytes| {
+            let mut parts = bytes.split(|&b| b == b'\r' || b == b'\n');
+            self.raw(parts.next().unwrap_or_default());
+            for part in parts {
+                self.raw(b" ");
+                self.raw(part);
+            }
+        });
     }
 }
 
