@@ -253,7 +253,7 @@ impl Generator {
             let at = [0, 0, 0, 0, 0, 1, 1, 2][self.rng.index(8)];
             match self.rng.below(200) {
                 0 if self.timed => {
-                    sequence.push(Step::Sleep(Duration::from_millis(20 + self.rng.below(200))))
+                    sequence.push(Step::Sleep(Duration::from_millis(20 + self.rng.below(200))));
                 }
                 1..3 => sequence.push(Step::Walk(
                     at,
