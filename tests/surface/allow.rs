@@ -9,7 +9,8 @@ enum Allowance {
     Exact,
     /// Numbers so close: two servers run a command at two moments.
     Near(i64),
-    /// Any number: ids and clocks are each server's own, and not every command is built.
+    /// Any number: ids and clocks are each server's own, not every command is built, and in Valkey a queued command
+    /// shares its arguments with the keys.
     AnyNumber,
     /// In any order: hash tables have their own.
     AnyOrder,
@@ -23,6 +24,8 @@ enum Allowance {
     AnyNumbers,
     /// Settings in any order, without those that say where this server runs and what is not built.
     AnyPairs,
+    /// How a short string is kept follows in Valkey from the name it had when it was set, here from the one it has.
+    Encoding,
     /// Clients are each server's own; none is none.
     List,
     /// What INFO tells is each server's own, and not every command is built. And Valkey 9.1 takes only every other key of MSETEX for a key.
@@ -39,7 +42,7 @@ fn allowance(words: &[Word]) -> Allowance {
     match name(words).as_str() {
         "ttl" | "expiretime" | "object idletime" => Allowance::Near(1),
         "pttl" | "pexpiretime" => Allowance::Near(200),
-        "client id" | "lastsave" | "command count" => Allowance::AnyNumber,
+        "object refcount" | "client id" | "lastsave" | "command count" => Allowance::AnyNumber,
         "time" => Allowance::AnyNumbers,
         "keys" => Allowance::AnyOrder,
         "command list" => Allowance::Fewer,
@@ -48,6 +51,7 @@ fn allowance(words: &[Word]) -> Allowance {
         "config get" => Allowance::AnyPairs,
         "hello" => Allowance::Hello,
         "info" | "command" => Allowance::Own,
+        "object encoding" => Allowance::Encoding,
         "client list" => Allowance::List,
         "command getkeys" | "command getkeysandflags" if is_msetex(words) => Allowance::Own,
         "client info" => Allowance::Client,
@@ -66,6 +70,12 @@ pub fn fit(words: &[Word], ours: &mut Value, theirs: &mut Value) {
     match allowance(words) {
         Allowance::Exact => {}
         Allowance::Own => *ours = theirs.clone(),
+        Allowance::Encoding => {
+            let is_string = |v: &Value| v.text().is_some_and(|t| matches!(t, b"embstr" | b"raw"));
+            if is_string(ours) && is_string(theirs) {
+                *ours = theirs.clone();
+            }
+        }
         Allowance::List => {
             if [&*ours, &*theirs].map(|v| v.text().is_some_and(|t| !t.is_empty())) == [true; 2] {
                 *ours = theirs.clone();

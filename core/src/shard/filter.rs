@@ -70,6 +70,13 @@ impl Filter {
         let mut filter = Self::default();
         let mut next = 2;
         while let Some(option) = argv.opt(next) {
+            let negated = option.get(..4).is_some_and(|begin| begin.eq_ignore_ascii_case(b"not-"));
+            let word = if negated { &option[4..] } else { option };
+            let terms = if negated { &mut filter.is_not } else { &mut filter.is };
+            if is(word, b"id") && argv.len() > 3 {
+                next = terms.read_ids(argv, next + 1)?;
+                continue;
+            }
             let Some(value) = argv.opt(next + 1) else { return Err(SYNTAX.into()) };
             next += 2;
             if is(option, b"skipme") {
@@ -83,14 +90,7 @@ impl Filter {
             } else if is(option, b"idle") {
                 filter.idle_secs = Some(seconds(value, "idle")?);
             } else {
-                let negated = option.get(..4).is_some_and(|begin| begin.eq_ignore_ascii_case(b"not-"));
-                let terms = if negated { &mut filter.is_not } else { &mut filter.is };
-                let word = if negated { &option[4..] } else { option };
-                if is(word, b"id") {
-                    next = terms.read_ids(argv, next - 1)?;
-                } else {
-                    terms.read(word, value, negated, databases)?;
-                }
+                terms.read(word, value, negated, databases)?;
             }
         }
         Ok(filter)
@@ -254,6 +254,8 @@ mod tests {
             ("CLIENT LIST ID 1 9", false),
             ("CLIENT LIST NOT-ID 1 9", true),
             ("CLIENT LIST NOT-ID 7", false),
+            ("CLIENT LIST ID 7 NOT-ID", true),
+            ("CLIENT LIST ID NAME worker", true),
             ("CLIENT LIST NAME worker DB 3 USER default", true),
             ("CLIENT LIST NAME worker DB 2", false),
             ("CLIENT LIST NOT-NAME worker", false),

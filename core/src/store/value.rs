@@ -10,7 +10,7 @@ pub const INLINE_MAX: usize = 16 * 1024;
 
 /// The longest string that `OBJECT ENCODING` may call `embstr`, under the shortest key; Valkey's measure is the whole
 /// entry.
-pub const EMBSTR_MAX: usize = 112;
+pub const EMBSTR_MAX: usize = 113;
 
 /// The type of a value, as `TYPE` names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
