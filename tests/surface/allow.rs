@@ -24,8 +24,6 @@ enum Allowance {
     AnyNumbers,
     /// Settings in any order, without those that say where this server runs and what is not built.
     AnyPairs,
-    /// How a short string is kept follows in Valkey from the name it had when it was set, here from the one it has.
-    Encoding,
     /// Clients are each server's own; none is none.
     List,
     /// What INFO tells is each server's own, and not every command is built. And Valkey 9.1 takes only every other key of MSETEX for a key.
@@ -51,7 +49,6 @@ fn allowance(words: &[Word]) -> Allowance {
         "config get" => Allowance::AnyPairs,
         "hello" => Allowance::Hello,
         "info" | "command" => Allowance::Own,
-        "object encoding" => Allowance::Encoding,
         "client list" => Allowance::List,
         "command getkeys" | "command getkeysandflags" if is_msetex(words) => Allowance::Own,
         "client info" => Allowance::Client,
@@ -70,12 +67,6 @@ pub fn fit(words: &[Word], ours: &mut Value, theirs: &mut Value) {
     match allowance(words) {
         Allowance::Exact => {}
         Allowance::Own => *ours = theirs.clone(),
-        Allowance::Encoding => {
-            let is_string = |v: &Value| v.text().is_some_and(|t| matches!(t, b"embstr" | b"raw"));
-            if is_string(ours) && is_string(theirs) {
-                *ours = theirs.clone();
-            }
-        }
         Allowance::List => {
             if [&*ours, &*theirs].map(|v| v.text().is_some_and(|t| !t.is_empty())) == [true; 2] {
                 *ours = theirs.clone();
