@@ -34,6 +34,7 @@ pub enum Kind {
 }
 
 /// A key and what is known of it.
+#[derive(Clone)]
 pub struct Key {
     pub kind: Kind,
     pub slot: u16,
@@ -66,14 +67,14 @@ struct Write {
     expiry: Option<(u64, u64)>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct List {
     order: Vec<Option<u64>>,
     places: BTreeMap<u64, usize>,
     floors: Floors,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Counter {
     seen: BTreeMap<i64, u64>,
     floors: Floors,
@@ -81,7 +82,7 @@ struct Counter {
 }
 
 /// How much was certain, from when on.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Floors(Vec<(u64, i64)>);
 
 impl Floors {
@@ -271,6 +272,21 @@ impl History {
         }
     }
 
+    /// What [`History::read`] would say; nothing is learned from it.
+    pub fn would_read(
+        &mut self,
+        key: usize,
+        generation: u32,
+        invoke: u64,
+        now: u64,
+        seen: &Seen,
+    ) -> Result<(), String> {
+        let kept = self.keys[key].clone();
+        let verdict = self.read(key, generation, invoke, now, seen);
+        self.keys[key] = kept;
+        verdict
+    }
+
     /// Everything in these slots is gone at this moment.
     pub fn wipe(&mut self, mut hit: impl FnMut(u16) -> bool, now: u64) {
         mark("keys were lost or flushed");
@@ -282,11 +298,6 @@ impl History {
     /// A known hole has reached a slot: its history is not judged any more.
     pub fn taint(&mut self, slot: u16, hole: &'static str) {
         self.tainted.entry(slot).or_insert(hole);
-    }
-
-    /// Whether a known hole was reached.
-    pub fn has_holes(&self) -> bool {
-        !self.tainted.is_empty()
     }
 
     /// Whether a known hole has reached a slot.

@@ -195,9 +195,7 @@ async fn migrate(console: &mut Console, number: usize, last: Option<Move>) -> Op
                 "migrat",
                 "span multiple",
             ];
-            if !plan.faults.any() && !plan.overlap && !plan.cancels && !ctx.0.history.borrow().has_holes() {
-                violated("LIV-JOB", format!("a migration was refused in a run without faults: {error}"));
-            }
+            // Whoever was asked for the owner may not have heard of the last migration yet.
             assert!(known.iter().any(|k| error.contains(k)) || plan.faults.any(), "MIGRATESLOTS: {error}");
             last
         }

@@ -9,7 +9,7 @@ use whimbrel_core::wire::bus::State;
 
 use super::history::Seen;
 use super::journal::{line, mark, violated};
-use super::plan::DATABASES;
+use super::plan::{DATABASES, tag};
 use super::resp::{Reply, command};
 use super::workload::{read_command, understand};
 use super::{Event, World};
@@ -101,10 +101,15 @@ impl World {
             };
             let view = self.processes[p].view.clone()?;
             for (slot, count) in slots.iter().zip(&replies[1..]) {
-                if Slot::new(*slot).is_some_and(|s| !view.is_mine(s)) && *count != Reply::Int(0) {
+                let mine = Slot::new(*slot).is_some_and(|s| view.is_mine(s));
+                if !mine && *count != Reply::Int(0) {
                     return Some(format!(
                         "process {p} has {count:?} keys of slot {slot}, which is not its own"
                     ));
+                }
+                let nothing = format!("{{{}}}nothing", tag(*slot));
+                if mine && self.ask_one(p, &[b"DEL", nothing.as_bytes()]) != Some(Reply::Int(0)) {
+                    return Some(format!("process {p} does not write slot {slot}, which is its own"));
                 }
             }
         }
@@ -115,6 +120,7 @@ impl World {
     fn judge(&mut self) {
         self.judge_jobs();
         self.judge_holds();
+        self.judge_pauses();
         self.judge_keys();
         let history = self.shared.history.borrow();
         line(|| format!("judged {} writes and {} reads", history.writes, history.reads));
@@ -143,6 +149,20 @@ impl World {
             let successes = ends.iter().filter(|(_, stage)| is_success(stage)).count();
             if successes != 0 && successes != ends.len() {
                 violated("INV-LOG", format!("the ends of job {name} tell different things: {ends:?}"));
+            }
+        }
+    }
+
+    /// INV-PAUSE: the length of a pause that a log reports is how long the hold lasted.
+    fn judge_pauses(&self) {
+        for export in self.shared.exports.borrow().iter() {
+            let Some(row) = self.processes[export.process].jobs.iter().find(|row| row.job.name == export.job)
+            else {
+                continue; // its process crashed
+            };
+            let held = export.paused.map(|since| export.until - since);
+            if row.pause.map(|span| span.0) != held {
+                violated("INV-PAUSE", format!("{:?} was reported for a pause of {held:?} us", row.pause));
             }
         }
     }
