@@ -5,6 +5,7 @@ use core::net::{IpAddr, SocketAddr};
 use crate::ids::{LinkId, Ticket};
 use crate::mail::Mail;
 pub use crate::shard::info::Process;
+use crate::time::Span;
 
 /// Where an accepted link comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,6 +100,13 @@ pub enum Input<'a> {
     Introduced(Process),
     /// Figures that only the driver can know, for INFO; sent about once a second.
     Observed(Vitals),
+    /// A turn of the driver's event loop took long, for INFO. Which turns are long is the driver's to say.
+    Turned {
+        /// By the wall.
+        took: Span,
+        /// CPU time of the thread that turns.
+        cpu: Span,
+    },
 }
 
 /// Figures about the process as the operating system and the allocator see it.

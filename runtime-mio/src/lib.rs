@@ -21,6 +21,7 @@ mod links;
 mod listen;
 mod logging;
 mod machine;
+mod meter;
 mod program;
 mod server;
 mod turn;

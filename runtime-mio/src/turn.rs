@@ -25,6 +25,7 @@ use crate::disk::{Disk, Written};
 use crate::links::{Links, Phase};
 use crate::listen::{Listeners, words};
 use crate::machine::{Machines, Which};
+use crate::meter::{LongTurn, Meter};
 use crate::vitals;
 
 pub(crate) const WAKER: Token = Token(0);
@@ -67,8 +68,7 @@ pub(crate) struct Turn {
     more: [bool; 2],
     scratch: Vec<u8>,
     observed: Mono,
-    turns: u64,
-    turns_us: u64,
+    meter: Meter,
     asked_to_stop: bool,
     exit: Option<i32>,
 }
@@ -109,8 +109,7 @@ impl Turn {
             more: [false; 2],
             scratch: vec![0; SCRATCH],
             observed: Mono(0),
-            turns: 0,
-            turns_us: 0,
+            meter: Meter::new(),
             asked_to_stop: false,
             exit: None,
         };
@@ -144,7 +143,7 @@ impl Turn {
                 Err(e) => return Err(e),
             }
             self.now = self.clock.now();
-            let start = self.now.mono;
+            self.meter.begin(self.now.mono);
             // Before new events: what is found unread now waits until replies to it are sent.
             self.read_unread();
             self.hear(&events);
@@ -152,8 +151,9 @@ impl Turn {
             self.tick();
             self.settle();
             self.flush();
-            self.turns += 1;
-            self.turns_us += self.clock.now().mono.since(start).0;
+            if let Some(LongTurn { took, cpu }) = self.meter.end(self.clock.now().mono) {
+                self.step(Which::Shard, Input::Turned { took, cpu });
+            }
             if let Some(code) = self.exit {
                 self.say_farewell();
                 return Ok(code);
@@ -265,8 +265,8 @@ impl Turn {
     fn observe(&mut self) {
         self.observed = self.now.mono;
         let mut vitals = vitals::observe();
-        vitals.turns = self.turns;
-        vitals.turns_us = self.turns_us;
+        vitals.turns = self.meter.turns;
+        vitals.turns_us = self.meter.turns_us;
         self.step(Which::Shard, Input::Observed(vitals));
     }
 

@@ -151,7 +151,8 @@ impl Node {
             Input::InboxFilled { .. }
             | Input::Mailed(Mail::Order(_))
             | Input::Introduced(_)
-            | Input::Observed(_) => {}
+            | Input::Observed(_)
+            | Input::Turned { .. } => {}
         }
         self.publish(now, out);
         Progress::Idle

@@ -55,7 +55,7 @@ use crate::shard::exports::Exports;
 use crate::shard::hold::{Class, Holds, Reason, Scope};
 use crate::shard::imports::{After, Importing};
 use crate::shard::info::Process;
-use crate::shard::rates::{Pauses, Rates};
+use crate::shard::rates::{LongTurns, Pauses, Rates};
 use crate::shard::serve::{Env, Served};
 use crate::shard::session::{Session, Waiting};
 use crate::shard::tally::Tally;
@@ -93,6 +93,7 @@ pub struct Shard {
     run_id: [u8; 40],
     rates: Rates,
     pauses: Pauses,
+    long_turns: LongTurns,
     peak_memory: u64,
     next_client: u64,
     next_link: u64,
@@ -135,6 +136,7 @@ impl Shard {
             run_id,
             rates: Rates::new(now.mono),
             pauses: Pauses::default(),
+            long_turns: LongTurns::default(),
             peak_memory: 0,
             next_client: 1,
             next_link: 0,
@@ -166,6 +168,7 @@ impl Shard {
             }
             Input::Mailed(Mail::Order(order)) => self.obey(now, order, out),
             Input::Observed(vitals) => self.vitals = vitals,
+            Input::Turned { took, cpu } => self.long_turns.note(took, cpu),
             Input::Introduced(process) => self.process = process,
             Input::Ticked => self.ticked(now, out),
             Input::Terminated { .. } | Input::Done { .. } | Input::Mailed(Mail::Fact(_)) => {}

@@ -1,4 +1,5 @@
-//! Figures that only mean something over time: what happens per second, and how long hand-overs held writes.
+//! Figures that only mean something over time: what happens per second, how long hand-overs held writes, and how long
+//! turns of the event loop take.
 
 use crate::time::{Mono, Span};
 
@@ -82,6 +83,29 @@ impl Pauses {
     pub(crate) fn ended(&mut self, span: Span) {
         self.last = Some(span);
         self.max = self.max.max(span);
+    }
+}
+
+/// Turns of the driver's event loop that took long: while one lasts, nobody else is served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct LongTurns {
+    /// The longest by the wall.
+    pub(crate) max: Span,
+    /// The longest by the CPU time of its thread, which need not be the same turn.
+    pub(crate) max_cpu: Span,
+    /// Turns that took more CPU time than any should.
+    pub(crate) over_limit: u64,
+}
+
+impl LongTurns {
+    /// The CPU time that no turn should take more of.
+    pub(crate) const LIMIT: Span = Span::ms(2);
+
+    /// Notes one.
+    pub(crate) fn note(&mut self, took: Span, cpu: Span) {
+        self.max = self.max.max(took);
+        self.max_cpu = self.max_cpu.max(cpu);
+        self.over_limit += u64::from(cpu > Self::LIMIT);
     }
 }
 

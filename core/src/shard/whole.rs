@@ -68,6 +68,7 @@ impl Shard {
                 self.data.totals = crate::shard::data::Totals::default();
                 self.data.tally = crate::shard::tally::Tally::default();
                 self.data.stats = crate::command::context::KeyStats::default();
+                self.long_turns = crate::shard::rates::LongTurns::default();
                 reply.ok();
             }
             _ => reply.error(&not_built(&format!("'{}'", command.name.replace('|', " ")))),

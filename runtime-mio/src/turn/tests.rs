@@ -1,5 +1,6 @@
 //! The event loop with machines made for the test, over real sockets.
 
+mod long;
 mod mail;
 
 use std::collections::HashMap;

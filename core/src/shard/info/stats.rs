@@ -92,6 +92,7 @@ pub(super) fn stats(text: &mut Text, shard: &Shard) {
     text.all(&["acl_access_denied_auth", "acl_access_denied_cmd", "acl_access_denied_key"], 0);
     text.all(&["acl_access_denied_channel", "acl_access_denied_tls_cert", "acl_access_denied_db"], 0);
     migrations(text, shard);
+    long_turns(text, shard);
 }
 
 /// Calls by command. How long they took is not measured: the core has no clock of its own.
@@ -121,6 +122,13 @@ fn migrations(text: &mut Text, shard: &Shard) {
     text.ratio("instantaneous_slot_export_kbps", shard.rates.kib_per_second(Metric::ExportBytes));
     text.millis("slot_migration_last_pause_ms", shard.pauses.last.unwrap_or(Span::ZERO));
     text.millis("slot_migration_max_pause_ms", shard.pauses.max);
+}
+
+/// Fields of our own about turns of the event loop that the driver found long, since the start or CONFIG RESETSTAT.
+fn long_turns(text: &mut Text, shard: &Shard) {
+    text.field("eventloop_max_usec", shard.long_turns.max.0);
+    text.field("eventloop_max_cpu_usec", shard.long_turns.max_cpu.0);
+    text.field("eventloop_cpu_over_2ms", shard.long_turns.over_limit);
 }
 
 /// A primary without replicas. Its history of writes has the name of the run: it is as new and as unique.

@@ -16,7 +16,7 @@ const VALKEY: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/info/everything-standalone.txt"));
 
 /// Fields that Valkey does not have.
-const OURS: [&str; 7] = [
+const OURS: [&str; 10] = [
     "whimbrel_version",
     "slot_migration_exports",
     "slot_migration_imports",
@@ -24,6 +24,9 @@ const OURS: [&str; 7] = [
     "instantaneous_slot_export_kbps",
     "slot_migration_last_pause_ms",
     "slot_migration_max_pause_ms",
+    "eventloop_max_usec",
+    "eventloop_max_cpu_usec",
+    "eventloop_cpu_over_2ms",
 ];
 
 /// Fields that a Valkey shows because of its script engine, and of the commands that asked for the recording.
@@ -203,6 +206,23 @@ fn figures_of_the_driver_are_shown() {
     assert_eq!(value(&text, "used_memory_rss_human"), "14.57M");
     assert_eq!(value(&text, "allocator_allocated"), "3295464");
     assert_eq!(value(&text, "used_cpu_sys"), "0.001254");
+}
+
+#[test]
+fn long_turns_are_shown_until_statistics_are_reset() {
+    let mut shard = shard();
+    for (took, cpu) in [(900, 900), (30_000, 400), (2500, 2001), (2100, 2000)] {
+        let turned = Input::Turned { took: Span(took), cpu: Span(cpu) };
+        shard.handle(at(1), turned, &mut Actions::default());
+    }
+    let shown = |shard: &Shard| {
+        let text = info(shard, at(1), "stats");
+        ["eventloop_max_usec", "eventloop_max_cpu_usec", "eventloop_cpu_over_2ms"]
+            .map(|name| value(&text, name))
+    };
+    assert_eq!(shown(&shard), ["30000", "2001", "1"]);
+    client(&mut shard, 1, at(2), b"CONFIG RESETSTAT\r\n");
+    assert_eq!(shown(&shard), ["0", "0", "0"]);
 }
 
 #[test]
