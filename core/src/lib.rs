@@ -55,6 +55,7 @@ pub mod node;
 pub mod rng;
 pub mod shard;
 pub mod slots;
+pub mod stopwatch;
 pub mod store;
 pub mod time;
 pub mod wire;

@@ -1,7 +1,9 @@
 //! The clocks of the machine.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use quanta::Clock as Counter;
 use whimbrel_core::time::{Mono, Now, Wall};
 
 /// Reads both clocks; the monotonic one begins with the process.
@@ -20,4 +22,16 @@ impl Clock {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Now { mono: Mono(micros(self.start.elapsed())), wall: Wall(micros(wall)) }
     }
+}
+
+/// Nanoseconds since the first call, for durations that are only reported: from the time stamp counter where there is
+/// a good one.
+pub(crate) fn nanos() -> u64 {
+    static COUNTER: LazyLock<(Counter, u64)> = LazyLock::new(|| {
+        let counter = Counter::new();
+        let start = counter.raw();
+        (counter, start)
+    });
+    let (counter, start) = &*COUNTER;
+    counter.delta_as_nanos(*start, counter.raw())
 }

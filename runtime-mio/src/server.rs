@@ -15,8 +15,9 @@ use whimbrel_core::config::Config;
 use whimbrel_core::input::Input;
 use whimbrel_core::node::Node;
 use whimbrel_core::shard::Shard;
+use whimbrel_core::stopwatch::Stopwatch;
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::disk::{Disk, Locked, Places};
 use crate::listen::{Listeners, words};
 use crate::machine::Machines;
@@ -159,6 +160,7 @@ fn machines(config: &Config, nodes_conf: Option<&[u8]>, clock: &Clock) -> Result
         ))
     })?;
     let mut shard = Shard::new(shared, node.view(), seed()?, now);
+    shard.lend(Stopwatch::Lent(clock::nanos));
     shard.handle(now, Input::Introduced(vitals::process(config)), &mut Actions::default());
     Ok(Machines { node: Box::new(node), shard: Box::new(shard) })
 }

@@ -15,6 +15,7 @@ mod generic;
 mod id;
 mod index;
 mod keys;
+mod operator;
 mod server;
 mod specs;
 mod string;
@@ -349,12 +350,13 @@ const fn implied(flags: u32) -> u32 {
 }
 
 /// All commands by group; subcommands are found in their containers.
-pub static GROUPS: [&[Command]; 6] = [
+pub static GROUPS: [&[Command]; 7] = [
     string::COMMANDS,
     generic::COMMANDS,
     connection::COMMANDS,
     transactions::COMMANDS,
     server::COMMANDS,
+    operator::COMMANDS,
     cluster::COMMANDS,
 ];
 

@@ -367,6 +367,24 @@ config! {
     primaryauth: String = "primaryauth",
     /// User sent to primaries; empty: the default user.
     primaryuser: String = "primaryuser",
+    /// Microseconds from which on a command is slow (SLOWLOG); -1: none is.
+    commandlog_execution_slower_than: i64 = "commandlog-execution-slower-than",
+    /// Slow commands that are remembered.
+    commandlog_slow_execution_max_len: u64 = "commandlog-slow-execution-max-len",
+    /// Bytes from which on a command is large (COMMANDLOG); -1: none is.
+    commandlog_request_larger_than: i64 = "commandlog-request-larger-than",
+    /// Large commands that are remembered.
+    commandlog_large_request_max_len: u64 = "commandlog-large-request-max-len",
+    /// Bytes from which on a reply is large (COMMANDLOG); -1: none is.
+    commandlog_reply_larger_than: i64 = "commandlog-reply-larger-than",
+    /// Commands with large replies that are remembered.
+    commandlog_large_reply_max_len: u64 = "commandlog-large-reply-max-len",
+    /// Milliseconds from which on LATENCY remembers an event; 0: none.
+    latency_monitor_threshold: i64 = "latency-monitor-threshold",
+    /// Whether the durations of each command are counted.
+    latency_tracking: bool = "latency-tracking",
+    /// The percentiles that INFO shows of them.
+    latency_tracking_info_percentiles: Vec<String> = "latency-tracking-info-percentiles",
     /// Microseconds of delay per key of a snapshot, for tests; negative: one microsecond per that many keys.
     rdb_key_save_delay: i32 = "rdb-key-save-delay",
 }

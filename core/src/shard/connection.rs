@@ -67,6 +67,21 @@ pub(crate) fn run(
             client.readonly = command.id == Id::Readonly;
             reply(client, outbox).ok();
         }
+        Id::SlowlogGet
+        | Id::SlowlogLen
+        | Id::SlowlogReset
+        | Id::CommandlogGet
+        | Id::CommandlogLen
+        | Id::CommandlogReset => data.scrutiny.logs.run(command.id, argv, &mut reply(client, outbox)),
+        Id::LatencyDoctor
+        | Id::LatencyGraph
+        | Id::LatencyHistogram
+        | Id::LatencyHistory
+        | Id::LatencyLatest
+        | Id::LatencyReset => {
+            let mut reply = reply(client, outbox);
+            data.scrutiny.latency.run(now, command.id, argv, &data.tally, &env.config, &mut reply);
+        }
         Id::Time => time(now, &mut reply(client, outbox)),
         Id::Command
         | Id::CommandCount

@@ -5,6 +5,7 @@ use crate::command::effects::Effects;
 use crate::rng::Rng;
 use crate::shard::exports::Exports;
 use crate::shard::hold::Holds;
+use crate::shard::scrutiny::Scrutiny;
 use crate::shard::tally::Tally;
 use crate::store::Store;
 
@@ -18,6 +19,7 @@ pub(crate) struct Data {
     pub(crate) holds: Holds,
     pub(crate) totals: Totals,
     pub(crate) tally: Tally,
+    pub(crate) scrutiny: Scrutiny,
 }
 
 /// Counters since start, for INFO.

@@ -2,6 +2,7 @@
 
 mod about;
 mod ahead;
+mod commandlog;
 mod connection;
 mod data;
 mod debug;
@@ -9,17 +10,21 @@ mod encode;
 mod exporting;
 mod exports;
 mod filter;
+mod histogram;
 mod hold;
 mod home;
 mod imports;
 pub mod info;
 mod jobs;
+mod latency;
 mod limits;
 mod listing;
 mod orders;
 mod rates;
 mod reads;
+mod redact;
 mod route;
+mod scrutiny;
 mod serve;
 mod session;
 mod slot_stats;
@@ -56,11 +61,13 @@ use crate::shard::hold::{Class, Holds, Reason, Scope};
 use crate::shard::imports::{After, Importing};
 use crate::shard::info::Process;
 use crate::shard::rates::{LongTurns, Pauses, Rates};
+use crate::shard::scrutiny::{Ran, Scrutiny};
 use crate::shard::serve::{Env, Served};
 use crate::shard::session::{Session, Waiting};
 use crate::shard::tally::Tally;
 use crate::shard::upkeep::Upkeep;
 use crate::slots::SlotRanges;
+use crate::stopwatch::Stopwatch;
 use crate::store::{Detached, Layout, Store, StoreConfig};
 use crate::time::{Mono, Now};
 use crate::wire::resp::{ArgvBuf, Reply};
@@ -112,6 +119,8 @@ impl Shard {
         rng.hex(&mut run_id);
         let mut fingerprint = [0; 6];
         rng.hex(&mut fingerprint);
+        let mut scrutiny = Scrutiny::default();
+        scrutiny.configure(&config);
         let layout = if config.cluster_enabled { Layout::Cluster } else { Layout::Standalone };
         let store =
             Store::new(StoreConfig { databases: config.databases_in_use(), layout, seed: rng.bits() });
@@ -126,6 +135,7 @@ impl Shard {
                 holds: Holds::default(),
                 totals: Totals::default(),
                 tally: Tally::default(),
+                scrutiny,
             },
             links: HashMap::default(),
             unlinked: HashMap::default(),
@@ -143,6 +153,11 @@ impl Shard {
             exec_hold: None,
             woken: false,
         }
+    }
+
+    /// Lends the shard a clock to measure with how long commands take; without one they take no time.
+    pub fn lend(&mut self, stopwatch: Stopwatch) {
+        self.data.scrutiny.lend(stopwatch);
     }
 
     /// Takes in one thing that happened. What has to be done is appended to `out`.
@@ -317,14 +332,19 @@ impl Shard {
     ) -> whole::Caller {
         let Some(Link::Client(session)) = self.links.get(&link) else { return whole::Caller::Stays };
         let (db, proto) = (session.client.db, session.client.proto);
+        self.data.scrutiny.laps.start();
         let request = whole::Request { link, db, argv: words.argv() };
         let mut scratch = Outbox::default();
         let caller = self.run_whole(now, command, &request, &mut Reply::new(&mut scratch, proto), out);
         if let Some(Link::Client(session)) = self.links.get_mut(&link) {
             session.client.commands += 1;
-            let silent = serve::reply(&session.client, &mut session.outbox).is_muted();
-            if !silent {
-                self.data.tally.replied(command, scratch.chunks().next().unwrap_or_default());
+            if serve::reply(&session.client, &mut session.outbox).is_muted() {
+                scratch.clear();
+            }
+            let begun = scratch.end() - scratch.len() as u64;
+            let ran = Ran::now(command, words.argv(), &scratch, begun, &mut self.data.scrutiny.laps);
+            self.data.ran(now, &ran, &session.client);
+            if !scratch.is_empty() {
                 self.data.totals.bytes_out += scratch.len() as u64;
                 session.client.bytes_out += scratch.len() as u64;
                 scratch.chunks().for_each(|chunk| session.outbox.write(chunk));

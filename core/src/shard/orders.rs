@@ -23,6 +23,7 @@ impl Shard {
             Order::Publish(view) => self.env.view = view,
             Order::PublishJobs(jobs) => self.env.jobs = jobs,
             Order::Configure(config, timing) => {
+                self.data.scrutiny.configure(&config);
                 self.env.config = config;
                 self.data.exports.set_timing(timing);
             }
@@ -93,10 +94,12 @@ impl Shard {
         if session.client.waiting != Waiting::Answer {
             return;
         }
-        if !crate::shard::serve::reply(&session.client, &mut session.outbox).is_muted() {
-            if let Some(command) = session.client.last_command {
-                self.data.tally.replied(command, reply);
-            }
+        let muted = crate::shard::serve::reply(&session.client, &mut session.outbox).is_muted();
+        let reply = if muted { &[] } else { reply };
+        if let Some(asked) = session.client.asked.take() {
+            self.data.answered(now, &asked, reply, &session.client);
+        }
+        if !reply.is_empty() {
             self.data.totals.bytes_out += reply.len() as u64;
             session.client.bytes_out += reply.len() as u64;
             session.outbox.write(reply);

@@ -22,7 +22,7 @@ use crate::shard::home::{Home, home};
 use crate::shard::route::{Route, route, route_begun};
 use crate::shard::session::{Client, Queued, Replies, Session, Waiting};
 use crate::shard::transaction::{Exec, Transaction};
-use crate::shard::{ahead, connection, debug, reads};
+use crate::shard::{ahead, connection, debug, reads, scrutiny, session};
 use crate::slots::Slot;
 use crate::time::Now;
 use crate::wire::resp::{Argv, ArgvBuf, Limits, Reply, Wrong};
@@ -66,6 +66,7 @@ impl Session {
     /// Runs what waits and then what `input` brings, until something has to be waited for.
     pub(crate) fn serve(&mut self, now: Now, input: &[u8], data: &mut Data, env: &Env) -> Served {
         let mut input = input;
+        data.scrutiny.laps.start();
         let limits = Limits {
             max_bulk: env.config.proto_max_bulk_len as usize,
             max_query: env.config.client_query_buffer_limit as usize,
@@ -81,7 +82,7 @@ impl Session {
                 }
                 continue;
             }
-            self.end_exec();
+            self.end_exec(now, data);
             let Self { reader, outbox, client } = self;
             let limits = Limits { authenticated: client.authenticated, ..limits };
             let argv = match reader.next(&limits, &mut input) {
@@ -154,6 +155,8 @@ impl Session {
             Ran::Ask => {
                 self.client.waiting = Waiting::Answer;
                 let argv = words();
+                let mark = data.scrutiny.laps.mark();
+                self.client.asked = Some(Box::new(session::Asked { command, words: argv.clone(), mark }));
                 let asked = reads::asked(&self.client, argv, &data.store, env);
                 Some(Served::Ask(Box::new(asked)))
             }
@@ -161,11 +164,12 @@ impl Session {
     }
 
     /// The last command of an EXEC is done, wherever it was carried out.
-    fn end_exec(&mut self) {
+    fn end_exec(&mut self, now: Now, data: &mut Data) {
         if self.client.transaction.is_running() && self.client.backlog.is_empty() {
             self.client.transaction = Transaction::None;
             self.client.asking = false;
             self.client.commands += 1;
+            data.executed(now, &self.client, &self.outbox);
         }
     }
 }
@@ -285,10 +289,12 @@ fn admit(
     client.waited = false;
     begin_reply(client);
     if command.id == Id::Exec {
-        count(command, client, data);
-        let begun = outbox.end();
+        client.last_command = Some(command);
+        client.exec_begun = (data.scrutiny.laps.mark(), outbox.end());
         let ran = exec(now, client, outbox, data);
-        data.tally.replied(command, outbox.own_since(begun));
+        if !client.transaction.is_running() {
+            data.executed(now, client, outbox);
+        }
         client.asking &= client.transaction.is_running();
         return ran;
     }
@@ -387,7 +393,7 @@ fn run(
     data: &mut Data,
     env: &Env,
 ) -> Ran {
-    count(command, client, data);
+    client.last_command = Some(command);
     let begun = outbox.end();
     let ran = match home(command) {
         Home::Data => {
@@ -405,22 +411,16 @@ fn run(
         Home::Whole => Ran::Whole,
         Home::Node => Ran::Ask,
     };
-    data.tally.replied(command, outbox.own_since(begun));
+    if matches!(ran, Ran::Done | Ran::Close) {
+        client.commands += 1;
+        let ran = scrutiny::Ran::now(command, argv, outbox, begun, &mut data.scrutiny.laps);
+        data.ran(now, &ran, client);
+    }
     // ASKING is for the next command, and for a whole transaction that begins with it.
     if command.id != Id::Asking && !client.transaction.is_open() && !client.transaction.is_running() {
         client.asking = false;
     }
-    if matches!(ran, Ran::Done | Ran::Close) {
-        client.commands += 1;
-    }
     ran
-}
-
-/// Counts a command that is about to run.
-fn count(command: &'static Command, client: &mut Client, data: &mut Data) {
-    client.last_command = Some(command);
-    data.totals.commands += 1;
-    data.tally.called(command);
 }
 
 fn run_data(

@@ -2,6 +2,8 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::command::effects::Watched;
@@ -57,6 +59,15 @@ pub(crate) struct Queued {
     pub(crate) words: ArgvBuf,
 }
 
+/// A command that is with the node.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) command: &'static Command,
+    pub(crate) words: ArgvBuf,
+    /// When it began, as the stopwatch says.
+    pub(crate) mark: u64,
+}
+
 /// What the shard knows about a client.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -90,6 +101,10 @@ pub(crate) struct Client {
     /// Since when its outbox is over the soft limit.
     pub(crate) over_soft_since: Option<Mono>,
     pub(crate) last_command: Option<&'static Command>,
+    /// What it asked the node.
+    pub(crate) asked: Option<Box<Asked>>,
+    /// When its EXEC began and where the reply to it begins.
+    pub(crate) exec_begun: (u64, u64),
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) commands: u64,
@@ -123,6 +138,8 @@ impl Session {
             last_active: now.mono,
             over_soft_since: None,
             last_command: None,
+            asked: None,
+            exec_begun: (0, 0),
             bytes_in: 0,
             bytes_out: 0,
             commands: 0,
@@ -144,6 +161,14 @@ impl Client {
         self.no_evict = false;
         if self.replies != Replies::Skipping {
             self.replies = Replies::On;
+        }
+    }
+
+    /// The other end as it is shown.
+    pub(crate) fn peer(&self) -> String {
+        match self.origin {
+            Origin::Tcp { peer, .. } => format!("{peer}"),
+            Origin::Unix => "/unixsocket:0".into(),
         }
     }
 

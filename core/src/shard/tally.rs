@@ -1,15 +1,16 @@
-//! What became of commands: how often each was called, refused or failed, and the errors clients got.
+//! What became of commands: how often each was called, refused or failed, how long it took, and the errors clients got.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::command::table::{Command, Id};
+use crate::shard::histogram::Histogram;
 
 /// Most error codes that are told apart: clients' own words must not make the list grow for ever.
 const CODES: usize = 128;
 
 /// What became of the calls of one command.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Calls {
     /// Known since its first call.
     command: Option<&'static Command>,
@@ -19,6 +20,22 @@ pub(crate) struct Calls {
     pub(crate) rejected: u64,
     /// It ran and its reply was an error.
     pub(crate) failed: u64,
+    /// Time that its calls took together.
+    nanos: u64,
+    /// The time of each call, unless nobody wants to know.
+    pub(crate) histogram: Option<Box<Histogram>>,
+}
+
+impl Calls {
+    /// Time that its calls took together, in microseconds.
+    pub(crate) fn usec(&self) -> u64 {
+        self.nanos / 1000
+    }
+
+    /// Whether there is anything to tell.
+    pub(crate) fn is_used(&self) -> bool {
+        self.run + self.rejected + self.failed > 0
+    }
 }
 
 /// Counts for the sections Commandstats and Errorstats of INFO.
@@ -32,7 +49,7 @@ pub(crate) struct Tally {
 impl Default for Tally {
     fn default() -> Self {
         Self {
-            calls: alloc::vec![Calls::default(); Id::ALL.len()].into(),
+            calls: Id::ALL.iter().map(|_| Calls::default()).collect(),
             errors: Vec::new(),
             total_errors: 0,
         }
@@ -40,27 +57,27 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// A command is about to run.
+    /// A command ran and took so long; `reply` is the beginning of its reply. The time of single calls is kept if
+    /// `tracked`.
     #[inline]
-    pub(crate) fn called(&mut self, command: &'static Command) {
+    pub(crate) fn ran(&mut self, command: &'static Command, nanos: u64, tracked: bool, reply: &[u8]) {
         let calls = self.calls_of(command);
         calls.run += 1;
+        calls.nanos += nanos;
+        if tracked {
+            calls.histogram.get_or_insert_with(Histogram::new).record(nanos);
+        }
+        if let [b'-', line @ ..] = reply {
+            calls.failed += 1;
+            let end = line.iter().position(|b| b" \r\n".contains(b)).unwrap_or(line.len());
+            self.error(core::str::from_utf8(&line[..end]).unwrap_or_default());
+        }
     }
 
     /// A command was not let run, and answered with `error`.
     pub(crate) fn rejected(&mut self, command: &'static Command, error: &str) {
         self.calls_of(command).rejected += 1;
         self.error(error);
-    }
-
-    /// A command ran and this is the beginning of its reply.
-    #[inline]
-    pub(crate) fn replied(&mut self, command: &'static Command, reply: &[u8]) {
-        if let [b'-', line @ ..] = reply {
-            self.calls_of(command).failed += 1;
-            let end = line.iter().position(|b| b" \r\n".contains(b)).unwrap_or(line.len());
-            self.error(core::str::from_utf8(&line[..end]).unwrap_or_default());
-        }
     }
 
     /// A client got an error, whose first word is its code.
@@ -91,6 +108,11 @@ impl Tally {
         self.calls.iter().filter_map(|calls| calls.command.map(|command| (command.name, calls)))
     }
 
+    /// What became of the calls of a command.
+    pub(crate) fn calls(&self, id: Id) -> &Calls {
+        &self.calls[id as usize]
+    }
+
     #[inline]
     fn calls_of(&mut self, command: &'static Command) -> &mut Calls {
         let calls = &mut self.calls[command.id as usize];
@@ -113,24 +135,34 @@ mod tests {
     fn calls_refusals_and_failures_are_told_apart() {
         let mut tally = Tally::default();
         let (get, pause) = (command(&[b"GET", b"k"]), command(&[b"CLIENT", b"PAUSE", b"1"]));
-        tally.called(get);
-        tally.replied(get, b"$1\r\nv\r\n");
-        tally.called(get);
-        tally.replied(get, b"-WRONGTYPE Operation against a key\r\n");
+        tally.ran(get, 1_900, false, b"$1\r\nv\r\n");
+        tally.ran(get, 1_200, false, b"-WRONGTYPE Operation against a key\r\n");
         tally.rejected(get, "MOVED 7 127.0.0.1:7000");
         tally.rejected(pause, "NOAUTH Authentication required.");
         let seen: Vec<_> = tally.commands().map(|(name, c)| (name, c.run, c.rejected, c.failed)).collect();
         assert_eq!(seen, [("client|pause", 0, 1, 0), ("get", 2, 1, 1)]);
         assert_eq!(tally.errors(), [("MOVED", 1), ("NOAUTH", 1), ("WRONGTYPE", 1)]);
         assert_eq!(tally.total_errors(), 3);
+        assert_eq!((tally.calls(Id::Get).usec(), tally.calls(Id::ClientPause).usec()), (3, 0));
+    }
+
+    #[test]
+    fn single_calls_are_kept_if_wanted() {
+        let mut tally = Tally::default();
+        let get = command(&[b"GET", b"k"]);
+        tally.ran(get, 5_000, false, b"");
+        assert!(tally.calls(Id::Get).histogram.is_none());
+        tally.ran(get, 5_000, true, b"");
+        tally.ran(get, 5_000, false, b"");
+        assert_eq!(tally.calls(Id::Get).histogram.as_ref().map(|h| h.total()), Some(1));
     }
 
     #[test]
     fn a_code_without_words_is_a_code() {
         let mut tally = Tally::default();
         let get = command(&[b"GET", b"k"]);
-        tally.replied(get, b"-OOPS\r\n");
-        tally.replied(get, b"");
+        tally.ran(get, 0, false, b"-OOPS\r\n");
+        tally.ran(get, 0, false, b"");
         assert_eq!(tally.errors(), [("OOPS", 1)]);
     }
 

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 mod moving;
+mod operator;
 
 use super::*;
 use crate::mail::Order;

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::ids::LinkId;
 use crate::input::Origin;
 use crate::shard::exports::{BUSY_BUDGET, IDLE_BUDGET};
+use crate::shard::latency::EXPIRE_CYCLE;
 
 use crate::shard::session::Waiting;
 use crate::shard::{Link, Shard, limits};
@@ -97,7 +98,11 @@ impl Shard {
             self.upkeep.next_round = now.mono + ROUND;
             self.sample(now);
             if self.debugging.expires_by_itself {
+                self.data.scrutiny.laps.start();
                 self.expire_some(now);
+                let nanos = self.data.scrutiny.laps.lap();
+                self.data.scrutiny.expire_nanos += nanos;
+                self.data.scrutiny.latency.took(now, EXPIRE_CYCLE, nanos);
             }
             self.police_clients(now, out);
             self.with_exports(now, out, |e, s| e.tick(s));

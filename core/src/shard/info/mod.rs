@@ -51,9 +51,9 @@ pub(crate) fn render(now: Now, shard: &Shard, argv: Argv<'_>) -> String {
             Section::Cpu => server::cpu(&mut text, shard),
             Section::Commandstats => stats::commands(&mut text, shard),
             Section::Errorstats => stats::errors(&mut text, shard),
-            // There are no modules, and latencies are not measured: the titles stand alone, as in a Valkey that
-            // has nothing to show.
-            Section::Modules | Section::Latencystats => {}
+            Section::Latencystats => stats::latencies(&mut text, shard),
+            // There are no modules: the title stands alone, as in a Valkey that has none.
+            Section::Modules => {}
             Section::Cluster => server::cluster(&mut text, shard),
             Section::ClusterInfo => server::cluster_info(&mut text, shard),
             Section::ScriptingEngines => server::engines(&mut text),

@@ -1,10 +1,12 @@
 //! The sections that count what happened, and those about persistence and replication, which is little so far.
 
 use alloc::format;
+use alloc::string::String;
+use core::fmt::Write as _;
 
 use crate::shard::Shard;
 use crate::shard::info::server::run_id;
-use crate::shard::info::text::Text;
+use crate::shard::info::text::{Text, share};
 use crate::shard::rates::Metric;
 use crate::time::Span;
 
@@ -61,7 +63,8 @@ pub(super) fn stats(text: &mut Text, shard: &Shard) {
     text.field("expired_fields", 0);
     text.ratio("expired_stale_perc", 0.0);
     text.ratio("expired_keys_with_volatile_items_stale_perc", 0.0);
-    text.all(&["expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds"], 0);
+    text.field("expired_time_cap_reached_count", 0);
+    text.field("expire_cycle_cpu_milliseconds", shard.data.scrutiny.expire_nanos / 1_000_000);
     text.all(&["evicted_keys", "evicted_clients", "evicted_scripts"], 0);
     text.all(&["total_eviction_exceeded_time", "current_eviction_exceeded_time"], 0);
     text.field("keyspace_hits", keys.hits);
@@ -87,7 +90,7 @@ pub(super) fn stats(text: &mut Text, shard: &Shard) {
     text.all(&["reply_buffer_shrinks", "reply_buffer_expands"], 0);
     text.field("eventloop_cycles", shard.vitals.turns);
     text.field("eventloop_duration_sum", shard.vitals.turns_us);
-    text.field("eventloop_duration_cmd_sum", 0);
+    text.field("eventloop_duration_cmd_sum", shard.data.scrutiny.busy_nanos / 1000);
     text.all(&["instantaneous_eventloop_cycles_per_sec", "instantaneous_eventloop_duration_usec"], 0);
     text.all(&["acl_access_denied_auth", "acl_access_denied_cmd", "acl_access_denied_key"], 0);
     text.all(&["acl_access_denied_channel", "acl_access_denied_tls_cert", "acl_access_denied_db"], 0);
@@ -95,14 +98,34 @@ pub(super) fn stats(text: &mut Text, shard: &Shard) {
     long_turns(text, shard);
 }
 
-/// Calls by command. How long they took is not measured: the core has no clock of its own.
+/// Calls by command.
 pub(super) fn commands(text: &mut Text, shard: &Shard) {
-    for (name, calls) in shard.data.tally.commands() {
-        let (run, rejected, failed) = (calls.run, calls.rejected, calls.failed);
+    for (name, calls) in shard.data.tally.commands().filter(|(_, calls)| calls.is_used()) {
+        let (run, rejected, failed, usec) = (calls.run, calls.rejected, calls.failed, calls.usec());
+        let each = share(usec, run);
         let values = format_args!(
-            "calls={run},usec=0,usec_per_call=0.00,rejected_calls={rejected},failed_calls={failed}"
+            "calls={run},usec={usec},usec_per_call={each:.2},rejected_calls={rejected},failed_calls={failed}"
         );
         text.field(&format!("cmdstat_{name}"), values);
+    }
+}
+
+/// How long calls took, by command.
+pub(super) fn latencies(text: &mut Text, shard: &Shard) {
+    if !shard.env.config.latency_tracking {
+        return;
+    }
+    for (name, calls) in shard.data.tally.commands() {
+        let Some(histogram) = &calls.histogram else { continue };
+        let mut values = String::new();
+        for percentage in &shard.env.config.latency_tracking_info_percentiles {
+            let nanos = percentage.parse().map_or(0, |p| histogram.percentile(p));
+            let comma = if values.is_empty() { "" } else { "," };
+            let micros = nanos as f64 / 1000.0;
+            // Writing to a String does not fail.
+            let _ = write!(values, "{comma}p{percentage}={micros:.3}");
+        }
+        text.field(&format!("latency_percentiles_usec_{name}"), values);
     }
 }
 

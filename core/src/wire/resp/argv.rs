@@ -95,6 +95,20 @@ impl<'a> Argv<'a> {
         Self { buf: self.buf, spans: self.spans.get(n..).unwrap_or_default() }
     }
 
+    /// Where the last argument ends in the bytes of the command: at least as many as all arguments have together.
+    #[inline]
+    #[must_use]
+    pub fn extent(self) -> usize {
+        self.spans.last().map_or(0, |span| span.end as usize)
+    }
+
+    /// Bytes that the command takes on the wire as an array of strings.
+    #[must_use]
+    pub fn wire_len(self) -> usize {
+        let line = |n: usize| 3 + n.max(1).ilog10() as usize + 1;
+        line(self.len()) + self.iter().map(|arg| line(arg.len()) + arg.len() + 2).sum::<usize>()
+    }
+
     /// Bytes of all arguments together.
     #[must_use]
     pub fn bytes(self) -> usize {
