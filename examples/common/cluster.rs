@@ -101,6 +101,12 @@ impl Node {
         Ok(value.map(str::to_owned))
     }
 
+    /// The operating system's number of the server itself.
+    pub fn server_pid(&mut self) -> Result<u32, Trouble> {
+        let pid = self.info("server", "process_id")?.and_then(|pid| pid.parse().ok());
+        pid.ok_or_else(|| self.process.trouble("INFO does not tell its process_id"))
+    }
+
     /// How many keys it serves.
     pub fn keys(&mut self) -> Result<u64, Trouble> {
         let reply = self.ask("DBSIZE")?;

@@ -105,6 +105,7 @@ impl Process {
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"]).arg(&folder);
         command.args(["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"]);
         command.args(["--save", "", "--appendonly", "no", "--io-threads", "1"]);
+        command.args(["--enable-debug-command", "local"]);
         // A group of its own: Ctrl-C is for the show, which ends its nodes in order.
         command.stdin(Stdio::piped()).stdout(log).stderr(errors).process_group(0);
         let child = command.spawn().map_err(|e| format!("cannot start a node: {e}"))?;

@@ -33,6 +33,11 @@ fn tags() -> &'static [String] {
     })
 }
 
+/// A hash tag of a slot.
+pub fn tag(slot: u16) -> &'static str {
+    &tags()[usize::from(slot)]
+}
+
 /// Keys spread evenly over slots.
 #[derive(Clone)]
 pub struct Keys {

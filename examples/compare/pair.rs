@@ -16,6 +16,29 @@ pub const LOOK: Duration = Duration::from_millis(20);
 /// How long one may take.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// What became of a migration that was waited for.
+pub enum Watched {
+    /// It came to the state.
+    Reached,
+    /// It did not: why.
+    Failed(String),
+}
+
+impl Watched {
+    /// Whether it came to the state.
+    pub fn is_reached(&self) -> bool {
+        matches!(self, Self::Reached)
+    }
+
+    /// In words.
+    pub fn told(&self) -> String {
+        match self {
+            Self::Reached => "finished".to_owned(),
+            Self::Failed(how) => how.clone(),
+        }
+    }
+}
+
 /// A cluster of two nodes, each on a core of its own.
 pub struct Pair {
     /// Which server it is.
@@ -52,32 +75,41 @@ impl Pair {
         first..self.fresh
     }
 
-    /// Moves slots from the first node to the second, and waits until the first says that it is done; how long that
-    /// took.
-    pub fn migrate(&mut self, slots: &Range<u16>) -> Result<Duration, Trouble> {
+    /// Starts to move slots from the first node to the second.
+    pub fn begin(&mut self, slots: &Range<u16>) -> Result<(), Trouble> {
         let range = SlotRange::new(slots.start, slots.end - 1).expect("slots in order");
         let target = self.target().id.clone();
+        self.source().migrate(&[range], &target)
+    }
+
+    /// Waits until the last migration has come to a state, or cannot any more.
+    pub fn watch(&mut self, state: &str, limit: Duration) -> Result<Watched, Trouble> {
         let begun = Instant::now();
-        self.source().migrate(&[range], &target)?;
         loop {
             thread::sleep(LOOK);
             let jobs = self.source().jobs(1)?;
             match jobs.first() {
-                Some(job) if job.state == "success" => return Ok(begun.elapsed()),
+                Some(job) if job.state == state => return Ok(Watched::Reached),
                 Some(job) if job.is_over() => {
-                    return Err(format!(
-                        "{}: the migration ended as {}: {}",
-                        self.name, job.state, job.message
-                    ));
+                    return Ok(Watched::Failed(format!("ended as {}: {}", job.state, job.message)));
                 }
-                _ if begun.elapsed() > LIMIT => {
-                    return Err(format!(
-                        "{}: the migration is not over after {LIMIT:?}: {jobs:?}",
-                        self.name
-                    ));
+                _ if begun.elapsed() > limit => {
+                    let state = jobs.first().map(|job| job.state.as_str()).unwrap_or_default();
+                    return Ok(Watched::Failed(format!("after {limit:?} still {state}")));
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// Moves slots from the first node to the second, and waits until the first says that it is done; how long that
+    /// took.
+    pub fn migrate(&mut self, slots: &Range<u16>) -> Result<Duration, Trouble> {
+        let begun = Instant::now();
+        self.begin(slots)?;
+        match self.watch("success", LIMIT)? {
+            Watched::Reached => Ok(begun.elapsed()),
+            Watched::Failed(how) => Err(format!("{}: the migration {how}", self.name)),
         }
     }
 

@@ -3,30 +3,30 @@
 use std::thread;
 use std::time::Duration;
 
+use crate::Plan;
 use crate::common::Trouble;
-use crate::common::figures::median;
 use crate::keys::Keys;
 use crate::pair::Pair;
-use crate::{Plan, report};
+use crate::verdict::{Goal, Line, Values};
 
 const SLOTS: u16 = 64;
-/// What moves: how many keys of how many bytes.
-const LOADS: [(usize, usize); 2] = [(500_000, 100), (200_000, 1024)];
+/// What moves: how many keys of how many bytes, and how many times as fast as with the other server.
+const LOADS: [(usize, usize, f64); 2] = [(500_000, 100, 3.0), (200_000, 1024, 2.0)];
 /// Between loading and moving.
 const REST: Duration = Duration::from_millis(300);
 
 /// One migration of one server.
-pub struct Round {
+struct Round {
     server: &'static str,
     size: usize,
     keys_per_s: f64,
 }
 
 /// All rounds of all servers, in turns.
-pub fn measure(plan: &Plan, pairs: &mut [Pair]) -> Result<Vec<Round>, Trouble> {
-    let mut rounds = Vec::new();
+pub fn measure(plan: &Plan, pairs: &mut [Pair]) -> Result<Vec<Line>, Trouble> {
+    let mut rounds: Vec<Round> = Vec::new();
     for number in 1..=plan.rounds {
-        for (count, size) in LOADS {
+        for (count, size, _) in LOADS {
             for pair in pairs.iter_mut() {
                 let keys = Keys { slots: pair.fresh_slots(SLOTS), count: count / plan.divisor, size };
                 keys.load(pair.source())?;
@@ -39,21 +39,20 @@ pub fn measure(plan: &Plan, pairs: &mut [Pair]) -> Result<Vec<Round>, Trouble> {
             }
         }
     }
-    Ok(rounds)
+    Ok(lines(&rounds))
 }
 
-/// Prints the medians.
-pub fn report(rounds: &[Round]) {
-    if rounds.is_empty() {
-        return;
-    }
-    println!("\nKeys per second of a migration, nothing else going on\n");
-    let row = |(count, size): (usize, usize)| {
-        let of = |server: &str| {
-            let of = rounds.iter().filter(|r| r.server == server && r.size == size);
-            median(&of.map(|r| r.keys_per_s).collect::<Vec<_>>())
+fn lines(rounds: &[Round]) -> Vec<Line> {
+    let line = |(count, size, least): (usize, usize, f64)| {
+        let of = |server: &str| -> Vec<f64> {
+            rounds.iter().filter(|r| r.server == server && r.size == size).map(|r| r.keys_per_s).collect()
         };
-        report::row(&format!("{count} keys of {size} B, keys/s"), &of, 0)
+        Line::new(
+            &format!("{count} keys of {size} B: keys/s of a migration"),
+            0,
+            Goal::RatioAtLeast(least),
+            &Values(&of),
+        )
     };
-    report::table(LOADS.map(row).to_vec());
+    LOADS.map(line).to_vec()
 }
