@@ -88,6 +88,19 @@ fn files_hold_one_idea() {
     assert_none(&long, &format!("over {FILE_LINES} lines"));
 }
 
+/// Whoever wants unsafe code elsewhere has to say so here, and in `docs/design.md`.
+#[test]
+fn unsafe_code_is_in_two_files() {
+    let allowed = ["core/src/store/entry.rs", "core/src/store/slab.rs"];
+    let mut found: Vec<String> = sources()
+        .iter()
+        .filter(|(path, text)| !is_tests(path) && text.contains("allow(unsafe_code"))
+        .map(|(path, _)| path.display().to_string())
+        .collect();
+    found.sort();
+    assert_eq!(found, allowed);
+}
+
 /// The functions of a formatted file: name, first line (from 1), number of lines.
 fn functions(text: &str) -> Vec<(String, usize, usize)> {
     let lines: Vec<&str> = text.lines().collect();

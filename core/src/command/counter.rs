@@ -45,7 +45,7 @@ fn add<'a>(cx: &mut Cx<'_>, argv: Argv<'a>, by: i64) -> Outcome<'a> {
     if before.is_some() {
         cx.store.replace_value(&at, value, Encoding::Int);
     } else {
-        cx.store.insert(&at, value, None, Encoding::Int);
+        cx.store.set(&at, value, None, Encoding::Int);
     }
     cx.changed(&at);
     cx.reply.int(sum);
@@ -69,7 +69,7 @@ pub(super) fn incrbyfloat<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
     if before.is_some() {
         cx.store.replace_value(&at, Value::Str(&text), encoding);
     } else {
-        cx.store.insert(&at, Value::Str(&text), None, encoding);
+        cx.store.set(&at, Value::Str(&text), None, encoding);
     }
     cx.changed(&at);
     // Others need not count as exactly as we do.

@@ -4,7 +4,7 @@ use super::effects::Effects;
 use super::options::is;
 use super::refused::{Refused, SYNTAX};
 use crate::config::Config;
-use crate::store::{Detached, Store};
+use crate::store::Store;
 use crate::wire::resp::Argv;
 
 /// Whether FLUSHDB or FLUSHALL frees memory in the background: `[ASYNC | SYNC]`.
@@ -20,9 +20,9 @@ pub fn is_lazy<'a>(config: &Config, argv: Argv<'a>) -> Result<bool, Refused<'a>>
     }
 }
 
-/// Takes all keys of a database out, of all databases when `None`; to be dropped in pieces. Watched keys that were
+/// Takes all keys of a database out, of all databases when `None`; they are freed in slices. Watched keys that were
 /// there have changed.
-pub fn flush(store: &mut Store, effects: &mut Effects, db: Option<u32>) -> Detached {
+pub fn flush(store: &mut Store, effects: &mut Effects, db: Option<u32>) {
     effects.watched().touch_where(|watched, key| {
         db.is_none_or(|flushed| flushed == watched) && store.get(&store.at(watched, key)).is_some()
     });

@@ -5,7 +5,7 @@ use super::options::is;
 use super::refused::{
     DB_INDEX, NO_SUCH_KEY, NOT_32_BITS, NOT_AN_INTEGER, Outcome, Refused, SAME_KEY, SYNTAX,
 };
-use crate::store::{At, Entry, Kind, Store, Value, View};
+use crate::store::At;
 use crate::wire::resp::Argv;
 use crate::wire::resp::number::integer;
 
@@ -14,7 +14,7 @@ pub(super) fn del<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
     let mut deleted = 0;
     for key in argv.after(1).iter() {
         let at = cx.at(key);
-        if !cx.is_gone(&at) && cx.store.remove(&at).is_some() {
+        if !cx.is_gone(&at) && cx.store.remove(&at) {
             cx.changed(&at);
             deleted += 1;
         }
@@ -101,8 +101,7 @@ pub(super) fn move_key<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
 
 /// Puts the entry at `from`, which must be there, in the place of `to`.
 fn relocate(cx: &mut Cx<'_>, from: &At<'_>, to: &At<'_>) {
-    if let Some(entry) = cx.store.remove(from) {
-        cx.store.put(to, entry.with_key(to.key));
+    if cx.store.rename(from, to) {
         cx.changed(from);
         cx.effects.also_changed(to);
     }
@@ -127,27 +126,11 @@ pub(super) fn copy<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
     }
     let copied = cx.read(&from).is_some() && (cx.look(&to).is_none() || replace);
     if copied {
-        if let Some(entry) = cx.store.remove(&from) {
-            put_copy(cx.store, &entry, &to);
-            cx.store.put(&from, entry);
-        }
+        cx.store.copy(&from, &to);
         cx.changed(&to);
     }
     cx.reply.int(i64::from(copied));
     Ok(())
-}
-
-/// Puts a copy of an entry under another key.
-fn put_copy(store: &mut Store, entry: &Entry, to: &At<'_>) {
-    match entry.kind() {
-        Kind::String => {
-            let value = match entry.view() {
-                View::Inline(bytes) => Value::Str(bytes),
-                View::Shared(bytes) => Value::Shared(bytes.clone()),
-            };
-            store.insert(to, value, entry.expiry_ms(), entry.encoding());
-        }
-    }
 }
 
 /// The number of a database.

@@ -29,7 +29,7 @@ pub(super) fn append<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
         cx.store.append(&at, tail);
         before + tail.len()
     } else {
-        cx.store.insert(&at, Value::Str(tail), None, Encoding::of(tail));
+        cx.store.set(&at, Value::Str(tail), None, Encoding::of(tail));
         tail.len()
     };
     cx.changed(&at);
@@ -67,7 +67,7 @@ pub(super) fn setrange<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
     } else {
         let mut value = vec![0; end];
         value[start..].copy_from_slice(patch);
-        cx.store.insert(&at, Value::Shared(value.into()), None, Encoding::Raw);
+        cx.store.set(&at, Value::Shared(value.into()), None, Encoding::Raw);
     }
     cx.changed(&at);
     cx.reply.int(before.unwrap_or(0).max(end) as i64);

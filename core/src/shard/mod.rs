@@ -68,7 +68,7 @@ use crate::shard::tally::Tally;
 use crate::shard::upkeep::Upkeep;
 use crate::slots::SlotRanges;
 use crate::stopwatch::Stopwatch;
-use crate::store::{Detached, Layout, Store, StoreConfig};
+use crate::store::{Layout, Store, StoreConfig};
 use crate::time::{Mono, Now};
 use crate::wire::resp::{ArgvBuf, Reply};
 
@@ -478,11 +478,6 @@ impl Shard {
         self.importing().filter_map(|i| i.import.poll_timeout()).min()
     }
 
-    /// Frees detached keys in slices, later.
-    pub(crate) fn free(&mut self, detached: Detached) {
-        self.upkeep.free(detached);
-    }
-
     fn end_exec_hold(&mut self, now: Now, link: LinkId, out: &mut Actions) {
         if let Some((owner, id)) = self.exec_hold
             && owner == link
@@ -522,6 +517,10 @@ impl Shard {
     }
 
     fn progress(&self) -> Progress {
-        if self.upkeep.has_work() || self.data.exports.has_work() { Progress::More } else { Progress::Idle }
+        if self.data.store.has_detached() || self.data.exports.has_work() {
+            Progress::More
+        } else {
+            Progress::Idle
+        }
     }
 }

@@ -118,8 +118,7 @@ impl Shard {
     fn drop_slots(&mut self, confirmed: &Confirmed) {
         self.data.effects.watched().touch_where(|_, key| confirmed.slots().contains(Slot::of(key)));
         for slot in confirmed.slots().slots() {
-            let detached = self.data.store.detach(slot);
-            self.free(detached);
+            self.data.store.detach(slot);
         }
     }
 }

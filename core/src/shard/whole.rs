@@ -104,8 +104,7 @@ impl Shard {
             self.stop_job(now, name, &Failure::DataFlushed, out);
         }
         let Data { store, effects, .. } = &mut self.data;
-        let detached = flush::flush(store, effects, (!all).then_some(request.db));
-        self.free(detached);
+        flush::flush(store, effects, (!all).then_some(request.db));
         reply.ok();
     }
 
@@ -173,8 +172,7 @@ impl Shard {
             }
         }
         self.data.effects.watched().touch_where(|_, key| Slot::of(key) == slot);
-        let detached = self.data.store.detach(slot);
-        self.free(detached);
+        self.data.store.detach(slot);
         reply.ok();
     }
 

@@ -135,7 +135,7 @@ mod tests {
                     let key = if n % 2 == 0 { format!("{{06S}}{n}") } else { format!("{n}") };
                     let expiry_ms = (!rng.one_in(3)).then(|| now_ms + rng.below(400));
                     let at = store.at(db, key.as_bytes());
-                    store.insert(&at, Value::Str(b""), expiry_ms, Encoding::Embstr);
+                    store.set(&at, Value::Str(b""), expiry_ms, Encoding::Embstr);
                     match expiry_ms {
                         Some(ms) => model.insert((db, key), ms),
                         None => model.remove(&(db, key)),
@@ -147,7 +147,7 @@ mod tests {
                 found.sort();
                 assert_eq!(found, due, "seed {seed} at {now_ms}");
                 for (db, key) in found {
-                    assert!(store.remove(&store.at(db, key.as_bytes())).is_some());
+                    assert!(store.remove(&store.at(db, key.as_bytes())));
                     model.remove(&(db, key));
                 }
             }
@@ -175,7 +175,7 @@ mod tests {
         let mut store = Store::new(StoreConfig { databases: 1, layout: Layout::Cluster, seed: 1 });
         for n in 0..50_000u32 {
             let key = n.to_be_bytes();
-            store.insert(&store.at(0, &key), Value::Str(b""), Some(1000), Encoding::Embstr);
+            store.set(&store.at(0, &key), Value::Str(b""), Some(1000), Encoding::Embstr);
         }
         let (mut budget, mut found) = (200, Vec::new());
         assert!(store.expire_due(1000, &mut budget, &mut found), "a round that skips all groups");
@@ -195,7 +195,7 @@ mod tests {
     fn hidden_keys_are_not_found_until_they_are_shown() {
         let mut store = Store::new(StoreConfig { databases: 1, layout: Layout::Cluster, seed: 1 });
         let at = store.at(0, b"key");
-        store.insert(&at, Value::Str(b""), Some(1), Encoding::Embstr);
+        store.set(&at, Value::Str(b""), Some(1), Encoding::Embstr);
         store.hide(at.slot);
         let (mut budget, mut found) = (1000, Vec::new());
         assert!(store.expire_due(5, &mut budget, &mut found) && found.is_empty());

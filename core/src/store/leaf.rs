@@ -15,6 +15,9 @@ pub(super) const FULL: usize = 56;
 /// split and merge in turns.
 pub(super) const SPARSE: usize = 14;
 
+/// Bytes whose pages cost as much to free as a key.
+const COSTLY: usize = 4096;
+
 /// Entries whose positions share their leading bits.
 pub(super) struct Leaf {
     pub(super) table: HashTable<Entry>,
@@ -38,6 +41,16 @@ impl Leaf {
     #[inline]
     pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<&Entry> {
         self.table.find(hash, |e| e.key() == key)
+    }
+
+    /// Memory of the table; entries have theirs from the slab.
+    pub(super) fn bytes(&self) -> usize {
+        self.table.allocation_size()
+    }
+
+    /// What freeing the leaf costs of a budget in keys: one for each, more for values of many pages, one for itself.
+    pub(super) fn cost(&self) -> usize {
+        self.table.iter().map(|e| 1 + e.memory() / COSTLY).sum::<usize>() + 1
     }
 
     /// Adds an entry whose key is not here.
@@ -136,10 +149,21 @@ mod tests {
     pub(in crate::store) struct Sums {
         pub(in crate::store) keys: u64,
         pub(in crate::store) expires: u64,
+        /// Memory of tables.
         pub(in crate::store) bytes: u64,
+        /// Memory of entries.
+        pub(in crate::store) memory: u64,
     }
 
     impl Leaf {
+        /// Counts what there is.
+        pub(in crate::store) fn count(&self, sums: &mut Sums) {
+            sums.keys += self.len() as u64;
+            sums.expires += u64::from(self.volatile);
+            sums.bytes += self.bytes() as u64;
+            sums.memory += self.table.iter().map(|e| e.memory() as u64).sum::<u64>();
+        }
+
         /// Checks a leaf whose positions all start with `prefix`, of `bits` bits.
         pub(in crate::store) fn audit(&self, hashes: &Hashes, prefix: u64, bits: u32, sums: &mut Sums) {
             let mut volatile = 0;
@@ -150,14 +174,11 @@ mod tests {
                     volatile += 1;
                     assert!(self.due_ms <= ms, "a leaf due too late");
                 }
-                sums.bytes += entry.memory() as u64;
             }
             assert_eq!(self.volatile, volatile);
             assert!(volatile > 0 || self.due_ms == u64::MAX);
             assert!(!self.table.is_empty() || self.table.allocation_size() == 0);
-            sums.keys += self.len() as u64;
-            sums.expires += u64::from(volatile);
-            sums.bytes += self.table.allocation_size() as u64;
+            self.count(sums);
         }
     }
 

@@ -14,39 +14,44 @@
 //!
 //! let mut store = Store::new(StoreConfig { databases: 16, layout: Layout::Cluster, seed: 7 });
 //! let at = store.at(0, b"greeting");
-//! store.insert(&at, Value::Str(b"hello"), None, Encoding::Embstr);
+//! store.set(&at, Value::Str(b"hello"), None, Encoding::Embstr);
 //! assert_eq!(store.get(&at).and_then(|e| e.string()), Some(&b"hello"[..]));
 //! assert_eq!(store.len(0), 1);
 //! ```
 
 mod cursor;
 mod db;
-mod detached;
 mod entry;
 mod expiry;
+mod garbage;
 mod hashes;
 mod leaf;
 mod node;
 mod scan;
+mod slab;
 mod table;
 mod value;
 
 use alloc::vec::Vec;
+use core::mem::size_of;
 
 pub use cursor::{Cursor, StepEnd};
-pub use detached::Detached;
 pub use entry::Entry;
 pub use expiry::Due;
 pub use value::{EMBSTR_MAX, Encoding, INLINE_MAX, Kind, Value, View};
 
-use crate::slots::{Slot, SlotSet};
+use crate::slots::{SLOTS, Slot, SlotSet};
 use db::Db;
+use entry::Traits;
 use expiry::Sweep;
+use garbage::Garbage;
 use hashes::{Hashes, POSITION_BITS, POSITION_SHIFT, position};
+use slab::Slab;
 
 /// What one operation on a table changed.
 #[derive(Clone, Copy)]
 struct Change {
+    /// Memory of tables.
     bytes: i64,
     keys: i64,
     expires: i64,
@@ -95,16 +100,45 @@ pub struct At<'k> {
     pub key: &'k [u8],
 }
 
+/// Memory that a store has asked of the allocator, in bytes.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Allocated {
+    /// Entries: keys, values and what is said of them. Those of detached keys too.
+    pub dataset: u64,
+    /// Tables, those of detached keys too.
+    pub overhead: u64,
+    /// Room for entries that has none. Falls some time after keys are gone, so it is no reason to delete more.
+    pub slack: u64,
+}
+
+impl Allocated {
+    /// What deleting keys makes smaller at once, or by the time that they are freed: `used_memory`.
+    #[must_use]
+    pub const fn used(self) -> u64 {
+        self.dataset + self.overhead
+    }
+
+    /// All that the allocator was asked for.
+    #[must_use]
+    pub const fn total(self) -> u64 {
+        self.used() + self.slack
+    }
+}
+
 /// The keyspace of one shard.
 pub struct Store {
     dbs: Vec<Db>,
+    garbage: Garbage,
+    /// Where the entries of all tables lie.
+    slab: Slab,
     layout: Layout,
     hashes: Hashes,
     /// Slots whose keys nobody sees: being imported.
     hidden: SlotSet,
     /// The access clock that entries get when they are made or changed.
     clock: u32,
-    used: u64,
+    /// Memory of all tables, detached ones too.
+    tables: u64,
     sweep: Sweep,
 }
 
@@ -122,7 +156,9 @@ impl Store {
             hashes: Hashes::new(config.seed),
             hidden: SlotSet::new(),
             clock: 0,
-            used: 0,
+            garbage: Garbage::default(),
+            slab: Slab::new(),
+            tables: 0,
             sweep: Sweep::default(),
         }
     }
@@ -171,59 +207,78 @@ impl Store {
         self.clock = clock;
     }
 
-    /// Puts a key with its value, and answers the entry it had before.
-    pub fn insert(
-        &mut self,
-        at: &At<'_>,
-        value: Value<'_>,
-        expiry_ms: Option<u64>,
-        encoding: Encoding,
-    ) -> Option<Entry> {
-        let entry = Entry::new(at.key, value, expiry_ms, encoding, self.clock);
-        self.put(at, entry)
+    fn traits(&self, expiry_ms: Option<u64>, encoding: Encoding) -> Traits {
+        Traits { expiry_ms, encoding, clock: self.clock }
     }
 
-    /// Puts an entry made before, such as one taken from another database; its key must be that of `at`.
-    pub fn put(&mut self, at: &At<'_>, entry: Entry) -> Option<Entry> {
-        debug_assert_eq!(entry.key(), at.key, "an entry lies under its own key");
-        let mut new = Some(entry);
-        let old = self.edit(at, |e| new.take().map(|new| core::mem::replace(e, new))).flatten();
-        if let Some(entry) = new {
-            let hidden = self.hidden.contains(at.slot);
-            let (layout, db) = (self.layout, &mut self.dbs[at.db as usize]);
-            self.used += db.allocate(layout);
-            let change = db.table_mut(at.slot).add(at.hash, entry, &self.hashes);
-            db.book(at.slot, hidden, &change);
-            self.used = self.used.wrapping_add_signed(change.bytes);
-        }
-        old
-    }
-
-    /// Puts a key with its value like [`Store::insert`], but writes over a value of the same size where it lies.
-    /// True when the key was there before.
+    /// Puts a key with its value, over what it held before. A value that fits into the memory of the one before is
+    /// written where that lies. True when the key was there before.
     pub fn set(&mut self, at: &At<'_>, value: Value<'_>, expiry_ms: Option<u64>, encoding: Encoding) -> bool {
-        let (mut value, clock) = (Some(value), self.clock);
-        let found = self.edit(at, |e| {
+        let (mut value, traits) = (Some(value), self.traits(expiry_ms, encoding));
+        let found = self.edit(at, |e, slab| {
             if let Some(value) = value.take() {
-                e.assign(value, expiry_ms, encoding, clock);
+                e.assign(slab, value, traits);
             }
         });
         if let Some(value) = value {
-            self.insert(at, value, expiry_ms, encoding);
+            let entry = Entry::new(&self.slab, at.key, value, traits);
+            self.add(at, entry);
         }
         found.is_some()
     }
 
+    /// Adds an entry whose key is not there.
+    fn add(&mut self, at: &At<'_>, entry: Entry) {
+        debug_assert_eq!(entry.key(), at.key, "an entry lies under its own key");
+        let hidden = self.hidden.contains(at.slot);
+        let (layout, db) = (self.layout, &mut self.dbs[at.db as usize]);
+        self.tables += db.allocate(layout);
+        let change = db.table_mut(at.slot).add(at.hash, entry, &self.hashes);
+        db.book(at.slot, hidden, &change);
+        self.tables = self.tables.wrapping_add_signed(change.bytes);
+    }
+
+    /// Puts an entry over what its key held before.
+    fn put(&mut self, at: &At<'_>, entry: Entry) {
+        let mut new = Some(entry);
+        self.edit(at, |e, _| {
+            if let Some(new) = new.take() {
+                *e = new;
+            }
+        });
+        if let Some(entry) = new {
+            self.add(at, entry);
+        }
+    }
+
+    /// Moves what a key holds to another key, over what that held before; a long value is not copied. False when
+    /// there is no such key.
+    pub fn rename(&mut self, from: &At<'_>, to: &At<'_>) -> bool {
+        let Some(entry) = self.take(from) else { return false };
+        let entry = entry.with_key(&self.slab, to.key);
+        self.put(to, entry);
+        true
+    }
+
+    /// Puts what a key holds under another key too, over what that held before; a long value is shared. False when
+    /// there is no such key.
+    pub fn copy(&mut self, from: &At<'_>, to: &At<'_>) -> bool {
+        let Some(entry) = self.get(from) else { return false };
+        let entry = entry.copied(&self.slab, to.key, self.clock);
+        self.put(to, entry);
+        true
+    }
+
     /// Replaces the value of a key and keeps its expiry. False when there is no such key.
     pub fn replace_value(&mut self, at: &At<'_>, value: Value<'_>, encoding: Encoding) -> bool {
-        self.modify(at, |e| e.set_value(value, encoding)).is_some()
+        self.modify(at, |e, slab| e.set_value(slab, value, encoding)).is_some()
     }
 
     /// Adds bytes at the end of a string, which becomes `raw`. Answers its new length, or nothing when there is no
     /// such key.
     pub fn append(&mut self, at: &At<'_>, tail: &[u8]) -> Option<usize> {
-        self.modify(at, |e| {
-            e.append(tail);
+        self.modify(at, |e, slab| {
+            e.append(slab, tail);
             e.view().as_slice().len()
         })
     }
@@ -231,19 +286,23 @@ impl Store {
     /// Writes bytes at an offset of a string, which becomes `raw` and grows by zeros as needed. Answers its new
     /// length, or nothing when there is no such key.
     pub fn write_range(&mut self, at: &At<'_>, offset: usize, patch: &[u8]) -> Option<usize> {
-        self.modify(at, |e| {
-            e.write_range(offset, patch);
+        self.modify(at, |e, slab| {
+            e.write_range(slab, offset, patch);
             e.view().as_slice().len()
         })
     }
 
     /// Sets or clears the expiry of a key (milliseconds since the Unix epoch). False when there is no such key.
     pub fn set_expiry(&mut self, at: &At<'_>, expiry_ms: Option<u64>) -> bool {
-        self.modify(at, |e| e.set_expiry(expiry_ms)).is_some()
+        self.modify(at, |e, slab| e.set_expiry(slab, expiry_ms)).is_some()
     }
 
-    /// Takes a key out.
-    pub fn remove(&mut self, at: &At<'_>) -> Option<Entry> {
+    /// Takes a key out and frees what it held. False when there is no such key.
+    pub fn remove(&mut self, at: &At<'_>) -> bool {
+        self.take(at).is_some()
+    }
+
+    fn take(&mut self, at: &At<'_>) -> Option<Entry> {
         let hidden = self.hidden.contains(at.slot);
         let db = &mut self.dbs[at.db as usize];
         if !db.has_tables() {
@@ -251,7 +310,7 @@ impl Store {
         }
         let (entry, change) = db.table_mut(at.slot).take(at.hash, at.key, &self.hashes)?;
         db.book(at.slot, hidden, &change);
-        self.used = self.used.wrapping_add_signed(change.bytes);
+        self.tables = self.tables.wrapping_add_signed(change.bytes);
         Some(entry)
     }
 
@@ -263,25 +322,25 @@ impl Store {
     }
 
     /// Runs an edit that passes for an access.
-    fn modify<R>(&mut self, at: &At<'_>, edit: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+    fn modify<R>(&mut self, at: &At<'_>, edit: impl FnOnce(&mut Entry, &Slab) -> R) -> Option<R> {
         let clock = self.clock;
-        self.edit(at, |entry| {
-            let out = edit(entry);
+        self.edit(at, |entry, slab| {
+            let out = edit(entry, slab);
             entry.set_clock(clock);
             out
         })
     }
 
     /// Runs an edit that keeps the key, and books what it changed.
-    fn edit<R>(&mut self, at: &At<'_>, edit: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+    fn edit<R>(&mut self, at: &At<'_>, edit: impl FnOnce(&mut Entry, &Slab) -> R) -> Option<R> {
         let hidden = self.hidden.contains(at.slot);
         let db = &mut self.dbs[at.db as usize];
         if !db.has_tables() {
             return None;
         }
-        let (out, change) = db.table_mut(at.slot).edit(at.hash, at.key, edit)?;
+        let slab = &self.slab;
+        let (out, change) = db.table_mut(at.slot).edit(at.hash, at.key, |entry| edit(entry, slab))?;
         db.book(at.slot, hidden, &change);
-        self.used = self.used.wrapping_add_signed(change.bytes);
         Some(out)
     }
 
@@ -323,10 +382,33 @@ impl Store {
         !self.dbs[db as usize].is_empty()
     }
 
-    /// Bytes that entries and tables have asked of the allocator, those of [`Detached`] tables excepted.
+    /// Memory that the store has asked of the allocator. Constant time.
+    ///
+    /// Exact but for the header of a long value's chunk, which the chunk does not tell.
     #[must_use]
-    pub fn used_memory(&self) -> u64 {
-        self.used
+    pub fn allocated(&self) -> Allocated {
+        let figures = self.slab.figures();
+        let lists = (self.dbs.capacity() * size_of::<Db>() + SLOTS / 8) as u64 + self.garbage.lists();
+        Allocated {
+            dataset: figures.entries + figures.objects,
+            overhead: self.tables + lists,
+            slack: figures.asked - figures.entries,
+        }
+    }
+
+    /// Memory of one key: its entry, and its share of the small table that the entry lies in (MEMORY USAGE).
+    #[must_use]
+    pub fn memory_of(&self, at: &At<'_>) -> Option<usize> {
+        let table = self.table_of(at.db, at.slot)?;
+        let entry = table.find(at.hash, at.key)?;
+        let leaf = table.span(position(at.hash)).leaf;
+        Some(entry.memory() + leaf.bytes().div_ceil(leaf.len()))
+    }
+
+    /// Gives memory that entries have not needed since the last call back to the allocator: an eighth of it, at most
+    /// `most` chunks of 64 KB. To be called from time to time.
+    pub fn give_back(&mut self, most: usize) {
+        self.slab.give_back(most);
     }
 
     /// Hides a slot: its keys do not count, and no walk for clients or expiry meets them.

@@ -68,8 +68,12 @@ impl Node {
         Self { base, bits: 0, dir: vec![0], leaves: vec![leaf], nodes: Vec::new(), due_ms }
     }
 
-    /// What a node with one leaf adds to the memory of that leaf.
-    pub(super) const SEED_BYTES: i64 = (size_of::<Self>() + size_of::<u32>()) as i64;
+    /// Memory of the lists of this node alone, with their spare room.
+    pub(super) fn lists(&self) -> usize {
+        self.dir.capacity() * size_of::<u32>()
+            + self.leaves.capacity() * size_of::<Leaf>()
+            + self.nodes.capacity() * size_of::<Self>()
+    }
 
     fn index(&self, position: u32) -> usize {
         let shift = POSITION_BITS - u32::from(self.base) - u32::from(self.bits);
@@ -127,6 +131,16 @@ impl Node {
 
     /// Splits the leaf of a position. False when all bits are used up, and the leaf has to grow instead.
     pub(super) fn split(&mut self, position: u32, hashes: &Hashes, change: &mut Change) -> bool {
+        if let Word::Child(i) = word(self.dir[self.index(position)]) {
+            return self.nodes[i].split(position, hashes, change);
+        }
+        let before = self.lists();
+        let split = self.split_here(position, hashes, change);
+        change.bytes += self.lists() as i64 - before as i64;
+        split
+    }
+
+    fn split_here(&mut self, position: u32, hashes: &Hashes, change: &mut Change) -> bool {
         loop {
             let at = self.index(position);
             let i = match word(self.dir[at]) {
@@ -144,9 +158,10 @@ impl Node {
                 // Growing the list copies the leaves' headers, at most 1024 of them.
                 if self.leaves.len() == self.leaves.capacity() {
                     change.moved += self.leaves.len();
+                    // By an eighth: most slots have but a few leaves, and room for more would be a byte per key.
+                    self.leaves.reserve_exact(1 + self.leaves.len() / 8);
                 }
                 self.leaves.push(high);
-                change.bytes += size_of::<Leaf>() as i64;
                 return true;
             }
             if self.bits < NODE_BITS {
@@ -162,10 +177,11 @@ impl Node {
     /// Twice as many words, each leaf covering twice as many.
     fn double(&mut self, change: &mut Change) {
         let words = self.dir.len();
-        self.dir = self.dir.iter().flat_map(|&w| [w, w]).collect();
+        let mut dir = Vec::with_capacity(2 * words);
+        dir.extend(self.dir.iter().flat_map(|&w| [w, w]));
+        self.dir = dir;
         self.bits += 1;
         change.moved += words;
-        change.bytes += (words * size_of::<u32>()) as i64;
     }
 
     /// Replaces a leaf by a node of the next bits that holds it.
@@ -174,9 +190,11 @@ impl Node {
         self.dir[at] = CHILD | self.nodes.len() as u32;
         if self.nodes.len() == self.nodes.capacity() {
             change.moved += self.nodes.len();
+            self.nodes.reserve_exact(1 + self.nodes.len() / 8);
         }
-        self.nodes.push(Self::new(self.base + self.bits, leaf));
-        change.bytes += Self::SEED_BYTES;
+        let node = Self::new(self.base + self.bits, leaf);
+        change.bytes += node.lists() as i64;
+        self.nodes.push(node);
     }
 
     /// Takes a leaf out of the list; the words that named it are left to the caller.
@@ -185,6 +203,9 @@ impl Node {
         let leaf = self.leaves.swap_remove(i);
         if i != last {
             self.rename(last as u32, i as u32);
+        }
+        if self.leaves.len() * 4 <= self.leaves.capacity() {
+            self.leaves.shrink_to(self.leaves.len() * 2);
         }
         leaf
     }
@@ -197,12 +218,20 @@ impl Node {
 
     /// Joins the leaf of a position with its neighbours while they are sparse.
     pub(super) fn merge(&mut self, position: u32, hashes: &Hashes, change: &mut Change) {
+        if let Word::Child(i) = word(self.dir[self.index(position)]) {
+            self.nodes[i].merge(position, hashes, change);
+        }
+        let before = self.lists();
+        self.merge_here(position, hashes, change);
+        change.bytes += self.lists() as i64 - before as i64;
+    }
+
+    fn merge_here(&mut self, position: u32, hashes: &Hashes, change: &mut Change) {
         loop {
             let at = self.index(position);
             let i = match word(self.dir[at]) {
                 Word::Leaf(i) => i,
                 Word::Child(i) => {
-                    self.nodes[i].merge(position, hashes, change);
                     if !self.raise(at, i, change) {
                         return;
                     }
@@ -225,7 +254,6 @@ impl Node {
             let neighbour = self.remove_leaf(n);
             let Word::Leaf(i) = word(self.dir[at]) else { unreachable!("a leaf stays a leaf") };
             self.leaves[i].absorb(neighbour, hashes, change);
-            change.bytes -= size_of::<Leaf>() as i64;
             self.halve(change);
         }
     }
@@ -235,23 +263,26 @@ impl Node {
         let Some(mut leaf) = self.nodes[i].sole_leaf() else { return false };
         leaf.depth = self.bits;
         let last = self.nodes.len() - 1;
-        self.nodes.swap_remove(i);
+        change.bytes -= self.nodes.swap_remove(i).lists() as i64;
+        if self.nodes.len() * 4 <= self.nodes.capacity() {
+            self.nodes.shrink_to(self.nodes.len() * 2);
+        }
         if i != last {
             self.rename(CHILD | last as u32, CHILD | i as u32);
         }
         self.dir[at] = self.leaves.len() as u32;
         self.leaves.push(leaf);
-        change.bytes -= Self::SEED_BYTES;
         true
     }
 
     /// Halves the directory as long as no leaf needs its last bit.
     fn halve(&mut self, change: &mut Change) {
         while self.bits > 0 && self.nodes.is_empty() && self.leaves.iter().all(|l| l.depth < self.bits) {
-            self.dir = self.dir.iter().step_by(2).copied().collect();
+            let mut dir = Vec::with_capacity(self.dir.len() / 2);
+            dir.extend(self.dir.iter().step_by(2));
+            self.dir = dir;
             self.bits -= 1;
             change.moved += self.dir.len();
-            change.bytes -= (self.dir.len() * size_of::<u32>()) as i64;
         }
     }
 
@@ -297,20 +328,22 @@ impl Node {
         self.due_ms = leaves.chain(self.nodes.iter().map(|n| n.due_ms)).min().unwrap_or(u64::MAX);
     }
 
-    /// Frees leaves until `budget` entries are gone. True when nothing is left.
-    pub(super) fn free(&mut self, budget: &mut usize, keys: &mut u64) -> bool {
+    /// Frees leaves until `budget` entries are gone. True when nothing is left but empty lists.
+    pub(super) fn free(&mut self, budget: &mut usize, change: &mut Change) -> bool {
         while let Some(node) = self.nodes.last_mut() {
-            if !node.free(budget, keys) {
+            if !node.free(budget, change) {
                 return false;
             }
+            change.bytes -= node.lists() as i64;
             self.nodes.pop();
         }
         while let Some(leaf) = self.leaves.last() {
             if *budget == 0 {
                 return false;
             }
-            *budget = budget.saturating_sub(leaf.len() + 1);
-            *keys -= leaf.len() as u64;
+            *budget = budget.saturating_sub(leaf.cost());
+            change.keys -= leaf.len() as i64;
+            change.bytes -= leaf.bytes() as i64;
             self.leaves.pop();
         }
         true
@@ -355,8 +388,14 @@ mod tests {
                 }
             }
             assert_eq!((leaves, nodes), (self.leaves.len(), self.nodes.len()));
-            let lists = self.leaves.len() * size_of::<Leaf>() + self.dir.len() * size_of::<u32>();
-            sums.bytes += (size_of::<Self>() + lists) as u64;
+            sums.bytes += self.lists() as u64;
+        }
+
+        /// Counts what is left of a node that is being freed.
+        pub(in crate::store) fn count(&self, sums: &mut Sums) {
+            sums.bytes += self.lists() as u64;
+            self.leaves.iter().for_each(|leaf| leaf.count(sums));
+            self.nodes.iter().for_each(|node| node.count(sums));
         }
 
         fn audit_neighbour(&self, at: usize, width: usize, leaf: &Leaf) {

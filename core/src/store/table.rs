@@ -11,7 +11,7 @@ use super::{Change, Hashes, position};
 /// All entries of one slot in one database.
 pub(super) struct Table {
     root: Root,
-    /// Memory of the entries and of what holds them.
+    /// Memory of what holds the entries.
     bytes: u64,
 }
 
@@ -25,10 +25,6 @@ struct Big {
     keys: u64,
     expires: u64,
 }
-
-/// What a directory of one leaf costs.
-const BIG_BYTES: i64 =
-    (size_of::<Big>() - size_of::<Node>()) as i64 + Node::SEED_BYTES + size_of::<Leaf>() as i64;
 
 impl Default for Table {
     fn default() -> Self {
@@ -93,7 +89,7 @@ impl Table {
 
     /// Adds an entry whose key is not here.
     pub(super) fn add(&mut self, hash: u64, entry: Entry, hashes: &Hashes) -> Change {
-        let mut change = Change { keys: 1, bytes: entry.memory() as i64, ..Change::NONE };
+        let mut change = Change { keys: 1, ..Change::NONE };
         if let Some(ms) = entry.expiry_ms() {
             change.expires = 1;
             change.due_ms = ms;
@@ -112,8 +108,9 @@ impl Table {
             }
             let leaf = core::mem::replace(leaf, Leaf::new());
             let (keys, expires) = (leaf.len() as u64, u64::from(leaf.volatile));
-            change.bytes += BIG_BYTES;
-            self.root = Root::Big(Box::new(Big { node: Node::new(0, leaf), keys, expires }));
+            let node = Node::new(0, leaf);
+            change.bytes += (size_of::<Big>() + node.lists()) as i64;
+            self.root = Root::Big(Box::new(Big { node, keys, expires }));
         }
         let Root::Big(big) = &mut self.root else { unreachable!("made big above") };
         while big.node.leaf(position).len() >= FULL && big.node.split(position, hashes, change) {}
@@ -127,20 +124,19 @@ impl Table {
         let entry = leaf.take(hash, key, hashes, &mut change)?;
         let sparse = leaf.len() <= SPARSE;
         change.keys = -1;
-        change.bytes -= entry.memory() as i64;
         change.expires = -i64::from(entry.expiry_ms().is_some());
         if sparse && let Root::Big(big) = &mut self.root {
             big.node.merge(position, hashes, &mut change);
         }
-        self.book(&change);
-        if sparse
-            && let Root::Big(big) = &mut self.root
-            && let Some(leaf) = big.node.sole_leaf()
-        {
+        let sole = match &mut self.root {
+            Root::Big(big) if sparse => big.node.sole_leaf().map(|leaf| (leaf, big.node.lists())),
+            _ => None,
+        };
+        if let Some((leaf, lists)) = sole {
             self.root = Root::Leaf(leaf);
-            self.bytes = self.bytes.wrapping_add_signed(-BIG_BYTES);
-            change.bytes -= BIG_BYTES;
+            change.bytes -= (size_of::<Big>() + lists) as i64;
         }
+        self.book(&change);
         Some((entry, change))
     }
 
@@ -154,11 +150,10 @@ impl Table {
         let position = position(hash);
         let leaf = self.leaf_mut(position, u64::MAX);
         let entry = leaf.table.find_mut(hash, |e| e.key() == key)?;
-        let (memory, before) = (entry.memory() as i64, entry.expiry_ms());
+        let before = entry.expiry_ms();
         let out = edit(entry);
         let after = entry.expiry_ms();
         let change = Change {
-            bytes: entry.memory() as i64 - memory,
             expires: i64::from(after.is_some()) - i64::from(before.is_some()),
             due_ms: if before == after { u64::MAX } else { after.unwrap_or(u64::MAX) },
             ..Change::NONE
@@ -204,17 +199,23 @@ impl Table {
         }
     }
 
-    /// Frees entries until about `budget` are gone. True when nothing is left.
-    pub(super) fn free(&mut self, budget: &mut usize) -> bool {
-        if let Root::Big(big) = &mut self.root {
-            if !big.node.free(budget, &mut big.keys) {
-                return false;
+    /// Frees entries until about `budget` are gone. Answers how many, how much smaller the table is, and whether
+    /// nothing is left.
+    pub(super) fn free(&mut self, budget: &mut usize) -> (u64, u64, bool) {
+        let (keys, bytes) = (self.len(), self.bytes);
+        match &mut self.root {
+            Root::Big(big) => {
+                let mut change = Change::NONE;
+                let done = big.node.free(budget, &mut change);
+                self.book(&change);
+                if !done {
+                    return (keys - self.len(), bytes - self.bytes, false);
+                }
             }
-        } else {
-            *budget = budget.saturating_sub(self.len() as usize + 1);
+            Root::Leaf(leaf) => *budget = budget.saturating_sub(leaf.cost()),
         }
         *self = Self::default();
-        true
+        (keys, bytes, true)
     }
 }
 
@@ -224,6 +225,22 @@ mod tests {
     use crate::store::leaf::Sums;
 
     impl Table {
+        /// Counts what is left of a table that is being freed.
+        pub(in crate::store) fn count(&self, all: &mut Sums) {
+            let mut sums = Sums::default();
+            match &self.root {
+                Root::Leaf(leaf) => leaf.count(&mut sums),
+                Root::Big(big) => {
+                    big.node.count(&mut sums);
+                    sums.bytes += size_of::<Big>() as u64;
+                }
+            }
+            assert_eq!((sums.keys, sums.bytes), (self.len(), self.bytes));
+            all.keys += sums.keys;
+            all.bytes += sums.bytes;
+            all.memory += sums.memory;
+        }
+
         pub(in crate::store) fn audit(&self, hashes: &Hashes, all: &mut Sums) {
             let mut sums = Sums::default();
             match &self.root {
@@ -231,14 +248,16 @@ mod tests {
                 Root::Big(big) => {
                     assert!(big.keys > 0, "an empty slot has no directory");
                     big.node.audit(hashes, 0, &mut sums);
-                    sums.bytes += (size_of::<Big>() - size_of::<Node>()) as u64;
+                    sums.bytes += size_of::<Big>() as u64;
                 }
             }
-            let own = Sums { keys: self.len(), expires: self.expires(), bytes: self.bytes };
+            let own =
+                Sums { keys: self.len(), expires: self.expires(), bytes: self.bytes, memory: sums.memory };
             assert_eq!(sums, own);
             all.keys += sums.keys;
             all.expires += sums.expires;
             all.bytes += sums.bytes;
+            all.memory += sums.memory;
         }
     }
 }

@@ -30,7 +30,7 @@ impl Usage {
             _ => None,
         });
         Self {
-            data: shard.data.store.used_memory() + shard.upkeep.pending_bytes(),
+            data: shard.data.store.allocated().used(),
             clients: sessions(shard).map(of_session).sum(),
             exports: shard.data.exports.iter().map(|e| e.remaining()).sum(),
             imports: imports.sum(),
@@ -109,7 +109,7 @@ pub(super) fn memory(text: &mut Text, shard: &Shard) {
     text.field("mem_aof_buffer", 0);
     text.field("mem_allocator", &shard.process.allocator);
     text.all(&["mem_overhead_db_hashtable_rehashing", "active_defrag_running"], 0);
-    text.field("lazyfree_pending_objects", shard.upkeep.pending());
+    text.field("lazyfree_pending_objects", shard.data.store.detached());
     text.field("lazyfreed_objects", shard.upkeep.freed());
 }
 

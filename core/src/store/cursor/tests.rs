@@ -90,18 +90,16 @@ impl Stage {
             Op::Append(db, key, tail) => {
                 let at = store.at(*db, key);
                 if store.append(&at, tail).is_none() {
-                    store.insert(&at, Value::Str(tail), None, Encoding::Raw);
+                    store.set(&at, Value::Str(tail), None, Encoding::Raw);
                 }
             }
             Op::Expire(db, key, ms) => drop(store.set_expiry(&store.at(*db, key), *ms)),
             Op::Del(db, key) => drop(store.remove(&store.at(*db, key))),
             Op::Rename(db, from, to) => {
-                if let Some(entry) = store.remove(&store.at(*db, from)) {
-                    store.put(&store.at(*db, to), entry.with_key(to));
-                }
+                store.rename(&store.at(*db, from), &store.at(*db, to));
             }
-            Op::FlushSlot(slot) => drop(store.detach(*slot)),
-            Op::FlushDb(db) => drop(store.detach_db(*db)),
+            Op::FlushSlot(slot) => store.detach(*slot),
+            Op::FlushDb(db) => store.detach_db(*db),
             Op::Swap(a, b) => {
                 store.swap(*a, *b);
                 self.cursor.swapped(*a, *b);
@@ -215,7 +213,7 @@ fn run(seed: u64) -> usize {
     for _ in 0..rng.below(pool * 6) {
         let (db, tag) = (rng.below(databases) as u32, rng.index(4));
         let key = draw_key(rng, tag, pool);
-        store.insert(&store.at(db, &key), Value::Str(b"start"), None, Encoding::Raw);
+        store.set(&store.at(db, &key), Value::Str(b"start"), None, Encoding::Raw);
     }
     let ranges = ranges(rng);
     let slots = ranges.to_set();
@@ -255,7 +253,7 @@ fn the_receiver_ends_with_the_content_of_the_source() {
 #[test]
 fn keys_of_other_slots_are_never_passed() {
     let mut store = Store::new(StoreConfig { databases: 1, layout: Layout::Cluster, seed: 1 });
-    store.insert(&store.at(0, b"foo"), Value::Str(b""), None, Encoding::Raw);
+    store.set(&store.at(0, b"foo"), Value::Str(b""), None, Encoding::Raw);
     let mut cursor = Cursor::new(&store, SlotRanges::from_iter([SlotRange::one(Slot::of(b"bar"))]));
     let foo = store.at(0, b"foo");
     cursor.emitted_early(&foo);
@@ -271,7 +269,7 @@ fn a_standalone_keyspace_is_walked_whole_and_progress_is_told() {
     let mut keys = BTreeSet::new();
     for n in 0..9000u32 {
         let key = n.to_be_bytes();
-        store.insert(&store.at(n % 2 * 2, &key), Value::Str(b"value"), None, Encoding::Embstr);
+        store.set(&store.at(n % 2 * 2, &key), Value::Str(b"value"), None, Encoding::Embstr);
         keys.insert((n % 2 * 2, key.to_vec()));
     }
     let mut cursor = Cursor::new(&store, SlotRanges::from_iter(SlotRange::new(0, 16383)));
@@ -292,7 +290,7 @@ fn early_keys_are_forgotten_leaf_by_leaf() {
     let mut store = Store::new(StoreConfig { databases: 1, layout: Layout::Standalone, seed: 1 });
     for n in 0..20_000u32 {
         let key = n.to_be_bytes();
-        store.insert(&store.at(0, &key), Value::Str(b"value"), None, Encoding::Embstr);
+        store.set(&store.at(0, &key), Value::Str(b"value"), None, Encoding::Embstr);
     }
     let mut cursor = Cursor::new(&store, SlotRanges::from_iter([SlotRange::one(Slot::default())]));
     let mut most = 0;
@@ -311,7 +309,7 @@ fn as_of_a_moment_is_what_there_was() {
         for _ in 0..4000 {
             let (db, tag) = (rng.below(2) as u32, rng.index(4));
             let key = draw_key(rng, tag, 1000);
-            store.insert(&store.at(db, &key), Value::Str(b"start"), None, Encoding::Raw);
+            store.set(&store.at(db, &key), Value::Str(b"start"), None, Encoding::Raw);
         }
         let ranges = ranges(rng);
         let slots = ranges.to_set();

@@ -1,0 +1,163 @@
+//! Tables taken out of the databases, freed in slices.
+
+use alloc::boxed::Box;
+use alloc::vec::{IntoIter, Vec};
+use core::mem::{replace, size_of};
+
+use super::Store;
+use super::db::Db;
+use super::table::Table;
+use crate::slots::Slot;
+
+/// Keys that nobody can reach any more but whose memory is not yet given back.
+#[derive(Default)]
+pub(super) struct Garbage {
+    current: Table,
+    slots: Vec<Table>,
+    databases: Vec<Box<[Table]>>,
+    opened: IntoIter<Table>,
+    /// Memory of the list behind `opened`.
+    opened_bytes: u64,
+    keys: u64,
+    /// Memory of all tables and of the lists of them that databases had.
+    bytes: u64,
+}
+
+impl Garbage {
+    fn push(&mut self, table: Table) {
+        self.keys += table.len();
+        self.bytes += table.bytes();
+        if !table.is_empty() {
+            self.slots.push(table);
+        }
+    }
+
+    /// Takes the tables of a database. Answers the memory that it had besides, which is given back.
+    fn push_db(&mut self, db: Db) -> u64 {
+        let (keys, bytes) = (db.total(), db.bytes());
+        if !db.has_tables() {
+            return bytes;
+        }
+        let groups = size_of_val(db.groups()) as u64;
+        self.keys += keys;
+        self.bytes += bytes - groups;
+        self.databases.push(db.into_tables());
+        groups
+    }
+
+    /// Memory of tables and of the lists of them that databases had.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Memory of what waits here, without the tables and what databases had.
+    pub(super) fn lists(&self) -> u64 {
+        let tables = self.slots.capacity() * size_of::<Table>();
+        (tables + self.databases.capacity() * size_of::<Box<[Table]>>()) as u64
+    }
+
+    fn has_work(&self) -> bool {
+        self.keys > 0 || self.bytes > 0
+    }
+
+    fn free(&mut self, budget: usize) -> u64 {
+        let (mut budget, before) = (budget, self.keys);
+        while budget > 0 && self.has_work() {
+            let (keys, bytes, done) = self.current.free(&mut budget);
+            self.keys -= keys;
+            self.bytes -= bytes;
+            if done {
+                self.next_table();
+            }
+        }
+        before - self.keys
+    }
+
+    fn next_table(&mut self) {
+        if let Some(table) = self.slots.pop().or_else(|| self.opened.next()) {
+            self.current = table;
+            return;
+        }
+        self.slots = Vec::new();
+        self.bytes -= replace(&mut self.opened_bytes, 0);
+        self.opened = match self.databases.pop() {
+            Some(tables) => {
+                self.opened_bytes = size_of_val(&tables[..]) as u64;
+                tables.into_vec().into_iter()
+            }
+            None => {
+                self.databases = Vec::new();
+                Vec::new().into_iter()
+            }
+        };
+    }
+}
+
+impl Store {
+    /// Takes all keys of a slot out of every database, in constant time for each. [`Store::free`] gives their memory
+    /// back.
+    pub fn detach(&mut self, slot: Slot) {
+        let hidden = self.hidden.contains(slot);
+        for db in &mut self.dbs {
+            if let Some(table) = db.detach_slot(slot, hidden) {
+                self.garbage.push(table);
+            }
+        }
+    }
+
+    /// Takes all keys of a database out, hidden ones too. Constant time. [`Store::free`] gives their memory back.
+    pub fn detach_db(&mut self, db: u32) {
+        let db = replace(&mut self.dbs[db as usize], Db::new());
+        self.tables -= self.garbage.push_db(db);
+    }
+
+    /// Takes all keys out. Constant time for each database. [`Store::free`] gives their memory back.
+    pub fn detach_all(&mut self) {
+        for db in 0..self.databases() {
+            self.detach_db(db);
+        }
+    }
+
+    /// Frees about `budget` detached keys (a key with a long value counts for several, a table without keys for one),
+    /// at most one leaf more. Answers how many.
+    pub fn free(&mut self, budget: usize) -> u64 {
+        let before = self.garbage.bytes;
+        let freed = self.garbage.free(budget);
+        self.tables -= before - self.garbage.bytes;
+        freed
+    }
+
+    /// Whether there is something to [`Store::free`].
+    #[must_use]
+    pub fn has_detached(&self) -> bool {
+        self.garbage.has_work()
+    }
+
+    /// How many detached keys wait to be freed.
+    #[must_use]
+    pub fn detached(&self) -> u64 {
+        self.garbage.keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::leaf::Sums;
+
+    impl Garbage {
+        /// Recounts what is kept by increments. Answers the memory of entries.
+        pub(in crate::store) fn audit(&self, store: &Store) -> u64 {
+            let mut sums = Sums::default();
+            let databases = self.databases.iter().flat_map(|tables| tables.iter());
+            let rest = self.slots.iter().chain(self.opened.as_slice()).chain(databases);
+            rest.for_each(|table| table.audit(&store.hashes, &mut sums));
+            self.current.count(&mut sums);
+            let lists: usize = self.databases.iter().map(|tables| size_of_val(&tables[..])).sum();
+            assert_eq!(self.keys, sums.keys);
+            assert_eq!(self.bytes, sums.bytes + lists as u64 + self.opened_bytes);
+            sums.memory
+        }
+    }
+}
