@@ -39,6 +39,8 @@ pub enum File {
     NodesConf,
     /// The configuration file the process was started with (CONFIG REWRITE).
     Config,
+    /// `aclfile`, the users (ACL SAVE and ACL LOAD).
+    Users,
 }
 
 /// One thing the driver shall do. Reply bytes are not actions: they wait in the link's outbox.
@@ -94,6 +96,13 @@ pub enum Action {
         bytes: Bytes,
         /// Whether `Done` means "survives a power cut" or only "written".
         fsync: bool,
+    },
+    /// Read a file; answered by `Read`.
+    Read {
+        /// Names the request; it comes after all that was asked before.
+        ticket: Ticket,
+        /// Which file.
+        file: File,
     },
     /// Do nothing at all for so long, neither read nor write nor tick: a test wants the process to hang. It comes
     /// before the reply to whoever asked for it is sent.

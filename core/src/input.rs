@@ -87,6 +87,13 @@ pub enum Input<'a> {
         /// What the operating system said when it failed.
         result: Result<(), &'a str>,
     },
+    /// A request to read a file has ended.
+    Read {
+        /// The request.
+        ticket: Ticket,
+        /// The content, or what the operating system said.
+        result: Result<&'a str, &'a str>,
+    },
     /// The deadline of `poll_timeout` has come, or background work was announced.
     Ticked,
     /// A message from another machine of the same process.

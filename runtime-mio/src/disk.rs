@@ -1,4 +1,4 @@
-//! The one thread that writes files: what it has said is written survives a power cut.
+//! The one thread that writes and reads files: what it has said is written survives a power cut.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -19,21 +19,31 @@ struct Job {
     which: Which,
     ticket: Ticket,
     file: action::File,
-    bytes: Bytes,
-    fsync: bool,
+    work: Work,
+}
+
+enum Work {
+    Replace { bytes: Bytes, fsync: bool },
+    Read,
 }
 
 /// How a request ended.
-pub(crate) struct Written {
+pub(crate) struct Ended {
     pub(crate) which: Which,
     pub(crate) ticket: Ticket,
-    pub(crate) result: Result<(), String>,
+    pub(crate) outcome: Outcome,
+}
+
+/// What a request was for and what came of it, or what the operating system said.
+pub(crate) enum Outcome {
+    Replaced(Result<(), String>),
+    Read(Result<String, String>),
 }
 
 /// The disk as the event loop sees it: requests go out, results come back in the same order.
 pub(crate) struct Disk {
     requests: Option<Sender<Job>>,
-    results: Receiver<Written>,
+    results: Receiver<Ended>,
     /// Requests without a result so far.
     open: usize,
     thread: Option<JoinHandle<()>>,
@@ -45,6 +55,8 @@ pub(crate) struct Places {
     pub(crate) nodes_conf: Option<Locked>,
     /// The configuration file, if there is one.
     pub(crate) config: Option<PathBuf>,
+    /// `aclfile`, if there is one.
+    pub(crate) users: Option<PathBuf>,
 }
 
 /// A file that one process at a time may have, and that is replaced without ever being free.
@@ -100,9 +112,14 @@ impl Disk {
         let (done, results) = mpsc::channel();
         let thread = thread::Builder::new().name("disk".into()).spawn(move || {
             let mut places = places;
-            for Job { which, ticket, file, bytes, fsync } in jobs {
-                let result = places.write(file, &bytes, fsync).map_err(|e| words(&e));
-                if done.send(Written { which, ticket, result }).is_err() {
+            for Job { which, ticket, file, work } in jobs {
+                let outcome = match work {
+                    Work::Replace { bytes, fsync } => {
+                        Outcome::Replaced(places.write(file, &bytes, fsync).map_err(|e| words(&e)))
+                    }
+                    Work::Read => Outcome::Read(places.read(file).map_err(|e| words(&e))),
+                };
+                if done.send(Ended { which, ticket, outcome }).is_err() {
                     return;
                 }
                 let _ = waker.wake();
@@ -120,9 +137,18 @@ impl Disk {
         bytes: Bytes,
         fsync: bool,
     ) {
+        self.ask(Job { which, ticket, file, work: Work::Replace { bytes, fsync } });
+    }
+
+    /// Asks for a file to be read, after all that was asked for before.
+    pub(crate) fn read(&mut self, which: Which, ticket: Ticket, file: action::File) {
+        self.ask(Job { which, ticket, file, work: Work::Read });
+    }
+
+    fn ask(&mut self, job: Job) {
         let Some(requests) = &self.requests else { return };
         // The thread ends only when this end hangs up.
-        if requests.send(Job { which, ticket, file, bytes, fsync }).is_ok() {
+        if requests.send(job).is_ok() {
             self.open += 1;
         }
     }
@@ -133,14 +159,14 @@ impl Disk {
     }
 
     /// The next result that has come.
-    pub(crate) fn result(&mut self) -> Option<Written> {
+    pub(crate) fn result(&mut self) -> Option<Ended> {
         let result = self.results.try_recv().ok();
         self.open -= usize::from(result.is_some());
         result
     }
 
     /// The next result, when it comes.
-    pub(crate) fn wait(&mut self) -> Option<Written> {
+    pub(crate) fn wait(&mut self) -> Option<Ended> {
         let result = self.results.recv().ok();
         self.open -= 1;
         result
@@ -157,9 +183,21 @@ impl Drop for Disk {
     }
 }
 
+fn nowhere() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "The server has no such file")
+}
+
 impl Places {
+    fn read(&self, file: action::File) -> io::Result<String> {
+        let path = match file {
+            action::File::NodesConf => self.nodes_conf.as_ref().map(|locked| locked.path.as_path()),
+            action::File::Config => self.config.as_deref(),
+            action::File::Users => self.users.as_deref(),
+        };
+        fs::read_to_string(path.ok_or_else(nowhere)?)
+    }
+
     fn write(&mut self, file: action::File, bytes: &[u8], fsync: bool) -> io::Result<()> {
-        let nowhere = || io::Error::new(io::ErrorKind::NotFound, "The server has no such file");
         match file {
             action::File::NodesConf => {
                 let locked = self.nodes_conf.as_mut().ok_or_else(nowhere)?;
@@ -167,6 +205,9 @@ impl Places {
             }
             action::File::Config => {
                 replace(self.config.as_deref().ok_or_else(nowhere)?, bytes, fsync, false)?;
+            }
+            action::File::Users => {
+                replace(self.users.as_deref().ok_or_else(nowhere)?, bytes, fsync, false)?;
             }
         }
         Ok(())

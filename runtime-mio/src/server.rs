@@ -67,6 +67,7 @@ impl Server {
 
     /// The same for the program, whose signals are the server's.
     pub(crate) fn new(config: Config, signals: bool) -> Result<Self, StartError> {
+        let config = with_users(config)?;
         let clock = Clock::new();
         let poll = Poll::new().map_err(|e| StartError::because("Creating the event loop", &e))?;
         let (nodes_conf, content) = match config.cluster_enabled {
@@ -85,6 +86,7 @@ impl Server {
         let places = Places {
             nodes_conf,
             config: (!config.config_file.is_empty()).then(|| PathBuf::from(&config.config_file)),
+            users: (!config.aclfile.is_empty()).then(|| Path::new(&config.dir).join(&config.aclfile)),
         };
         let disk = Disk::start(places, waker.clone())
             .map_err(|e| StartError::because("Starting the disk thread", &e))?;
@@ -161,11 +163,34 @@ fn machines(config: &Config, nodes_conf: Option<&[u8]>, clock: &Clock) -> Result
     })?;
     let mut shard = Shard::new(shared, node.view(), seed()?, now);
     shard.lend(Stopwatch::Lent(clock::nanos));
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(no_random)?;
+    shard.set_secret(secret);
     shard.handle(now, Input::Introduced(vitals::process(config)), &mut Actions::default());
     Ok(Machines { node: Box::new(node), shard: Box::new(shard) })
 }
 
+/// The configuration with the users of its ACL file, if it names one.
+fn with_users(mut config: Config) -> Result<Config, StartError> {
+    if config.aclfile.is_empty() {
+        return Ok(config);
+    }
+    let path = Path::new(&config.dir).join(&config.aclfile);
+    let loaded = match fs::read_to_string(&path) {
+        Ok(text) => config.users.load(&config.aclfile, &text).map_err(|invalid| invalid.to_string()),
+        Err(e) => Err(format!("Error loading ACLs, opening file '{}': {}", config.aclfile, words(&e))),
+    };
+    let users = loaded
+        .map_err(|why| StartError(format!("Aborting Whimbrel startup because of ACL errors: {why}")))?;
+    *config.users_mut() = users;
+    Ok(config)
+}
+
 /// A number nobody can foresee: the whole future of a machine follows from it.
 fn seed() -> Result<u64, StartError> {
-    getrandom::u64().map_err(|e| StartError(format!("No random numbers from the operating system: {e}")))
+    getrandom::u64().map_err(no_random)
+}
+
+fn no_random(e: getrandom::Error) -> StartError {
+    StartError(format!("No random numbers from the operating system: {e}"))
 }

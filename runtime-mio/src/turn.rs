@@ -21,7 +21,7 @@ use whimbrel_core::mail::{Mail, Order};
 use whimbrel_core::time::{Mono, Now};
 
 use crate::clock::Clock;
-use crate::disk::{Disk, Written};
+use crate::disk::{Disk, Ended, Outcome};
 use crate::links::{Links, Phase};
 use crate::listen::{Listeners, words};
 use crate::machine::{Machines, Which};
@@ -122,8 +122,8 @@ impl Turn {
         self.step(Which::Node, Input::Ticked);
         self.settle();
         while self.disk.is_busy() {
-            if let Some(written) = self.disk.wait() {
-                self.written(&written);
+            if let Some(ended) = self.disk.wait() {
+                self.ended(&ended);
                 self.settle();
             }
         }
@@ -216,14 +216,22 @@ impl Turn {
     }
 
     fn take_results(&mut self) {
-        while let Some(written) = self.disk.result() {
-            self.written(&written);
+        while let Some(ended) = self.disk.result() {
+            self.ended(&ended);
         }
     }
 
-    fn written(&mut self, written: &Written) {
-        let result = written.result.as_ref().copied().map_err(String::as_str);
-        self.step(written.which, Input::Done { ticket: written.ticket, result });
+    fn ended(&mut self, ended: &Ended) {
+        let ticket = ended.ticket;
+        let input = match &ended.outcome {
+            Outcome::Replaced(result) => {
+                Input::Done { ticket, result: result.as_ref().copied().map_err(String::as_str) }
+            }
+            Outcome::Read(result) => {
+                Input::Read { ticket, result: result.as_deref().map_err(String::as_str) }
+            }
+        };
+        self.step(ended.which, input);
     }
 
     fn take_signals(&mut self) {
@@ -339,6 +347,7 @@ impl Turn {
             Action::Persist { ticket, file, bytes, fsync } => {
                 self.disk.write(which, ticket, file, bytes, fsync);
             }
+            Action::Read { ticket, file } => self.disk.read(which, ticket, file),
             Action::Sleep { time } => std::thread::sleep(Duration::from_micros(time.0)),
             Action::Exit { code, reason } => {
                 tracing::warn!("{reason}");

@@ -163,6 +163,7 @@ impl World {
                     self.start_write(p);
                 }
             }
+            Action::Read { .. } => panic!("nobody has an ACL file here"),
             Action::Sleep { .. } => panic!("nobody sends DEBUG SLEEP here"),
             Action::Exit { code, reason } => self.processes[p].exit = Some((code, reason)),
         }

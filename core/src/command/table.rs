@@ -20,6 +20,7 @@ mod server;
 mod specs;
 mod string;
 mod transactions;
+mod users;
 
 pub use id::Id;
 pub use index::find;
@@ -160,6 +161,13 @@ pub mod categories {
         (TRANSACTION, "transaction"),
         (SCRIPTING, "scripting"),
     ];
+
+    /// The category of that name, in any case.
+    #[must_use]
+    pub fn find(name: &[u8]) -> Option<u32> {
+        let known = NAMES.iter().find(|(_, known)| known.as_bytes().eq_ignore_ascii_case(name));
+        known.map(|(category, _)| *category)
+    }
 }
 
 /// The chapter of the documentation a command belongs to.

@@ -4,9 +4,11 @@ use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::table::SETTINGS;
+use crate::acl::Users;
 
 /// A type of a field: read from and shown as the text of CONFIG GET, which is known to be right.
 pub(super) trait Field: Sized {
@@ -196,6 +198,8 @@ macro_rules! config {
         #[derive(Clone, PartialEq, Eq, Debug)]
         pub struct Config {
             $($(#[$doc])* pub $field: $type,)*
+            /// Who may do what: `user` lines, `requirepass`, the ACL file, and what ACL SETUSER made of them.
+            pub users: Arc<Users>,
             /// Path of the configuration file, absolute; empty when there is none.
             pub config_file: String,
             /// Settings that are not built and not at their default, as CONFIG GET shows them.
@@ -227,6 +231,7 @@ macro_rules! config {
                 let default = |name: &str| SETTINGS.iter().find(|s| s.name == name).map_or("", |s| s.default);
                 Self {
                     $($field: Field::read(default($name)),)*
+                    users: Arc::default(),
                     config_file: String::new(),
                     others: BTreeMap::new(),
                 }
@@ -263,6 +268,12 @@ config! {
     cluster_databases: u32 = "cluster-databases",
     /// Password of the default user; empty: none.
     requirepass: String = "requirepass",
+    /// Path of a file with the users; empty: they are in the configuration file.
+    aclfile: String = "aclfile",
+    /// Most entries of ACL LOG.
+    acllog_max_len: u64 = "acllog-max-len",
+    /// Whether new users may use all channels (`allchannels`) or none (`resetchannels`).
+    acl_pubsub_default: String = "acl-pubsub-default",
     /// Refuse clients of other machines when there is no password.
     protected_mode: bool = "protected-mode",
     /// Longest argument of a command in bytes.

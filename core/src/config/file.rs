@@ -17,10 +17,6 @@ const INCLUDE_DEPTH: usize = 16;
 const FORGOTTEN: [&str; 4] =
     ["list-max-ziplist-entries", "list-max-ziplist-value", "lua-replicate-commands", "io-threads-do-reads"];
 
-/// What CONFIG REWRITE of Valkey writes about a default user that nobody has changed.
-const OPEN_USER: [&str; 9] =
-    ["on", "nopass", "sanitize-payload", "~*", "&*", "+@all", "allkeys", "allchannels", "allcommands"];
-
 /// Why a process cannot start with a configuration, in the shape that Valkey prints on standard error.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fatal {
@@ -129,6 +125,8 @@ struct Loading<'a> {
     config: Config,
     /// Where each setting got its value last.
     set_at: BTreeMap<&'static str, (usize, String)>,
+    /// The `user` lines, with their numbers: they count after everything else is known.
+    users: Vec<(usize, String, Vec<String>)>,
     include: &'a mut dyn FnMut(&str) -> Result<String, String>,
 }
 
@@ -139,7 +137,8 @@ impl Config {
     /// # Errors
     /// With the line that is to blame, when it is not understood, or when it asks for what is not built.
     pub fn load(text: &str, include: &mut dyn FnMut(&str) -> Result<String, String>) -> Result<Self, Fatal> {
-        let mut loading = Loading { config: Self::default(), set_at: BTreeMap::new(), include };
+        let mut loading =
+            Loading { config: Self::default(), set_at: BTreeMap::new(), users: Vec::new(), include };
         loading.lines(text, 0)?;
         loading.finish()
     }
@@ -171,6 +170,10 @@ impl Loading<'_> {
                 self.lines(&text, depth + 1)?;
                 continue;
             }
+            if name.eq_ignore_ascii_case("user") && !arguments.is_empty() {
+                self.users.push((at + 1, line.to_owned(), arguments.to_vec()));
+                continue;
+            }
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
             if let Some(set) = self.directive(name, &arguments).map_err(&blame)? {
                 self.set_at.insert(set, (at + 1, line.to_owned()));
@@ -199,7 +202,8 @@ impl Loading<'_> {
         Ok(Some(setting.name))
     }
 
-    fn finish(self) -> Result<Config, Fatal> {
+    fn finish(mut self) -> Result<Config, Fatal> {
+        self.make_users()?;
         for (name, (number, text)) in self.set_at {
             let (setting, _) = lookup(name).expect("a name that was looked up before");
             if !setting.accepts(&self.config.value(setting)) {
@@ -211,12 +215,36 @@ impl Loading<'_> {
     }
 }
 
+impl Loading<'_> {
+    /// Makes the users of the `user` lines.
+    fn make_users(&mut self) -> Result<(), Fatal> {
+        if !self.users.is_empty() && !self.config.aclfile.is_empty() {
+            let reason = "Configuring Whimbrel with users defined in the configuration file and at the same time \
+                          setting an ACL file path is invalid. Please define either an ACL file or declare users \
+                          directly in the configuration file, but not both."
+                .to_owned();
+            return Err(Fatal { line: None, reason });
+        }
+        let users = core::mem::take(&mut self.users);
+        for (at, (number, line, words)) in users.iter().enumerate() {
+            let blame = |reason: String| Fatal { line: Some((*number, line.clone())), reason };
+            let [name, rules @ ..] = words.as_slice() else { continue };
+            if users[..at].iter().any(|(_, _, earlier)| earlier[0] == *name) {
+                let twice = "Duplicate user found. A user can only be defined once in config files";
+                return Err(blame(format!("Error in user declaration '{name}': {twice}")));
+            }
+            let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
+            self.config.users_mut().configure(name, &rules).map_err(blame)?;
+        }
+        Ok(())
+    }
+}
+
 fn other_directive(name: &str, arguments: &[&str]) -> Result<(), String> {
     let not_yet = || Err(format!("'{name}' is {NOT_YET}"));
     match (name, arguments) {
         (name, [_]) if FORGOTTEN.contains(&name) => Ok(()),
-        ("user", ["default", rules @ ..]) if rules.iter().all(|r| OPEN_USER.contains(r)) => Ok(()),
-        ("user", [_, ..]) | ("rename-command", [_, _]) | ("loadmodule", [_, ..]) => not_yet(),
+        ("rename-command", [_, _]) | ("loadmodule", [_, ..]) => not_yet(),
         ("sentinel", [_, ..]) => Err("sentinel directive while not in sentinel mode".to_string()),
         (module, [_, ..]) if module.contains('.') => not_yet(),
         (module, []) if module.contains('.') => Err("Module config specified without value".to_string()),

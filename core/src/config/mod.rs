@@ -24,6 +24,7 @@ mod tests;
 use alloc::borrow::{Cow, ToOwned};
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -34,6 +35,7 @@ pub use file::{CommandLine, Fatal};
 use setting::{Setting, Support};
 use table::SETTINGS;
 
+use crate::acl::Users;
 use crate::command::glob;
 use crate::wire::resp::quote;
 
@@ -130,6 +132,11 @@ impl Config {
         Ok(())
     }
 
+    /// The users, to change them.
+    pub fn users_mut(&mut self) -> &mut Users {
+        Arc::make_mut(&mut self.users)
+    }
+
     /// Whether values of this setting must be kept out of logs (SLOWLOG, MONITOR).
     #[must_use]
     pub fn is_sensitive(name: &str) -> bool {
@@ -161,6 +168,11 @@ impl Config {
             value = n.clamp(low, high).to_string();
         }
         if self.set_field(setting.name, &value) {
+            match setting.name {
+                "requirepass" => self.users_mut().require(&value),
+                "acl-pubsub-default" => self.users_mut().default_channels(value == "allchannels"),
+                _ => {}
+            }
             return;
         }
         if value == setting.default {
@@ -195,7 +207,9 @@ impl Config {
         if new != old && (setting.at_start || !setting.accepts(&new)) {
             return Err(NOT_YET.to_owned());
         }
-        self.put(setting, new);
+        if new != old {
+            self.put(setting, new);
+        }
         Ok(())
     }
 }

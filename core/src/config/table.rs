@@ -16,9 +16,9 @@ const MB: i128 = 1 << 20;
 /// All settings, sorted by name.
 #[rustfmt::skip] // one line each, to be read as a table
 pub(super) static SETTINGS: [Setting; 227] = [
-    row("acl-pubsub-default", Word(&["allchannels", "resetchannels"]), "resetchannels", Ignored),
-    row("aclfile", Text, "", Only(&[])).immutable(),
-    row("acllog-max-len", Uint(0, LONG), "128", Ignored),
+    row("acl-pubsub-default", Word(&["allchannels", "resetchannels"]), "resetchannels", Built),
+    row("aclfile", Text, "", Built).immutable(),
+    row("acllog-max-len", Uint(0, LONG), "128", Built),
     row("active-defrag-cycle-max", Int(1, 99), "25", Ignored),
     row("active-defrag-cycle-min", Int(1, 99), "1", Ignored),
     row("active-defrag-cycle-us", Int(0, 100_000), "500", Ignored),

@@ -50,6 +50,11 @@ impl Node {
             } else {
                 refused(asked.proto, "ERR The server is running without a config file")
             }
+        } else if is(0, b"acl") {
+            match self.change_users(asked, &words[1..], out) {
+                Some(reply) => Verdict::Reply(reply),
+                None => Verdict::Nothing,
+            }
         } else if is(0, b"shutdown") {
             self.shutdown(now, asked, &words[1..], out)
         } else if self.cluster.is_none() {

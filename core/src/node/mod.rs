@@ -6,6 +6,7 @@ mod facts;
 mod jobs;
 mod publish;
 mod settings;
+mod users;
 
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -48,8 +49,8 @@ pub struct Node {
     saving: Option<Ticket>,
     /// The save of slots that this node gained: it serves them when that is durable. Losses are obeyed at once.
     gaining: Option<Ticket>,
-    /// Who waits for the rewritten configuration file.
-    rewriting: Vec<(Ticket, LinkId, Proto)>,
+    /// Who waits for a file to be replaced or read.
+    later: Vec<Later>,
     next_ticket: u64,
     /// The text of the configuration file the process was started with.
     config_file: Option<alloc::string::String>,
@@ -59,6 +60,15 @@ pub struct Node {
     topology_changed: bool,
     /// Scratch of the cluster machine's actions.
     actions: Vec<cluster::Action>,
+}
+
+/// A client that waits for a file.
+#[derive(Debug)]
+struct Later {
+    ticket: Ticket,
+    file: File,
+    link: LinkId,
+    proto: Proto,
 }
 
 impl Node {
@@ -92,7 +102,7 @@ impl Node {
             news: VecDeque::new(),
             saving: None,
             gaining: None,
-            rewriting: Vec::new(),
+            later: Vec::new(),
             next_ticket: OTHER_TICKETS,
             config_file,
             stopping: None,
@@ -139,6 +149,7 @@ impl Node {
                 }
             }
             Input::Done { ticket, result } => self.done(now, ticket, result, out),
+            Input::Read { ticket, result } => self.users_read(ticket, result, out),
             Input::Ticked => {
                 self.tell_cluster(now, cluster::Input::Ticked, out);
                 self.jobs.trim(self.config.cluster_slot_migration_log_max_len);
@@ -193,7 +204,12 @@ impl Node {
 
     fn done(&mut self, now: Now, ticket: Ticket, result: Result<(), &str>, out: &mut Actions) {
         if ticket.0 >= OTHER_TICKETS {
-            self.rewritten(ticket, result, out);
+            let users = self.later.iter().any(|later| later.ticket == ticket && later.file == File::Users);
+            if users {
+                self.users_written(ticket, result, out);
+            } else {
+                self.answer_ticket(ticket, result, out);
+            }
             return;
         }
         if let Err(why) = result {
@@ -236,19 +252,24 @@ impl Node {
         }
     }
 
-    fn rewritten(&mut self, ticket: Ticket, result: Result<(), &str>, out: &mut Actions) {
-        let waiting = core::mem::take(&mut self.rewriting);
-        for (t, link, proto) in waiting {
-            if t != ticket {
-                self.rewriting.push((t, link, proto));
-                continue;
-            }
-            let reply = asked::write(proto, |reply| match result {
-                Ok(()) => reply.ok(),
-                Err(why) => reply.error(&format!("ERR Rewriting config file: {why}")),
+    /// A file other than nodes.conf was replaced or read, or was not: who asked for it is told.
+    fn answer_ticket(&mut self, ticket: Ticket, result: Result<(), &str>, out: &mut Actions) {
+        for Later { file, link, proto, .. } in self.later.extract_if(.., |later| later.ticket == ticket) {
+            let reply = asked::write(proto, |reply| match (result, file) {
+                (Ok(()), _) => reply.ok(),
+                (Err(why), File::Config) => reply.error(&format!("ERR Rewriting config file: {why}")),
+                (Err(why), _) => reply.error(&format!("ERR {why}")),
             });
             out.post(Order::Answer { link, reply });
         }
+    }
+
+    /// A new ticket for a file; the client is answered when that is done.
+    fn ticket_for(&mut self, file: File, link: LinkId, proto: Proto) -> Ticket {
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        self.later.push(Later { ticket, file, link, proto });
+        ticket
     }
 
     /// CONFIG REWRITE: the file is replaced, the client is answered when it is durable.
@@ -256,9 +277,7 @@ impl Node {
         let Some(old) = &self.config_file else { return false };
         let text = self.config.rewrite(old);
         self.config_file = Some(text.clone());
-        self.next_ticket += 1;
-        let ticket = Ticket(self.next_ticket);
-        self.rewriting.push((ticket, link, proto));
+        let ticket = self.ticket_for(File::Config, link, proto);
         out.push(Action::Persist { ticket, file: File::Config, bytes: text.into(), fsync: true });
         true
     }

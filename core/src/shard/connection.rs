@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 
+use crate::acl::DEFAULT;
 use crate::command::introspect;
 use crate::command::options::is;
 use crate::command::table::{Command, Id};
@@ -12,7 +13,7 @@ use crate::shard::data::Data;
 use crate::shard::reads::NO_CLUSTER;
 use crate::shard::serve::{Env, reply};
 use crate::shard::session::Client;
-use crate::shard::{about, transaction};
+use crate::shard::{about, transaction, users};
 use crate::time::Now;
 use crate::wire::resp::number::integer;
 use crate::wire::resp::quote;
@@ -41,8 +42,8 @@ pub(crate) fn run(
     env: &Env,
 ) -> After {
     match command.id {
-        Id::Auth => auth(argv, client, outbox, &env.config),
-        Id::Hello => hello(argv, client, outbox, &env.config),
+        Id::Auth => auth(now, argv, client, outbox, data, env),
+        Id::Hello => hello(now, argv, client, outbox, data, env),
         Id::Ping => ping(argv, &mut reply(client, outbox)),
         Id::Echo => reply(client, outbox).bulk(argv.get(1)),
         Id::Select => select(argv, client, outbox, &env.config),
@@ -52,7 +53,7 @@ pub(crate) fn run(
         }
         Id::Reset => {
             client.transaction.discard(data.effects.watched());
-            client.reset(env.config.requirepass.is_empty());
+            client.reset(env.config.users.default_user());
             reply(client, outbox).simple("RESET");
         }
         Id::Multi | Id::Discard | Id::Watch | Id::Unwatch => {
@@ -90,6 +91,14 @@ pub(crate) fn run(
         | Id::CommandGetkeysandflags
         | Id::CommandInfo
         | Id::CommandList => introspection(command.id, argv, &mut reply(client, outbox)),
+        Id::AclCat
+        | Id::AclDryrun
+        | Id::AclGenpass
+        | Id::AclGetuser
+        | Id::AclList
+        | Id::AclLog
+        | Id::AclUsers
+        | Id::AclWhoami => users::run(now, command, argv, client, outbox, data, env),
         _ if command.last_name() == "help" => {
             let container = command.name.split('|').next().unwrap_or_default();
             introspect::help(container, &mut reply(client, outbox));
@@ -125,31 +134,20 @@ fn ping(argv: Argv<'_>, reply: &mut Reply<'_>) {
     }
 }
 
-/// Whether `password` opens the door for `user`; there is one user, `default`.
-fn lets_in(config: &Config, user: &[u8], password: &[u8]) -> bool {
-    user == b"default" && (config.requirepass.is_empty() || same(config.requirepass.as_bytes(), password))
-}
-
-/// Comparison in a time that does not depend on where the texts differ.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |d, (x, y)| d | (x ^ y)) == 0
-}
-
-fn auth(argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox, config: &Config) {
+fn auth(now: Now, argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox, data: &mut Data, env: &Env) {
     let (user, password): (&[u8], _) = match argv.len() {
-        2 if config.requirepass.is_empty() => {
+        2 if env.config.users.default_user().has_no_password() => {
             reply(client, outbox).error(NO_PASSWORD_SET);
             return;
         }
-        2 => (b"default", argv.get(1)),
+        2 => (DEFAULT, argv.get(1)),
         3 => (argv.get(1), argv.get(2)),
         _ => {
             reply(client, outbox).error("ERR syntax error");
             return;
         }
     };
-    if lets_in(config, user, password) {
-        client.authenticated = true;
+    if client.log_in(now, user, password, argv.name(), data, env) {
         reply(client, outbox).ok();
     } else {
         reply(client, outbox).error(WRONG_PASSWORD);
@@ -159,14 +157,14 @@ fn auth(argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox, config: &Confi
 /// What HELLO asks for, once all of it is known to be right.
 struct Greeting<'a> {
     proto: Proto,
-    authenticated: bool,
+    credentials: Option<(&'a [u8], &'a [u8])>,
     name: Option<&'a [u8]>,
 }
 
 impl<'a> Greeting<'a> {
-    fn parse(argv: Argv<'a>, client: &Client, config: &Config) -> Result<Self, String> {
-        let mut asked = Self { proto: client.proto, authenticated: client.authenticated, name: None };
-        let (mut next, mut credentials) = (1, None);
+    fn parse(argv: Argv<'a>, client: &Client) -> Result<Self, String> {
+        let mut asked = Self { proto: client.proto, credentials: None, name: None };
+        let mut next = 1;
         if let Some(version) = argv.opt(1) {
             asked.proto = match integer(version) {
                 Some(2) => Proto::Resp2,
@@ -179,7 +177,7 @@ impl<'a> Greeting<'a> {
         while let Some(option) = argv.opt(next) {
             let is = |word: &[u8], values| is(option, word) && argv.len() > next + values;
             if is(b"auth", 2) {
-                credentials = Some((argv.get(next + 1), argv.get(next + 2)));
+                asked.credentials = Some((argv.get(next + 1), argv.get(next + 2)));
                 next += 3;
             } else if is(b"setname", 1) {
                 let name = argv.get(next + 1);
@@ -192,30 +190,33 @@ impl<'a> Greeting<'a> {
                 return Err(format!("ERR Syntax error in HELLO option '{}'", quote(option)));
             }
         }
-        if let Some((user, password)) = credentials {
-            if !lets_in(config, user, password) {
-                return Err(WRONG_PASSWORD.into());
-            }
-            asked.authenticated = true;
-        }
-        if asked.authenticated { Ok(asked) } else { Err(HELLO_UNAUTHENTICATED.into()) }
+        Ok(asked)
     }
 }
 
-fn hello(argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox, config: &Config) {
-    let asked = match Greeting::parse(argv, client, config) {
+fn hello(now: Now, argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox, data: &mut Data, env: &Env) {
+    let asked = match Greeting::parse(argv, client) {
         Ok(asked) => asked,
         Err(error) => {
             reply(client, outbox).error(&error);
             return;
         }
     };
+    if let Some((user, password)) = asked.credentials
+        && !client.log_in(now, user, password, argv.name(), data, env)
+    {
+        reply(client, outbox).error(WRONG_PASSWORD);
+        return;
+    }
+    if !client.authenticated && !env.config.users.default_user().is_open() {
+        reply(client, outbox).error(HELLO_UNAUTHENTICATED);
+        return;
+    }
     client.proto = asked.proto;
-    client.authenticated = asked.authenticated;
     if let Some(name) = asked.name {
         client.name = name.into();
     }
-    introduce(client, outbox, config);
+    introduce(client, outbox, &env.config);
 }
 
 /// Tells the client who it talks to.

@@ -1,5 +1,6 @@
 //! What commands work on, apart from the client that gave them.
 
+use crate::acl;
 use crate::command::context::KeyStats;
 use crate::command::effects::Effects;
 use crate::rng::Rng;
@@ -7,6 +8,7 @@ use crate::shard::exports::Exports;
 use crate::shard::hold::Holds;
 use crate::shard::scrutiny::Scrutiny;
 use crate::shard::tally::Tally;
+use crate::shard::users::Secret;
 use crate::store::Store;
 
 /// The data of a shard: keys, what follows their changes, and what holds them.
@@ -20,6 +22,9 @@ pub(crate) struct Data {
     pub(crate) totals: Totals,
     pub(crate) tally: Tally,
     pub(crate) scrutiny: Scrutiny,
+    /// ACL LOG.
+    pub(crate) refusals: acl::Log,
+    pub(crate) secret: Secret,
 }
 
 /// Counters since start, for INFO.

@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::command::options::is;
+use crate::config::Config;
 use crate::input::Origin;
 use crate::shard::session::Client;
 use crate::time::Now;
@@ -34,7 +35,7 @@ struct Terms {
     address: Option<Vec<u8>>,
     local_address: Option<Vec<u8>>,
     ip: Option<Vec<u8>>,
-    user: bool,
+    user: Option<Vec<u8>>,
     flags: Option<Vec<u8>>,
     name: Option<Vec<u8>>,
     lib_name: Option<Vec<u8>>,
@@ -66,7 +67,7 @@ impl Filter {
     ///
     /// # Errors
     /// The error line.
-    pub(crate) fn parse(argv: Argv<'_>, databases: u32) -> Result<Self, String> {
+    pub(crate) fn parse(argv: Argv<'_>, config: &Config) -> Result<Self, String> {
         let mut filter = Self::default();
         let mut next = 2;
         while let Some(option) = argv.opt(next) {
@@ -90,7 +91,7 @@ impl Filter {
             } else if is(option, b"idle") {
                 filter.idle_secs = Some(seconds(value, "idle")?);
             } else {
-                terms.read(word, value, negated, databases)?;
+                terms.read(word, value, negated, config)?;
             }
         }
         Ok(filter)
@@ -144,7 +145,7 @@ impl Terms {
         Ok(next)
     }
 
-    fn read(&mut self, word: &[u8], value: &[u8], negated: bool, databases: u32) -> Result<(), String> {
+    fn read(&mut self, word: &[u8], value: &[u8], negated: bool, config: &Config) -> Result<(), String> {
         let texts: [(&[u8], &mut Option<Vec<u8>>); 6] = [
             (b"addr", &mut self.address),
             (b"laddr", &mut self.local_address),
@@ -156,10 +157,10 @@ impl Terms {
         if let Some((_, text)) = texts.into_iter().find(|(name, _)| is(word, name)) {
             *text = Some(value.to_vec());
         } else if is(word, b"user") {
-            if value != b"default" {
+            if config.users.get(value).is_none() {
                 return Err(format!("ERR No such user '{}'", quote(value)));
             }
-            self.user = true;
+            self.user = Some(value.to_vec());
         } else if is(word, b"type") {
             let others: [&[u8]; 5] = [b"master", b"primary", b"slave", b"replica", b"pubsub"];
             self.kind = Some(match () {
@@ -168,7 +169,8 @@ impl Terms {
                 () => return Err(format!("ERR Unknown client type '{}'", quote(value))),
             });
         } else if is(word, b"db") {
-            self.db = Some(database(value, if negated { "NOT-DB" } else { "DB" }, databases)?);
+            self.db =
+                Some(database(value, if negated { "NOT-DB" } else { "DB" }, config.databases_in_use())?);
         } else if is(word, b"flags") {
             self.flags =
                 Some(letters(value, FLAGS, "flags", if negated { "NOT-FLAGS" } else { "provided" })?);
@@ -190,7 +192,7 @@ impl Terms {
             self.address.as_ref().map(|a| a == about.address.as_bytes()),
             self.local_address.as_ref().map(|a| a == about.local_address.as_bytes()),
             self.ip.as_ref().map(|ip| ip == about.ip.as_bytes()),
-            self.user.then_some(true),
+            self.user.as_ref().map(|user| client.user.name() == user.as_slice()),
             self.flags.as_ref().map(|flags| flags.iter().all(|f| about.flags.contains(f))),
             self.name.as_ref().map(|name| named(&client.name, name)),
             self.lib_name.as_ref().map(|name| named(&client.lib_name, name)),
@@ -240,12 +242,13 @@ mod tests {
 
     fn parse(line: &str) -> Result<Filter, String> {
         let words: Vec<&[u8]> = line.split(' ').map(|w| if w == "''" { b"" } else { w.as_bytes() }).collect();
-        Filter::parse(ArgvBuf::of(&words).argv(), 16)
+        Filter::parse(ArgvBuf::of(&words).argv(), &Config::default())
     }
 
     #[test]
     fn terms_take_and_leave_out() {
-        let mut client = Session::new(ClientId(7), LinkId::accepted(1), Origin::Unix, true, now(10)).client;
+        let user = Config::default().users.default_user().clone();
+        let mut client = Session::new(ClientId(7), LinkId::accepted(1), Origin::Unix, user, now(10)).client;
         client.name = (*b"worker").into();
         client.db = 3;
         for (line, taken) in [

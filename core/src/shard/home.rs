@@ -43,6 +43,7 @@ fn server(id: Id) -> Home {
         Id::Dbsize => Home::Data,
         Id::ConfigGet | Id::Role | Id::Lastsave => Home::View,
         Id::ConfigSet | Id::ConfigRewrite | Id::Shutdown => Home::Node,
+        Id::AclSetuser | Id::AclDeluser | Id::AclLoad | Id::AclSave => Home::Node,
         Id::Info | Id::Flushall | Id::Flushdb | Id::Swapdb | Id::Debug | Id::ConfigResetstat => Home::Whole,
         _ => Home::Session,
     }

@@ -31,6 +31,7 @@ mod slot_stats;
 mod tally;
 mod transaction;
 mod upkeep;
+mod users;
 mod whole;
 
 #[cfg(test)]
@@ -41,6 +42,7 @@ use alloc::sync::Arc;
 
 use hashbrown::HashMap;
 
+use crate::acl;
 use crate::action::{Action, Actions, Ending};
 use crate::cluster::View;
 use crate::command::context::{KeyStats, lru_clock};
@@ -66,6 +68,7 @@ use crate::shard::serve::{Env, Served};
 use crate::shard::session::{Session, Waiting};
 use crate::shard::tally::Tally;
 use crate::shard::upkeep::Upkeep;
+use crate::shard::users::Secret;
 use crate::slots::SlotRanges;
 use crate::stopwatch::Stopwatch;
 use crate::store::{Layout, Store, StoreConfig};
@@ -136,6 +139,8 @@ impl Shard {
                 totals: Totals::default(),
                 tally: Tally::default(),
                 scrutiny,
+                refusals: acl::Log::default(),
+                secret: Secret::of(seed),
             },
             links: HashMap::default(),
             unlinked: HashMap::default(),
@@ -186,7 +191,10 @@ impl Shard {
             Input::Turned { took, cpu } => self.long_turns.note(took, cpu),
             Input::Introduced(process) => self.process = process,
             Input::Ticked => self.ticked(now, out),
-            Input::Terminated { .. } | Input::Done { .. } | Input::Mailed(Mail::Fact(_)) => {}
+            Input::Terminated { .. }
+            | Input::Done { .. }
+            | Input::Read { .. }
+            | Input::Mailed(Mail::Fact(_)) => {}
         }
         self.wake(now, out);
         self.with_exports(now, out, Exports::flush);
@@ -220,8 +228,8 @@ impl Shard {
 
     fn opened(&mut self, now: Now, link: LinkId, origin: Origin, out: &mut Actions) {
         let id = self.next_id();
-        let authenticated = self.env.config.requirepass.is_empty();
-        let mut session = Box::new(Session::new(id, link, origin, authenticated, now));
+        let user = self.env.config.users.default_user().clone();
+        let mut session = Box::new(Session::new(id, link, origin, user, now));
         let refusal = upkeep::refusal(&self.env.config, &origin, self.links.len());
         if let Some(error) = refusal {
             self.data.totals.rejected_connections += 1;

@@ -1,6 +1,6 @@
 //! What the node tells the shard to do.
 
-use crate::action::{Action, Actions};
+use crate::action::{Action, Actions, Ending};
 use crate::cluster::takeover::Confirmed;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -24,8 +24,12 @@ impl Shard {
             Order::PublishJobs(jobs) => self.env.jobs = jobs,
             Order::Configure(config, timing) => {
                 self.data.scrutiny.configure(&config);
+                let users_changed = self.env.config.users != config.users;
                 self.env.config = config;
                 self.data.exports.set_timing(timing);
+                if users_changed {
+                    self.users_changed(now, out);
+                }
             }
             Order::Answer { link, reply } => self.answered(now, link, &reply, out),
             Order::StartExport { job, to, credentials, timing } => {
@@ -33,8 +37,9 @@ impl Shard {
                 let link = LinkId::dialed(self.next_link);
                 self.links.insert(link, Link::Export);
                 let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+                let user = self.env.config.users.default_user().clone();
                 let origin = Origin::Tcp { peer: to.unwrap_or(nowhere), local: nowhere };
-                let client = Session::new(self.next_id(), link, origin, true, now).client;
+                let client = Session::new(self.next_id(), link, origin, user, now).client;
                 let (name, prevented) = (job.name, self.debugging.pause_prevented);
                 self.with_exports(now, out, |e, s| {
                     e.start(job, client, to, credentials, timing, s);
@@ -105,6 +110,10 @@ impl Shard {
             session.outbox.write(reply);
         }
         session.client.commands += 1;
+        if session.client.leaving {
+            self.finish(now, link, Ending::Flushed, out);
+            return;
+        }
         self.resume(now, link, out);
     }
 

@@ -22,7 +22,7 @@ use crate::shard::home::{Home, home};
 use crate::shard::route::{Route, route, route_begun};
 use crate::shard::session::{Client, Queued, Replies, Session, Waiting};
 use crate::shard::transaction::{Exec, Transaction};
-use crate::shard::{ahead, connection, debug, reads, scrutiny, session};
+use crate::shard::{ahead, connection, debug, reads, scrutiny, session, users};
 use crate::slots::Slot;
 use crate::time::Now;
 use crate::wire::resp::{Argv, ArgvBuf, Limits, Reply, Wrong};
@@ -61,6 +61,9 @@ enum Ran {
     Whole,
     Close,
 }
+
+/// Begins the error for a command of a transaction that was allowed when it was queued and is not any more.
+const RULES_CHANGED: &str = "ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command is no longer allowed for the following reason:";
 
 impl Session {
     /// Runs what waits and then what `input` brings, until something has to be waited for.
@@ -120,6 +123,13 @@ impl Session {
         let Self { client, outbox, .. } = self;
         let argv = queued.words.argv();
         if client.transaction.is_running() {
+            if client.restricted
+                && let Err(denied) = users::check(now, queued.command, argv, client, data, env)
+            {
+                let why = denied.overtaken();
+                reply(client, outbox).error(&format!("NOPERM {RULES_CHANGED} {why}"));
+                return Ran::Done;
+            }
             let slot = match route_begun(env, &data.store, client, queued.command, argv) {
                 Route::Here(slot) => slot,
                 Route::Refused(error) => {
@@ -265,6 +275,13 @@ fn admit(
         refuse(Some(command), client, outbox, data, &error);
         return Ran::Done;
     }
+    if client.restricted
+        && let Err(denied) = users::check(now, command, argv, client, data, env)
+    {
+        let error = format!("NOPERM {}", denied.message(client.user.name(), command, argv, false));
+        refuse(Some(command), client, outbox, data, &error);
+        return Ran::Done;
+    }
     let slot = match whither(command, argv, client, data, env) {
         Route::Here(slot) => slot,
         Route::Refused(error) => {
@@ -305,7 +322,10 @@ fn admit(
 fn forbidden(command: &'static Command, client: &Client, env: &Env) -> Option<Cow<'static, str>> {
     if command.id == Id::Debug && !debug::is_allowed(&env.config, &client.origin) {
         Some(debug::FORBIDDEN.into())
-    } else if !client.authenticated && !command.is(flags::NO_AUTH) {
+    } else if !client.authenticated
+        && !command.is(flags::NO_AUTH)
+        && !env.config.users.default_user().is_open()
+    {
         Some("NOAUTH Authentication required.".into())
     } else if client.transaction.is_open() && command.is(flags::NO_MULTI) {
         Some(format!("ERR Command '{}' not allowed inside a transaction", command.name).into())

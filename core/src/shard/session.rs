@@ -4,8 +4,10 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::acl::User;
 use crate::command::effects::Watched;
 use crate::command::table::Command;
 use crate::ids::{ClientId, LinkId};
@@ -80,6 +82,12 @@ pub(crate) struct Client {
     pub(crate) db: u32,
     pub(crate) proto: Proto,
     pub(crate) authenticated: bool,
+    /// Who it is.
+    pub(crate) user: Arc<User>,
+    /// Its user may not do everything.
+    pub(crate) restricted: bool,
+    /// It is disconnected after the answer it waits for.
+    pub(crate) leaving: bool,
     pub(crate) readonly: bool,
     pub(crate) asking: bool,
     pub(crate) no_touch: bool,
@@ -111,7 +119,7 @@ pub(crate) struct Client {
 }
 
 impl Session {
-    pub(crate) fn new(id: ClientId, link: LinkId, origin: Origin, authenticated: bool, now: Now) -> Self {
+    pub(crate) fn new(id: ClientId, link: LinkId, origin: Origin, user: Arc<User>, now: Now) -> Self {
         let client = Client {
             id,
             link,
@@ -121,7 +129,10 @@ impl Session {
             lib_ver: Box::default(),
             db: 0,
             proto: Proto::Resp2,
-            authenticated,
+            authenticated: user.is_open(),
+            restricted: !user.may_everything(),
+            user,
+            leaving: false,
             readonly: false,
             asking: false,
             no_touch: false,
@@ -150,11 +161,12 @@ impl Session {
 
 impl Client {
     /// RESET: everything but the connection itself as at the start.
-    pub(crate) fn reset(&mut self, authenticated: bool) {
+    pub(crate) fn reset(&mut self, user: &Arc<User>) {
         self.name = Box::default();
         self.db = 0;
         self.proto = Proto::Resp2;
-        self.authenticated = authenticated;
+        self.be(user.clone());
+        self.authenticated = user.is_open();
         self.readonly = false;
         self.asking = false;
         self.no_touch = false;
@@ -170,6 +182,12 @@ impl Client {
             Origin::Tcp { peer, .. } => format!("{peer}"),
             Origin::Unix => "/unixsocket:0".into(),
         }
+    }
+
+    /// From now on the client is this user.
+    pub(crate) fn be(&mut self, user: Arc<User>) {
+        self.restricted = !user.may_everything();
+        self.user = user;
     }
 
     /// Flags of CLIENT LIST, `N` when there are none.

@@ -11,6 +11,7 @@ use crate::shard::serve::reply;
 use crate::shard::session::{Client, Queued};
 use crate::store::Store;
 use crate::time::Now;
+use crate::wire::resp::number::integer;
 use crate::wire::resp::{Argv, ArgvBuf};
 
 /// A key that a client watches, and how it was when it began.
@@ -93,6 +94,13 @@ impl Transaction {
             Self::Watching(keys) | Self::Open { watched: keys, .. } => keys.len(),
             _ => 0,
         }
+    }
+
+    /// The database that its last SELECT changes to.
+    pub(crate) fn db(&self) -> Option<u32> {
+        let Self::Open { queue, .. } = self else { return None };
+        let last = queue.iter().rfind(|queued| queued.command.id == Id::Select)?;
+        integer(last.words.argv().get(1)).and_then(|db| u32::try_from(db).ok())
     }
 
     /// Bytes of the queued commands.

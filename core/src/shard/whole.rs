@@ -177,7 +177,7 @@ impl Shard {
     }
 
     fn list_clients(&mut self, now: Now, request: &Request<'_>, reply: &mut Reply<'_>) {
-        let filter = match Filter::parse(request.argv, self.env.config.databases_in_use()) {
+        let filter = match Filter::parse(request.argv, &self.env.config) {
             Ok(filter) => filter,
             Err(error) => {
                 reply.error(&error);
@@ -204,7 +204,7 @@ impl Shard {
         }
         for exporting in self.data.exports.iter().filter(|e| filter.matches(&e.client, b"E", now)) {
             let row = listing::describe(now, &exporting.client, exporting.outbox.len(), b"E");
-            rows.push((exporting.client.id, row.replace("user=default", "user=(superuser)")));
+            rows.push((exporting.client.id, row.replacen("user=default", "user=(superuser)", 1)));
         }
         rows.sort_by_key(|(id, _)| *id);
         let mut text = String::new();
@@ -226,7 +226,7 @@ impl Shard {
         let filter = if old_form {
             Ok(Filter::address(request.argv.get(2)))
         } else {
-            Filter::parse(request.argv, self.env.config.databases_in_use())
+            Filter::parse(request.argv, &self.env.config)
         };
         let filter = match filter {
             Ok(filter) => filter,

@@ -19,6 +19,19 @@ macro_rules! ids {
 }
 
 ids! {
+    AclCat "ACL CAT",
+    AclDeluser "ACL DELUSER",
+    AclDryrun "ACL DRYRUN",
+    AclGenpass "ACL GENPASS",
+    AclGetuser "ACL GETUSER",
+    AclHelp "ACL HELP",
+    AclList "ACL LIST",
+    AclLoad "ACL LOAD",
+    AclLog "ACL LOG",
+    AclSave "ACL SAVE",
+    AclSetuser "ACL SETUSER",
+    AclUsers "ACL USERS",
+    AclWhoami "ACL WHOAMI",
     Append "APPEND",
     Asking "ASKING",
     Auth "AUTH",

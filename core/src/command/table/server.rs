@@ -8,6 +8,10 @@ const fn server(id: Id, name: &'static str, arity: i16, flags: u32, since: &'sta
 }
 
 pub(super) const COMMANDS: &[Command] = &[
+    server(Id::Container, "acl", -2, 0, "6.0.0")
+        .about("Groups the commands about users and what they may do.")
+        .cost("Depends on the subcommand")
+        .subcommands(super::users::ACL),
     server(Id::Command, "command", -1, LOADING | STALE, "2.8.13")
         .about("Describes all commands.")
         .cost("O(N) with N being the number of commands")
