@@ -116,7 +116,7 @@ fn one_selector_has_to_allow_all_of_a_command() {
         (user("+@all %W~*"), "set a x get", no("access the 'a' key")),
         (user("+@all %W~*"), "get a", no("access the 'a' key")),
         (user("+@all %R~a %W~b"), "copy a b", "OK".into()),
-        (user("+@all %R~a %W~b"), "copy b a", no("access the 'a' key")),
+        (user("+@all %R~a %W~b"), "copy b a", no("access the 'b' key")),
         (user("+@all ~* db=1"), "get a", no("access database get")),
         (user("+@all ~* db=1"), "ping", "OK".into()),
         (user("+@all ~* db=1"), "select 1", "OK".into()),

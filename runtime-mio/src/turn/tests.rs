@@ -120,7 +120,7 @@ fn run_both(node: Box<dyn Machine>, shard: Box<dyn Machine>) -> Running {
     let poll = Poll::new().unwrap();
     let waker = Arc::new(Waker::new(poll.registry(), WAKER).unwrap());
     let (locked, _) = Locked::take(&folder.join("nodes.conf")).unwrap();
-    let places = Places { nodes_conf: Some(locked), config: Some(folder.join("a.conf")) };
+    let places = Places { nodes_conf: Some(locked), config: Some(folder.join("a.conf")), users: None };
     let stop = Arc::new(AtomicBool::new(false));
     let parts = Parts {
         machines: Machines { node, shard },
