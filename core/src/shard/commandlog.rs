@@ -232,7 +232,8 @@ mod tests {
             config.set(&pairs, true).expect("settings");
             let mut logs = CommandLogs::default();
             logs.configure(&config);
-            let client = Session::new(ClientId(1), LinkId::accepted(1), Origin::Unix, true, NOW).client;
+            let user = crate::acl::Users::default().default_user().clone();
+            let client = Session::new(ClientId(1), LinkId::accepted(1), Origin::Unix, user, NOW).client;
             Self { logs, client }
         }
 

@@ -12,6 +12,7 @@ pub(crate) const REDACTED: &[u8] = b"(redacted)";
 pub(crate) fn is_secret(command: &Command, argv: Argv<'_>, at: usize) -> bool {
     match command.id {
         Id::Auth => at > 0 && argv.len() <= 3,
+        Id::AclSetuser | Id::AclDeluser | Id::AclGetuser => at >= 2,
         Id::Hello => at >= 3 && behind_auth(argv, at),
         Id::ConfigSet => {
             at >= 3 && at % 2 == 1 && core::str::from_utf8(argv.get(at - 1)).is_ok_and(Config::is_sensitive)
@@ -55,6 +56,8 @@ mod tests {
             ("CONFIG SET requirepass pw maxclients 5", "CONFIG SET requirepass * maxclients 5"),
             ("CONFIG SET maxclients 5 masterauth x", "CONFIG SET maxclients 5 masterauth *"),
             ("CONFIG SET requirepass a b", "CONFIG SET requirepass * b"),
+            ("ACL SETUSER ann >pw", "ACL SETUSER * *"),
+            ("ACL GENPASS 5", "ACL GENPASS 5"),
             ("SET auth pw", "SET auth pw"),
         ] {
             let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();

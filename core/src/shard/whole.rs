@@ -67,6 +67,7 @@ impl Shard {
             Id::ConfigResetstat => {
                 self.data.totals = crate::shard::data::Totals::default();
                 self.data.tally = crate::shard::tally::Tally::default();
+                self.data.refusals.reset_counts();
                 self.data.scrutiny.busy_nanos = 0;
                 self.data.scrutiny.expire_nanos = 0;
                 self.data.stats = crate::command::context::KeyStats::default();

@@ -92,8 +92,12 @@ pub(super) fn stats(text: &mut Text, shard: &Shard) {
     text.field("eventloop_duration_sum", shard.vitals.turns_us);
     text.field("eventloop_duration_cmd_sum", shard.data.scrutiny.busy_nanos / 1000);
     text.all(&["instantaneous_eventloop_cycles_per_sec", "instantaneous_eventloop_duration_usec"], 0);
-    text.all(&["acl_access_denied_auth", "acl_access_denied_cmd", "acl_access_denied_key"], 0);
-    text.all(&["acl_access_denied_channel", "acl_access_denied_tls_cert", "acl_access_denied_db"], 0);
+    let refusals = &shard.data.refusals;
+    text.field("acl_access_denied_auth", refusals.auth);
+    text.field("acl_access_denied_cmd", refusals.commands);
+    text.field("acl_access_denied_key", refusals.keys);
+    text.all(&["acl_access_denied_channel", "acl_access_denied_tls_cert"], 0);
+    text.field("acl_access_denied_db", refusals.databases);
     migrations(text, shard);
     long_turns(text, shard);
 }
