@@ -2,16 +2,19 @@
 //! on disks that misbehave, with clients whose histories are judged. A run is a function of its seed.
 //!
 //! ```text
-//! cargo test --test simulator                          200 seeds and the stories
-//! WHIMBREL_SEED=17 cargo test --test simulator seeds -- --nocapture    one seed, with a trace
-//! WHIMBREL_SEEDS=2000 cargo test --test simulator seeds                more seeds, from 0
-//! WHIMBREL_SEEDS=5000..9000 cargo test --test simulator seeds          these seeds
+//! cargo test --test simulator                                                     200 seeds and the stories
+//! WHIMBREL_SEED=17 cargo test --release --test simulator seeds -- --nocapture     one seed, with its trace
+//! WHIMBREL_SEEDS=2000 cargo test --release --test simulator seeds                 more seeds, from 0
+//! WHIMBREL_SEEDS=5000..9000 cargo test --release --test simulator seeds           these seeds
+//! WHIMBREL_SEEDS=5000.. WHIMBREL_MINUTES=60 WHIMBREL_THREADS=2 cargo test --release --test simulator seeds -- --nocapture
 //! ```
-//! A failure prints the seed, the invariant (see `docs/invariants.md`) and the last lines of the trace.
+//! The last one searches on two cores for an hour and shows how far it is. A failure prints the seed, the invariant
+//! (see `docs/invariants.md`), the command that replays it, and the last lines of its trace.
 //!
 //! Each seed enables another subset of faults and features; every fourth has no fault at all, and then everything has
 //! to succeed. Holes that the stock hand-over of slots has by design are recognized by their exact schedule, named,
-//! counted, and end the judging of the slots concerned only; see `World::reached`.
+//! counted, and end the judging of the slots concerned only; see `World::taint`. Schedules with a name are in
+//! `tests/world/stories/`.
 
 #![allow(unreachable_pub, reason = "the rooms of the world are modules of a test")]
 
@@ -19,6 +22,9 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use world::World;
 use world::journal;
@@ -92,44 +98,135 @@ fn attempt(plan: Plan, verbose: bool) -> Verdict {
 fn run(plan: Plan, verbose: bool) -> (u64, BTreeMap<&'static str, u64>) {
     let seed = plan.seed;
     attempt(plan, verbose).unwrap_or_else(|why| {
-        panic!("{why}\n(WHIMBREL_SEED={seed} replays it)\nthe end of its trace:\n{}", journal::last_lines())
+        panic!("{why}\n{}\nthe end of its trace:\n{}", replay(seed), journal::last_lines())
     })
 }
 
 fn number(text: &str) -> u64 {
-    text.parse().unwrap_or_else(|_| panic!("{text:?} is no seed"))
+    text.parse().unwrap_or_else(|_| panic!("{text:?} is no number"))
+}
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| number(&text))
+}
+
+/// The seeds to try, and for how long.
+struct Wanted {
+    first: u64,
+    end: u64,
+    until: Option<Instant>,
+    threads: u64,
+}
+
+impl Wanted {
+    fn from_environment() -> Self {
+        let seeds = std::env::var("WHIMBREL_SEEDS").unwrap_or_else(|_| SEEDS.to_string());
+        let (first, end) = match seeds.split_once("..") {
+            Some((first, "")) => (number(first), u64::MAX),
+            Some((first, end)) => (number(first), number(end)),
+            None => (0, number(&seeds)),
+        };
+        let minutes = setting("WHIMBREL_MINUTES");
+        assert!(end < u64::MAX || minutes.is_some(), "without an end, WHIMBREL_MINUTES says how long to search");
+        let until = minutes.map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
+        Self { first, end, until, threads: setting("WHIMBREL_THREADS").unwrap_or(1).max(1) }
+    }
+}
+
+/// How long this thread has been at work: on its processor where the system tells, or else by the clock.
+fn spent() -> Duration {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let ns = told.and_then(|text| text.split(' ').next()?.parse().ok());
+    ns.map_or_else(|| BEGAN.get_or_init(Instant::now).elapsed(), Duration::from_nanos)
+}
+
+/// What a search has come to.
+#[derive(Default)]
+struct Search {
+    tried: u64,
+    reached: BTreeMap<&'static str, u64>,
+    /// Why seeds failed, and the ends of their traces.
+    failed: Vec<(String, String)>,
+    /// The longest run, with its seed.
+    slowest: (Duration, u64),
+    spent: Duration,
+}
+
+impl Search {
+    fn note(&mut self, seed: u64, took: Duration, verdict: Verdict) {
+        self.tried += 1;
+        self.spent += took;
+        self.slowest = self.slowest.max((took, seed));
+        match verdict {
+            Ok((_, marks)) => {
+                marks.into_iter().for_each(|(mark, n)| *self.reached.entry(mark).or_default() += n);
+            }
+            Err(why) => {
+                println!("{why}\n  {}", replay(seed));
+                self.failed.push((why, journal::last_lines()));
+            }
+        }
+    }
+
+    fn speed(&self) -> String {
+        let mean = self.spent.as_secs_f64() * 1e3 / self.tried.max(1) as f64;
+        let (longest, seed) = (self.slowest.0.as_secs_f64() * 1e3, self.slowest.1);
+        format!("{} seeds, {mean:.1} ms per seed (longest {longest:.0} ms, seed {seed})", self.tried)
+    }
+}
+
+/// The command that replays a seed.
+fn replay(seed: u64) -> String {
+    format!("WHIMBREL_SEED={seed} cargo test --release --test simulator seeds -- --nocapture")
+}
+
+/// Tries seeds on several threads until there are no more, time is up, or failures are enough.
+fn search(wanted: &Wanted) -> Search {
+    let (next, result) = (AtomicU64::new(wanted.first), Mutex::new(Search::default()));
+    let began = Instant::now();
+    let work = || loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= wanted.end || wanted.until.is_some_and(|until| Instant::now() >= until) {
+            return;
+        }
+        let start = spent();
+        let verdict = attempt(Plan::new(seed), false);
+        let took = spent().saturating_sub(start);
+        let mut result = result.lock().expect("no thread panics while it notes");
+        result.note(seed, took, verdict);
+        if result.failed.len() >= MOST_FAILURES {
+            return;
+        }
+        if result.tried.is_multiple_of(2_000) {
+            let (speed, failed) = (result.speed(), result.failed.len());
+            println!("{:6.0} s: up to seed {seed}, {failed} failed, {speed}", began.elapsed().as_secs_f64());
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..wanted.threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    result.into_inner().expect("no thread panics while it notes")
 }
 
 #[test]
 fn seeds() {
-    if let Ok(seed) = std::env::var("WHIMBREL_SEED") {
-        let (hash, marks) = run(Plan::new(number(&seed)), true);
+    if let Some(seed) = setting("WHIMBREL_SEED") {
+        let (hash, marks) = run(Plan::new(seed), true);
         println!("hash {hash:016x}, reached: {marks:#?}");
         return;
     }
-    let wanted = std::env::var("WHIMBREL_SEEDS").unwrap_or_else(|_| SEEDS.to_string());
-    let (first, end) = match wanted.split_once("..") {
-        Some((first, end)) => (number(first), number(end)),
-        None => (0, number(&wanted)),
-    };
-    let mut reached: BTreeMap<&'static str, u64> = BTreeMap::new();
-    let mut failed: Vec<(String, String)> = Vec::new();
-    for seed in first..end {
-        match attempt(Plan::new(seed), false) {
-            Ok((_, marks)) => marks.into_iter().for_each(|(mark, n)| *reached.entry(mark).or_default() += n),
-            Err(why) => failed.push((why, journal::last_lines())),
-        }
-        if failed.len() == MOST_FAILURES {
-            break;
-        }
-    }
-    if let Some((_, lines)) = failed.first() {
-        let all: Vec<&str> = failed.iter().map(|(why, _)| why.as_str()).collect();
+    let found = search(&Wanted::from_environment());
+    println!("reached in {}: {:#?}", found.speed(), found.reached);
+    if let Some((_, lines)) = found.failed.first() {
+        let all: Vec<&str> = found.failed.iter().map(|(why, _)| why.as_str()).collect();
         panic!("{}\n(WHIMBREL_SEED=n replays one)\nthe end of the first trace:\n{lines}", all.join("\n"));
     }
-    println!("reached in {} seeds: {reached:#?}", end - first);
-    if end - first >= SEEDS {
-        let missing: Vec<_> = MARKS.iter().filter(|mark| !reached.contains_key(*mark)).collect();
+    if found.tried >= SEEDS {
+        let missing: Vec<_> = MARKS.iter().filter(|mark| !found.reached.contains_key(*mark)).collect();
         assert!(missing.is_empty(), "no seed reached {missing:?}");
     }
 }

@@ -122,7 +122,7 @@ impl Client {
             }
             Some("CLUSTERDOWN") => {
                 mark("a request found the cluster down");
-                if self.ctx.0.formed.get() && !self.ctx.0.plan.faults.any() {
+                if self.ctx.0.formed.get() && self.ctx.0.plan.is_calm() {
                     violated("LIV-OWN", format!("slot {slot} in a run without faults: {refusal}"));
                 }
                 self.owners.remove(&slot);
@@ -134,6 +134,11 @@ impl Client {
         if us > 0 {
             self.ctx.sleep(us).await;
         }
+    }
+
+    /// The owner of a slot may be another one by now.
+    pub fn forget_owner(&mut self, slot: u16) {
+        self.owners.remove(&slot);
     }
 
     async fn owner(&mut self, slot: u16) -> usize {

@@ -18,6 +18,9 @@ pub struct Write {
     pub fsync: bool,
 }
 
+/// So many contents of nodes.conf can be put back.
+const OLDER: usize = 12;
+
 /// The disk of one process: nodes.conf, and the writes under way.
 #[derive(Debug, Default)]
 pub struct Disk {
@@ -25,6 +28,8 @@ pub struct Disk {
     pub durable: Option<Vec<u8>>,
     /// What was written after it and may survive.
     written: Option<Vec<u8>>,
+    /// What was durable before, the newest last.
+    older: VecDeque<Vec<u8>>,
     pub queue: VecDeque<Write>,
 }
 
@@ -34,13 +39,34 @@ impl Disk {
         let write = self.queue.pop_front()?;
         if write.file == File::NodesConf {
             if write.fsync {
-                self.durable = Some(write.bytes.clone());
+                if let Some(old) = self.durable.replace(write.bytes.clone()) {
+                    self.older.push_back(old);
+                    if self.older.len() > OLDER {
+                        self.older.pop_front();
+                    }
+                }
                 self.written = None;
             } else {
                 self.written = Some(write.bytes.clone());
             }
         }
         Some(write)
+    }
+
+    /// What it kept so far is not put back: the node knew no cluster then.
+    pub fn forget_older(&mut self) {
+        self.older.clear();
+    }
+
+    /// Somebody puts an older nodes.conf back, as from a copy of the volume; whether there was one.
+    pub fn roll_back(&mut self, rng: &mut Rng) -> bool {
+        if self.older.is_empty() {
+            return false;
+        }
+        let at = rng.index(self.older.len());
+        self.durable = self.older.get(at).cloned();
+        self.older.truncate(at);
+        true
     }
 
     /// The process is gone: what the next life finds.

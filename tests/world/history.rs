@@ -44,8 +44,10 @@ pub struct Key {
     pub second: Vec<u8>,
     /// The client that writes it; `None`: all do.
     pub writer: Option<usize>,
-    /// Grows when everything written so far is gone.
+    /// Grows when everything written so far is gone, or may be.
     generation: u32,
+    /// Flushes under way that may delete it at any time: nothing is certain meanwhile.
+    vague: u32,
     register: Vec<Write>,
     list: List,
     counter: Counter,
@@ -130,6 +132,14 @@ pub enum End {
     Unknown,
 }
 
+/// What became of a flush.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Happened {
+    Never,
+    Perhaps,
+    Surely,
+}
+
 /// What a read saw.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Seen {
@@ -166,6 +176,7 @@ impl History {
                     second: name(&format!("{letter}-second")),
                     writer: writer.then_some(keys.len() % plan.clients),
                     generation: 0,
+                    vague: 0,
                     register: vec![Write::nothing(0)],
                     list: List::default(),
                     counter: Counter::default(),
@@ -216,7 +227,8 @@ impl History {
     /// A write ended.
     pub fn end(&mut self, op: &Op, end: End, now: u64) {
         self.writes += u64::from(matches!(end, End::Done(_)));
-        let tainted = self.is_tainted(self.keys[op.key].slot);
+        let key = &self.keys[op.key];
+        let tainted = self.is_tainted(key.slot) || key.vague > 0;
         let key = &mut self.keys[op.key];
         match op.what {
             What::Set { ttl } => {
@@ -254,7 +266,7 @@ impl History {
     ) -> Result<(), String> {
         self.reads += 1;
         let k = &mut self.keys[key];
-        if self.tainted.contains_key(&k.slot) || generation != k.generation {
+        if self.tainted.contains_key(&k.slot) || generation != k.generation || k.vague > 0 {
             return Ok(());
         }
         match seen {
@@ -293,6 +305,33 @@ impl History {
         for key in self.keys.iter_mut().filter(|k| hit(k.slot)) {
             key.wipe(now);
         }
+    }
+
+    /// A flush of these slots is about to be sent.
+    pub fn begin_flush(&mut self, slots: &[u16]) {
+        for key in self.keys.iter_mut().filter(|k| slots.contains(&k.slot)) {
+            key.vague += 1;
+            key.generation += 1;
+        }
+    }
+
+    /// A flush of these slots that was sent at `begun` is over: where it is certain that it happened, everything is
+    /// gone that was there when it was sent.
+    pub fn end_flush(&mut self, slots: &[u16], begun: u64, now: u64, happened: impl Fn(u16) -> Happened) {
+        for key in self.keys.iter_mut().filter(|k| slots.contains(&k.slot)) {
+            key.vague -= 1;
+            match happened(key.slot) {
+                Happened::Never => {}
+                Happened::Perhaps => key.perhaps_wiped(now),
+                Happened::Surely => key.wiped_since(begun, now),
+            }
+        }
+    }
+
+    /// The keys that are there from now on until their generation changes: written, and never deleted or expiring.
+    pub fn lasting(&self, now: u64) -> Vec<(usize, u32)> {
+        let all = self.keys.iter().enumerate();
+        all.filter(|(_, k)| k.is_lasting(now) && !self.is_tainted(k.slot)).map(|(at, k)| (at, k.generation)).collect()
     }
 
     /// A known hole has reached a slot: its history is not judged any more.
@@ -457,13 +496,45 @@ impl Key {
     }
 
     fn wipe(&mut self, now: u64) {
-        self.generation += 1;
-        self.list = List::default();
-        self.counter = Counter { invoked: self.counter.invoked, ..Counter::default() };
-        let pending: Vec<Write> = self.register.iter().filter(|w| w.done.is_none()).cloned().collect();
+        self.wiped_since(u64::MAX, now);
+    }
+
+    /// Everything that was done before `since` is gone; what was done later may be.
+    fn wiped_since(&mut self, since: u64, now: u64) {
+        self.forget_floors();
+        let pending = |w: &&Write| w.done.is_none_or(|done| done >= since);
+        let pending: Vec<Write> = self.register.iter().filter(pending).cloned().collect();
         self.register = vec![Write::nothing(now)];
         for write in pending {
             self.register.push(Write { visible: None, shaky: true, ..write });
+        }
+    }
+
+    /// Everything may be gone, or nothing.
+    fn perhaps_wiped(&mut self, now: u64) {
+        self.forget_floors();
+        self.register.push(Write { visible: None, ..Write::nothing(now) });
+    }
+
+    fn forget_floors(&mut self) {
+        self.generation += 1;
+        self.list = List::default();
+        self.counter = Counter { invoked: self.counter.invoked, ..Counter::default() };
+    }
+
+    /// Whether it is certainly there, and no operation takes it away.
+    fn is_lasting(&self, now: u64) -> bool {
+        if self.vague > 0 {
+            return false;
+        }
+        match self.kind {
+            Kind::List => self.list.floors.at(now) > 0,
+            Kind::Counter => self.counter.floors.at(now) > 0,
+            Kind::Bulk | Kind::Pair => {
+                let newest = self.register.iter().rev().take_while(|w| w.value.is_some());
+                newest.into_iter().any(|w| w.visible.is_some())
+            }
+            Kind::Register | Kind::Expiring => false,
         }
     }
 

@@ -21,6 +21,8 @@ impl World {
     /// Starts a process with what its disk has.
     pub fn boot(&mut self, p: usize) {
         self.processes[p].ahead = self.rng.below(self.plan.skew.max(1));
+        let drift = self.plan.drift;
+        self.processes[p].rate = self.rng.below(2 * drift + 1) as i64 - drift as i64;
         let now = self.clock(p);
         let (node_seed, shard_seed) = (self.rng.bits(), self.rng.bits());
         let process = &mut self.processes[p];
@@ -91,7 +93,8 @@ impl World {
     fn schedule_wake(&mut self, p: usize) {
         let process = &self.processes[p];
         let Some(machines) = &process.machines else { return };
-        let timers = [Which::Node, Which::Shard].map(|which| machines.poll_timeout(which).map(|at| at.0));
+        let due = |which| machines.poll_timeout(which).map(|at| process.world(at.0));
+        let timers = [Which::Node, Which::Shard].map(due);
         let mut at = timers.into_iter().flatten().min().unwrap_or(u64::MAX).max(self.now);
         if process.more.contains(&true) {
             at = at.min(self.now + TURN.0 + self.rng.below(TURN.1));
@@ -120,7 +123,7 @@ impl World {
         for which in [Which::Node, Which::Shard] {
             let process = &mut self.processes[p];
             let Some(machines) = &process.machines else { return };
-            let due = machines.poll_timeout(which).is_some_and(|at| at.0 <= self.now);
+            let due = machines.poll_timeout(which).is_some_and(|at| process.world(at.0) <= self.now);
             if due || std::mem::take(&mut process.more[which as usize]) {
                 ticked = true;
                 journal::mix(&[1, p as u64, which as u64, self.now]);
@@ -171,7 +174,12 @@ impl World {
 
     fn start_write(&mut self, p: usize) {
         let (least, more) = self.plan.disk;
-        let us = least + self.rng.below(more);
+        let mut us = least + self.rng.below(more);
+        if self.plan.faults.disk_stalls && self.may_fail() && self.rng.one_in(12) {
+            us += 1_000_000 + self.rng.below(13_000_000);
+            journal::line(|| format!("the disk of process {p} takes {us} us for a write"));
+            journal::mark("a disk took as long as a pause");
+        }
         let life = self.processes[p].life;
         self.after(us, Event::Written { process: p, life });
     }
@@ -187,7 +195,8 @@ impl World {
             self.at(at, Event::Written { process: p, life });
             return;
         }
-        let fails = self.plan.faults.crashes && self.quiet_since.is_none() && self.shared.formed.get();
+        let fails = self.plan.faults.crashes && self.may_fail();
+        let process = &mut self.processes[p];
         let Some(write) = process.disk.queue.front() else { return };
         if fails && write.fsync && self.rng.one_in(60) {
             journal::line(|| format!("the disk of process {p} fails"));
@@ -200,6 +209,9 @@ impl World {
         journal::mix(&[2, p as u64, write.ticket.0, u64::from(write.fsync)]);
         if !process.disk.queue.is_empty() {
             self.start_write(p);
+        }
+        if !self.shared.formed.get() {
+            self.processes[p].disk.forget_older();
         }
         self.note_durable(p);
         self.turn(p, write.which, Input::Done { ticket: write.ticket, result: Ok(()) });
@@ -227,6 +239,9 @@ impl World {
         let (life, disk, frozen) = (process.life, std::mem::take(&mut process.disk), process.frozen_until);
         let next_accepted = process.next_accepted;
         *process = Process { life, disk, frozen_until: frozen, next_accepted, ..fresh };
+        if self.plan.faults.old_conf && self.may_fail() && self.rng.one_in(2) {
+            self.roll_back(p);
+        }
         let us = 300_000 + self.rng.below(2_500_000);
         self.after(us, Event::Restarted { process: p });
     }

@@ -94,15 +94,14 @@ impl World {
         let Some(q) = conn.hosts[1] else {
             return self.at(self.now, Event::CallFailed { conn: c, reason: "Connection refused" });
         };
-        if let Some((p, q)) = conn.pair() {
-            let open = |from, to| self.cuts.open_at(from, to, class, self.now);
-            if open(p, q).max(open(q, p)) > self.now {
-                let late = self.now > conn.give_up;
-                return match late {
-                    true => self.at(self.now, Event::CallFailed { conn: c, reason: "Connection timed out" }),
-                    false => self.after(CALL_AGAIN, Event::Called { conn: c }),
-                };
-            }
+        let [from, to] = conn.hosts;
+        let open = |from, to| self.cuts.open_at(from, to, class, self.now);
+        if open(from, to).max(open(to, from)) > self.now {
+            let late = self.now > conn.give_up;
+            return match late {
+                true => self.at(self.now, Event::CallFailed { conn: c, reason: "Connection timed out" }),
+                false => self.after(CALL_AGAIN, Event::Called { conn: c }),
+            };
         }
         let us = self.delay();
         let process = &mut self.processes[q];
@@ -236,13 +235,17 @@ impl World {
         journal::mix(&[4, c as u64, end as u64, self.now]);
         journal::mix_bytes(&bytes);
         conn.pipes[end].used += bytes.len();
+        if conn.pipes[end].lost {
+            return;
+        }
+        let lag = self.cuts.lag(conn.hosts[end], conn.hosts[1 - end], conn.class, self.now);
         let mut rest = bytes;
         while !rest.is_empty() {
             let most =
                 if self.plan.fragments && rest.len() < 4096 { 1 + self.rng.index(700) } else { rest.len() };
             let tail = rest.split_off(most.min(rest.len()));
             let piece = std::mem::replace(&mut rest, tail);
-            let delay = self.delay();
+            let delay = self.delay() + lag;
             let rate =
                 if self.conns[c].class == Class::Migration { self.plan.migration_rate } else { 200_000 };
             let pipe = &mut self.conns[c].pipes[end];
@@ -261,12 +264,11 @@ impl World {
         if conn.phase == Phase::Dead || conn.ends[to].closed {
             return;
         }
-        if let (Some(p), Some(q)) = (conn.hosts[from], conn.hosts[to]) {
-            let open = self.cuts.open_at(p, q, conn.class, self.now);
-            if open > self.now {
-                let us = self.delay();
-                return self.at(open + us, Event::Arrived { conn: c, from });
-            }
+        let open = self.cuts.open_at(conn.hosts[from], conn.hosts[to], conn.class, self.now);
+        let open = open.max(conn.ends[to].stalled_until);
+        if open > self.now {
+            let us = self.delay();
+            return self.at(open + us, Event::Arrived { conn: c, from });
         }
         if let Some(at) = conn.hosts[to].map(|q| self.processes[q].frozen_until).filter(|&at| at > self.now) {
             return self.at(at, Event::Arrived { conn: c, from });
@@ -374,6 +376,9 @@ impl World {
             return;
         }
         conn.pipes[1 - end].flying.clear();
+        if conn.pipes[end].lost {
+            return; // the other end hears of it when the connection is given up
+        }
         let at = conn.pipes[end].last.max(self.now) + 1;
         self.at(at, Event::Gone { conn: c, end: 1 - end });
     }
@@ -413,9 +418,15 @@ impl World {
         if conn.ends[end].closed {
             return;
         }
-        // What arrived is read before the end of the stream.
-        if conn.ends[end].paused && conn.phase == Phase::Open {
-            return self.after(20_000, Event::Gone { conn: c, end });
+        if conn.phase == Phase::Open {
+            // The end of the stream travels behind what was sent, and is read after what arrived.
+            let open = self.cuts.open_at(conn.hosts[1 - end], conn.hosts[end], conn.class, self.now);
+            let open = open.max(conn.ends[end].stalled_until);
+            let behind = !conn.pipes[1 - end].flying.is_empty();
+            if open > self.now || behind || conn.ends[end].paused {
+                let us = if open > self.now { open - self.now } else { 20_000 };
+                return self.after(us, Event::Gone { conn: c, end });
+            }
         }
         match conn.ends[end].owner {
             Some(Owner::Machine { process, life, which, link }) => {
@@ -441,7 +452,7 @@ impl World {
                     if self.processes[process].life == life)
                 };
                 if !server.closed && alive(server.owner) {
-                    return self.after(1_000, Event::Gone { conn: c, end });
+                    return self.after(10_000, Event::Gone { conn: c, end });
                 }
                 self.conns[c].ends[end].closed = true;
                 self.caller_gone(id);

@@ -3,7 +3,7 @@
 use whimbrel_core::slots::Slot;
 
 use super::journal::{line, mark};
-use super::net::{Class, Phase};
+use super::net::{Class, OUTSIDE, Phase};
 use super::resp::Reply;
 use super::{Event, World};
 
@@ -16,8 +16,16 @@ const LONGEST_CUT: u64 = 3_000_000;
 const LONGEST_LONG_CUT: u64 = 14_000_000;
 /// So many crashes are enough for one run: each costs some seconds.
 const MOST_CRASHES: u32 = 4;
-/// The longest standstill of a process.
+/// The longest standstill of a process, and the longest where it may outlast a pause.
 const LONGEST_FREEZE: u64 = 700_000;
+const LONGEST_LONG_FREEZE: u64 = 13_000_000;
+/// How long an end of a connection does not know that the other is gone.
+const LONGEST_SILENCE: u64 = 15_000_000;
+/// How long an end does not read: longer than `repl-timeout`.
+const LONGEST_STALL: u64 = 8_000_000;
+/// The most that a lag adds to every delay, and how long it lasts.
+const MOST_LAG: u64 = 400_000;
+const LONGEST_LAG: u64 = 4_000_000;
 
 impl World {
     /// Something goes wrong, once the cluster is formed and until the operator is done.
@@ -32,14 +40,24 @@ impl World {
         }
         let faults = self.plan.faults;
         let p = self.rng.index(self.processes.len());
-        match self.rng.below(5) {
+        match self.rng.below(10) {
             0 if faults.migration_cuts => self.cut_migration(),
             1 if faults.resets => self.reset_something(),
             2 if faults.partitions => self.partition(p, None),
             3 if faults.freezes => self.freeze(p),
             4 if faults.crashes && self.rng.one_in(3) => self.crash_somebody(p),
+            5 if faults.half_open => self.half_open(None),
+            6 if faults.stalls => self.stall(None),
+            7 if faults.lags => self.lag(p),
+            8 if faults.client_cuts => self.cut_clients(p),
+            9 if faults.jumps => self.jump(p),
             _ => {}
         }
+    }
+
+    /// Whether faults are in order now: the cluster is formed, and the operator is not done.
+    pub fn may_fail(&self) -> bool {
+        self.quiet_since.is_none() && self.shared.formed.get()
     }
 
     /// Something goes wrong at one end of a migration.
@@ -48,14 +66,17 @@ impl World {
             return;
         }
         let faults = self.plan.faults;
-        match self.rng.below(5) {
+        let links = self.open_conns(|class| class == Class::Migration);
+        let link = links.into_iter().rfind(|c| self.conns[*c].hosts.contains(&Some(p)));
+        match self.rng.below(8) {
             0 if faults.migration_cuts => {
-                let links = self.open_conns(|class| class == Class::Migration);
-                let mine = |c: &usize| self.conns[*c].hosts.contains(&Some(p));
-                if let Some(c) = links.into_iter().find(mine) {
+                if let Some(c) = link {
                     self.break_migration(c);
                 }
             }
+            5 if faults.half_open => self.half_open(link),
+            6 if faults.stalls => self.stall(link),
+            7 if faults.lags => self.lag(p),
             1 if faults.freezes => self.freeze(p),
             2 if faults.crashes => self.crash_somebody(p),
             3 if faults.partitions => {
@@ -112,8 +133,11 @@ impl World {
         let longest = if long { LONGEST_LONG_CUT } else { LONGEST_CUT };
         let until = self.now + 50_000 + self.rng.below(longest);
         let both = self.rng.one_in(2);
-        let classes: &[Class] =
-            if !long && self.rng.one_in(2) { &[Class::Bus] } else { &[Class::Bus, Class::Migration] };
+        let classes: &[Class] = match self.rng.below(3) {
+            0 if !long => &[Class::Bus],
+            1 => &[Class::Migration],
+            _ => &[Class::Bus, Class::Migration],
+        };
         line(|| {
             let way = if both { "and back" } else { "only" };
             format!("{classes:?} from {a} to {b} {way} is cut until {:.3}", until as f64 / 1e6)
@@ -135,8 +159,91 @@ impl World {
         }
     }
 
+    /// A connection dies in silence: one end hears that it is gone and the other does not, or what one end sends is
+    /// lost while it goes on hearing the other. In the end both hear of it.
+    fn half_open(&mut self, link: Option<usize>) {
+        let Some(c) = link.or_else(|| self.any_conn()) else { return };
+        let end = self.rng.index(2);
+        let silence = 300_000 + self.rng.below(LONGEST_SILENCE);
+        let conn = &mut self.conns[c];
+        let half = conn.class != Class::Client && self.rng.one_in(2);
+        line(|| {
+            let what = if half { "half a" } else { "a" };
+            format!("{what} {:?} connection of {:?} dies in silence", conn.class, conn.hosts)
+        });
+        if half {
+            mark("what one end of a connection sent was lost in silence");
+            conn.pipes[end].lost = true;
+            conn.pipes[end].flying.clear();
+        } else {
+            mark("one end of a connection did not hear that the other was gone");
+            for pipe in &mut conn.pipes {
+                pipe.lost = true;
+                pipe.flying.clear();
+            }
+            self.after(1, Event::Gone { conn: c, end });
+        }
+        self.after(silence, Event::GivenUp { conn: c });
+    }
+
+    fn any_conn(&mut self) -> Option<usize> {
+        let class = [Class::Bus, Class::Migration, Class::Client][self.rng.index(3)];
+        let links = self.open_conns(|c| c == class);
+        (!links.is_empty()).then(|| links[self.rng.index(links.len())])
+    }
+
+    /// An end of a connection does not read for a while.
+    fn stall(&mut self, link: Option<usize>) {
+        let Some(c) = link.or_else(|| self.any_conn()) else { return };
+        let end = self.rng.index(2);
+        let until = self.now + 20_000 + self.rng.below(LONGEST_STALL);
+        let conn = &mut self.conns[c];
+        conn.ends[end].stalled_until = until;
+        line(|| {
+            let (class, hosts) = (conn.class, conn.hosts);
+            format!("end {end} of a {class:?} connection of {hosts:?} stalls until {:.3}", until as f64 / 1e6)
+        });
+        mark("a reader stopped");
+    }
+
+    /// Everything of one kind that a process sends or gets takes longer for a while.
+    fn lag(&mut self, p: usize) {
+        let class = [Class::Bus, Class::Migration, Class::Client][self.rng.index(3)];
+        let (until, us) = (self.now + self.rng.below(LONGEST_LAG), self.rng.below(MOST_LAG));
+        let out = self.rng.one_in(2);
+        line(|| {
+            let way = if out { "from" } else { "to" };
+            format!("{class:?} {way} {p} takes {us} us more until {:.3}", until as f64 / 1e6)
+        });
+        mark("one kind of connection was slow on one way");
+        for q in (0..self.processes.len()).map(Some).chain([OUTSIDE]) {
+            let way = if out { (Some(p), q, class) } else { (q, Some(p), class) };
+            self.cuts.slow_down(way, until, us);
+        }
+    }
+
+    /// Clients do not reach a process, or do not hear it.
+    fn cut_clients(&mut self, p: usize) {
+        let until = self.now + 50_000 + self.rng.below(LONGEST_CUT);
+        let deaf = self.rng.one_in(2);
+        let (from, to) = if deaf { (OUTSIDE, Some(p)) } else { (Some(p), OUTSIDE) };
+        line(|| format!("clients are cut off from {p} (it hears them: {}) for a while", !deaf));
+        mark("clients were cut off from a node");
+        self.cuts.cut_way((from, to, Class::Client), until);
+    }
+
+    /// The wall clock of a process jumps.
+    fn jump(&mut self, p: usize) {
+        let ahead = self.rng.below(self.plan.skew.max(1));
+        let old = std::mem::replace(&mut self.processes[p].ahead, ahead);
+        line(|| format!("the wall clock of process {p} jumps by {} us", ahead as i64 - old as i64));
+        mark(if ahead < old { "a wall clock jumped back" } else { "a wall clock jumped ahead" });
+    }
+
     fn freeze(&mut self, p: usize) {
-        let until = self.now + 5_000 + self.rng.below(LONGEST_FREEZE);
+        let long = self.plan.faults.long_freezes && self.rng.one_in(4);
+        let longest = if long { LONGEST_LONG_FREEZE } else { LONGEST_FREEZE };
+        let until = self.now + 5_000 + self.rng.below(longest);
         self.processes[p].frozen_until = until;
         line(|| format!("process {p} stands still until {:.3}", until as f64 / 1e6));
         mark("a process stood still");

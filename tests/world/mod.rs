@@ -1,6 +1,7 @@
 //! A whole cluster in one test: real machines, and around them a network, disks, clocks, clients and an operator
 //! that are functions of a seed.
 
+pub mod admin;
 pub mod client;
 pub mod disk;
 pub mod forms;
@@ -14,6 +15,7 @@ pub mod operator;
 pub mod plan;
 pub mod process;
 pub mod resp;
+pub mod scanner;
 pub mod stories;
 pub mod tap;
 pub mod tasks;
@@ -29,6 +31,7 @@ use std::sync::Arc;
 use whimbrel_core::config::Config;
 use whimbrel_core::ids::NodeId;
 use whimbrel_core::rng::Rng;
+use whimbrel_core::slots::Slot;
 use whimbrel_core::time::{Mono, Now, Wall};
 
 use net::{Conn, Cuts};
@@ -65,6 +68,8 @@ pub enum Event {
     Restarted { process: usize },
     /// Something goes wrong.
     Mischief,
+    /// This connection is reset at last: one of its ends had not heard that the other is gone.
+    GivenUp { conn: usize },
     /// Something goes wrong at an end of a migration, right when it is in some state.
     Struck { process: usize, life: u32 },
     /// Invariants that cost more are looked at, and whether the run is over.
@@ -168,7 +173,8 @@ impl World {
 
     /// The clocks of a process.
     pub fn clock(&self, p: usize) -> Now {
-        Now { mono: Mono(self.now), wall: Wall(EPOCH + self.now + self.processes[p].ahead) }
+        let process = &self.processes[p];
+        Now { mono: Mono(process.local(self.now)), wall: Wall(EPOCH + self.now + process.ahead) }
     }
 
     /// Something will happen in so many microseconds.
@@ -188,6 +194,10 @@ impl World {
         self.spawn(operator::form_and_migrate(ctx));
         for number in 0..self.plan.clients {
             let id = self.spawn(workload::work(self.ctx(), number));
+            self.workers.push(id);
+        }
+        if self.plan.scans {
+            let id = self.spawn(scanner::walk_always(self.ctx()));
             self.workers.push(id);
         }
         self.after(0, Event::Looked);
@@ -285,6 +295,12 @@ impl World {
             Request::Sleep { until, token } => self.at(until, Event::Slept { token }),
             Request::Connect { process, token } => self.call_from_task(process, token),
             Request::Flush { process, slot } => self.flush_keys(process, slot),
+            Request::Owned { process, token } => {
+                let view = self.processes[process].view.clone();
+                let mine = |s: &&u16| Slot::new(**s).zip(view.as_ref()).is_some_and(|(s, v)| v.is_mine(s));
+                let slots = self.plan.slots.iter().filter(mine).copied().collect();
+                self.fulfil(token, Outcome::Slots(slots));
+            }
             Request::Send { conn, bytes, replies, token } => self.send_from_task(conn, bytes, replies, token),
         }
     }
@@ -302,6 +318,7 @@ impl World {
             Event::Written { process, life } => self.written(process, life),
             Event::Restarted { process } => self.restarted(process),
             Event::Mischief => self.mischief(),
+            Event::GivenUp { conn } => self.reset(conn, 1_000),
             Event::Struck { process, life } => self.strike(process, life),
             Event::Looked => self.looked(),
         }

@@ -32,6 +32,8 @@ pub struct End {
     pub closed: bool,
     /// Its owner does not read.
     pub paused: bool,
+    /// Its host hands nothing on until then.
+    pub stalled_until: u64,
     /// What arrived and is not read.
     pub unread: VecDeque<Vec<u8>>,
 }
@@ -51,6 +53,8 @@ pub struct Pipe {
     pub busy: u64,
     /// The sender has more to send and waits for room.
     pub blocked: bool,
+    /// What is sent arrives nowhere, and nobody says so.
+    pub lost: bool,
 }
 
 /// Where a connection is.
@@ -81,8 +85,16 @@ pub struct Conn {
 
 impl Conn {
     pub fn new(class: Class, hosts: [Option<usize>; 2], owner: Owner, window: usize) -> Self {
-        let end = |owner| End { owner, closed: false, paused: false, unread: VecDeque::new() };
-        let pipe = || Pipe { flying: VecDeque::new(), used: 0, window, last: 0, busy: 0, blocked: false };
+        let end = |owner| End { owner, closed: false, paused: false, stalled_until: 0, unread: VecDeque::new() };
+        let pipe = || Pipe {
+            flying: VecDeque::new(),
+            used: 0,
+            window,
+            last: 0,
+            busy: 0,
+            blocked: false,
+            lost: false,
+        };
         Self {
             class,
             phase: Phase::Connecting,
@@ -102,24 +114,52 @@ impl Conn {
     }
 }
 
-/// Which ways between two processes are cut, and until when.
+/// Everybody who is no process: clients and the operator.
+pub const OUTSIDE: Host = None;
+
+/// Where an end of a connection is.
+pub type Host = Option<usize>;
+
+/// A way from one host to another for a class of connections.
+type Way = (Host, Host, Class);
+
+/// Which ways are cut or slow, and until when.
 #[derive(Debug, Default)]
-pub struct Cuts(BTreeMap<(usize, usize, Class), u64>);
+pub struct Cuts {
+    cut: BTreeMap<Way, u64>,
+    slow: BTreeMap<Way, (u64, u64)>,
+}
 
 impl Cuts {
     /// Cuts the way from one process to another for a class of connections.
     pub fn cut(&mut self, from: usize, to: usize, class: Class, until: u64) {
-        let end = self.0.entry((from, to, class)).or_default();
+        self.cut_way((Some(from), Some(to), class), until);
+    }
+
+    /// Cuts a way.
+    pub fn cut_way(&mut self, way: Way, until: u64) {
+        let end = self.cut.entry(way).or_default();
         *end = (*end).max(until);
     }
 
     /// When the way is open: now, or when the cut ends.
-    pub fn open_at(&self, from: usize, to: usize, class: Class, now: u64) -> u64 {
-        self.0.get(&(from, to, class)).copied().filter(|&until| until > now).unwrap_or(now)
+    pub fn open_at(&self, from: Host, to: Host, class: Class, now: u64) -> u64 {
+        self.cut.get(&(from, to, class)).copied().filter(|&until| until > now).unwrap_or(now)
     }
 
-    /// Ends all cuts.
+    /// Until then bytes take so many microseconds more on a way.
+    pub fn slow_down(&mut self, way: Way, until: u64, us: u64) {
+        self.slow.insert(way, (until, us));
+    }
+
+    /// How many microseconds more bytes take on a way.
+    pub fn lag(&self, from: Host, to: Host, class: Class, now: u64) -> u64 {
+        self.slow.get(&(from, to, class)).filter(|(until, _)| *until > now).map_or(0, |(_, us)| *us)
+    }
+
+    /// Ends all of it.
     pub fn heal(&mut self) {
-        self.0.clear();
+        self.cut.clear();
+        self.slow.clear();
     }
 }

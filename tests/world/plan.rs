@@ -21,13 +21,57 @@ pub struct Faults {
     pub long_partitions: bool,
     /// A process stands still for a moment; its timers fire together afterwards.
     pub freezes: bool,
+    /// It also stands still for longer than a pause lasts.
+    pub long_freezes: bool,
     /// Processes crash and come back with what their disk kept.
     pub crashes: bool,
+    /// Some of them come back with a nodes.conf that is older than what their disk kept.
+    pub old_conf: bool,
+    /// One end of a connection is gone, or one of its directions, and the other end does not hear of it.
+    pub half_open: bool,
+    /// An end of a connection does not read for a while.
+    pub stalls: bool,
+    /// One kind of connection is slow on one way for a while.
+    pub lags: bool,
+    /// Clients do not reach a process for a while.
+    pub client_cuts: bool,
+    /// Some writes of a disk take about as long as a pause.
+    pub disk_stalls: bool,
+    /// Wall clocks jump.
+    pub jumps: bool,
 }
 
 impl Faults {
+    /// A subset, another for each seed: few kinds together show what many would drown.
+    fn draw(r: &mut Rng) -> Self {
+        let partitions = r.one_in(3);
+        let freezes = r.one_in(3);
+        let crashes = r.one_in(3);
+        Self {
+            migration_cuts: r.one_in(2),
+            resets: r.one_in(2),
+            partitions,
+            long_partitions: partitions && r.one_in(2),
+            freezes,
+            long_freezes: freezes && r.one_in(3),
+            crashes,
+            old_conf: crashes && r.one_in(4),
+            half_open: r.one_in(4),
+            stalls: r.one_in(4),
+            lags: r.one_in(4),
+            client_cuts: r.one_in(6),
+            disk_stalls: r.one_in(8),
+            jumps: r.one_in(6),
+        }
+    }
+
     pub fn any(&self) -> bool {
         *self != Self::default()
+    }
+
+    /// Whether a process may have to wait long for what others know.
+    pub fn may_keep_news_away(&self) -> bool {
+        self.partitions || self.half_open || self.stalls || self.lags || self.long_freezes || self.disk_stalls
     }
 }
 
@@ -69,6 +113,8 @@ pub struct Plan {
     pub forms: bool,
     /// How far the wall clocks of two processes differ at most, in microseconds.
     pub skew: u64,
+    /// How much faster or slower than the world a process's monotonic clock may run, in parts of a million.
+    pub drift: u64,
     /// Each node gets an epoch of its own before the nodes meet.
     pub set_epochs: bool,
     /// Several jobs in one request.
@@ -79,6 +125,20 @@ pub struct Plan {
     pub both_ways: bool,
     pub cancels: bool,
     pub flushes: bool,
+    /// A client walks through all keys of the cluster (INV-ONCE).
+    pub scans: bool,
+    /// The operator sets the configuration.
+    pub settings: bool,
+    /// A request to move slots that are moving already.
+    pub seconds: bool,
+    /// A node forgets another and meets it again.
+    pub forgets: bool,
+    /// Slots are taken from their owner's table and given back.
+    pub slot_edits: bool,
+    /// CLIENT KILL and CLIENT PAUSE.
+    pub client_orders: bool,
+    /// CLUSTER BUMPEPOCH.
+    pub bumps: bool,
     /// How many requests to migrate.
     pub migrations: usize,
     /// Microseconds between two operations of one client, on average.
@@ -92,17 +152,7 @@ impl Plan {
         let r = &mut rng;
         // One seed in four is without faults.
         let faulty = !seed.is_multiple_of(4);
-        let mut faults = Faults {
-            migration_cuts: faulty && r.one_in(2),
-            resets: faulty && r.one_in(2),
-            partitions: faulty && r.one_in(3),
-            long_partitions: faulty && r.one_in(2),
-            freezes: faulty && r.one_in(3),
-            crashes: faulty && r.one_in(3),
-        };
-        // A node that restarts while it cannot hear the others may believe an old table (R15).
-        faults.partitions &= !faults.crashes;
-        faults.long_partitions &= faults.partitions;
+        let faults = if faulty { Faults::draw(r) } else { Faults::default() };
         let bulk = r.one_in(2);
         let slow_net = r.one_in(4);
         let several_jobs = r.one_in(2);
@@ -129,13 +179,21 @@ impl Plan {
             transactions: r.one_in(2),
             deletes: r.one_in(2),
             forms: r.one_in(2),
-            skew: if r.one_in(4) { 400_000 } else { 0 },
+            skew: if faults.jumps { 3_000_000 } else { [0, 0, 0, 400_000][r.index(4)] },
+            drift: [0, 0, 500, 100_000][r.index(4)],
             set_epochs: !r.one_in(4),
             several_jobs,
             overlap,
             both_ways: overlap && r.one_in(2),
             cancels: r.one_in(4),
             flushes: r.one_in(6),
+            scans: r.one_in(3),
+            settings: r.one_in(3),
+            seconds: r.one_in(3),
+            forgets: faulty && r.one_in(8),
+            slot_edits: faulty && r.one_in(8),
+            client_orders: faulty && r.one_in(5),
+            bumps: r.one_in(6),
             migrations: 2 + r.index(4),
             think: 20_000 + r.below(60_000),
         }
@@ -158,6 +216,7 @@ impl Plan {
             large: None,
             flood: false,
             skew: 0,
+            drift: 0,
             set_epochs: true,
             // A story may make jobs fail.
             cancels: true,
@@ -183,14 +242,19 @@ impl Plan {
 
     /// Whether a job may fail in this run.
     pub fn may_fail_jobs(&self) -> bool {
-        self.faults.any() || self.cancels || self.flushes
+        !self.is_calm() || self.cancels || self.flushes
+    }
+
+    /// Whether nothing happens that a client could feel, but the moving of slots.
+    pub fn is_calm(&self) -> bool {
+        !(self.faults.any() || self.forgets || self.slot_edits || self.client_orders)
     }
 
     /// The configuration of a process.
     pub fn config(&self, ip: &str) -> String {
         format!(
             "port 6379\nprotected-mode no\ncluster-enabled yes\ncluster-databases {DATABASES}\n\
-             cluster-announce-ip {ip}\ncluster-node-timeout {}\nrepl-timeout 6\n",
+             cluster-announce-ip {ip}\ncluster-node-timeout {}\nrepl-timeout 6\ncluster-blacklist-ttl 1\n",
             self.node_timeout_ms
         )
     }

@@ -115,6 +115,8 @@ pub struct Process {
     pub disk: Disk,
     /// How much its wall clock is ahead of the slowest, in microseconds.
     pub ahead: u64,
+    /// How much faster its monotonic clock runs than the world, in parts of a million.
+    pub rate: i64,
     /// Connections by machine and link: number and end.
     pub links: BTreeMap<(Which, LinkId), (usize, usize)>,
     pub next_accepted: u64,
@@ -148,6 +150,7 @@ impl Process {
             life: 0,
             disk: Disk::default(),
             ahead: 0,
+            rate: 0,
             links: BTreeMap::new(),
             next_accepted: 0,
             actions: Actions::default(),
@@ -176,6 +179,28 @@ impl Process {
             IpAddr::V4(ip) if ip.octets()[..3] == [10, 0, 0] => Some(usize::from(ip.octets()[3]) - 1),
             _ => None,
         }
+    }
+
+    /// Its monotonic clock at a time of the world, in microseconds.
+    pub fn local(&self, world: u64) -> u64 {
+        world.saturating_add_signed((world as i128 * i128::from(self.rate) / 1_000_000) as i64)
+    }
+
+    /// The earliest time of the world at which its monotonic clock shows at least `local`.
+    pub fn world(&self, local: u64) -> u64 {
+        if self.rate == 0 || local >> 50 != 0 {
+            return local;
+        }
+        let mut world = (u128::from(local) * 1_000_000 / (1_000_000 + self.rate) as u128) as u64;
+        while self.local(world) < local {
+            world += 1;
+        }
+        world
+    }
+
+    /// What `us` microseconds of its monotonic clock last at most in the world, and a little more.
+    pub fn stretched(&self, us: u64) -> u64 {
+        us + us * self.rate.unsigned_abs() * 2 / 1_000_000 + 2
     }
 
     pub fn is_up(&self) -> bool {

@@ -43,6 +43,11 @@ pub enum Request {
         process: usize,
         slot: Option<u16>,
     },
+    /// Which slots in use a process believes to be its own; answered at this instant.
+    Owned {
+        process: usize,
+        token: u64,
+    },
 }
 
 /// Replies to what was sent in one go.
@@ -62,6 +67,7 @@ pub enum Outcome {
     Woken,
     Connected(ConnId),
     Answered(Answer),
+    Slots(Vec<u16>),
     /// The connection could not be made, or is gone.
     Gone,
 }
@@ -73,6 +79,8 @@ pub struct Export {
     pub job: JobName,
     pub slots: SlotRanges,
     pub since: u64,
+    /// When it began to wait to pause.
+    pub asked: Option<u64>,
     pub paused: Option<u64>,
     pub granted: Option<u64>,
     pub until: u64,
@@ -104,6 +112,8 @@ pub struct Shared {
     /// All jobs so far, at their sources.
     pub exports: RefCell<Vec<Export>>,
     pub held: RefCell<Vec<Held>>,
+    /// When everything at a process may have waited by order of a client: process, since, until.
+    pub orders: RefCell<Vec<(usize, u64, u64)>>,
     /// Names of the nodes, once known.
     pub node_ids: RefCell<Vec<String>>,
     requests: RefCell<VecDeque<Request>>,
@@ -127,6 +137,7 @@ impl Shared {
             hot: RefCell::default(),
             exports: RefCell::default(),
             held: RefCell::default(),
+            orders: RefCell::default(),
             node_ids: RefCell::default(),
             requests: RefCell::default(),
             outcomes: RefCell::default(),
@@ -143,6 +154,11 @@ impl Shared {
         exports
             .iter()
             .any(|e| e.process == process && e.granted.is_some() && e.until >= since && covers(&e.slots))
+    }
+
+    /// Whether a job that moved this slot had been granted, and ended after `since` or has not ended.
+    pub fn was_let_go(&self, slot: u16, since: u64) -> bool {
+        (0..self.plan.processes).any(|p| self.was_granted(p, slot, since))
     }
 
     /// Whether a source has a job for this slot now.
@@ -222,6 +238,14 @@ impl Ctx {
     /// Has all keys of a slot, or of all slots, deleted at a process.
     pub fn flush(&self, process: usize, slot: Option<u16>) {
         self.0.requests.borrow_mut().push_back(Request::Flush { process, slot });
+    }
+
+    /// The slots in use that a process believes to be its own.
+    pub async fn owned(&self, process: usize) -> Vec<u16> {
+        match self.ask(|token| Request::Owned { process, token }).await {
+            Outcome::Slots(slots) => slots,
+            _ => Vec::new(),
+        }
     }
 
     /// Connects to the data port of a process.

@@ -32,10 +32,7 @@ impl World {
         }
         if self.quiet_since.is_none() && self.shared.quiet.get() {
             self.quiet_since = Some(self.now);
-            self.cuts.heal();
-            for p in 0..self.processes.len() {
-                self.restarted(p);
-            }
+            self.heal();
             line(|| "no more faults".into());
         }
         let Some(since) = self.quiet_since else { return };
@@ -56,6 +53,20 @@ impl World {
                 self.judge();
                 self.end();
             }
+        }
+    }
+
+    /// All faults end.
+    fn heal(&mut self) {
+        self.cuts.heal();
+        for c in 0..self.conns.len() {
+            self.conns[c].ends.iter_mut().for_each(|end| end.stalled_until = 0);
+            if self.conns[c].pipes.iter().any(|pipe| pipe.lost) {
+                self.after(1, Event::GivenUp { conn: c });
+            }
+        }
+        for p in 0..self.processes.len() {
+            self.restarted(p);
         }
     }
 
@@ -155,44 +166,69 @@ impl World {
 
     /// INV-PAUSE: the length of a pause that a log reports is how long the hold lasted.
     fn judge_pauses(&self) {
+        let orders = self.shared.orders.borrow();
         for export in self.shared.exports.borrow().iter() {
-            let Some(row) = self.processes[export.process].jobs.iter().find(|row| row.job.name == export.job)
-            else {
+            let p = export.process;
+            let Some(row) = self.processes[p].jobs.iter().find(|row| row.job.name == export.job) else {
                 continue; // its process crashed
             };
-            let held = export.paused.map(|since| export.until - since);
-            if row.pause.map(|span| span.0) != held {
-                violated("INV-PAUSE", format!("{:?} was reported for a pause of {held:?} us", row.pause));
+            // Its own clock may run faster or slower.
+            let slack = |us: u64| self.processes[p].stretched(us) - us;
+            let least = export.paused.map(|since| export.until - since);
+            let mut most = least;
+            // A transaction that waits for the node goes on in a pause that began meanwhile: the pause counts from its
+            // beginning, and the state changes when the transaction is over.
+            let asked = export.asked.filter(|at| orders.iter().any(|o| o.0 == p && o.1 <= *at && *at <= o.2));
+            if let Some(asked) = asked.filter(|_| export.paused.is_some()) {
+                most = Some(export.until - asked);
+            }
+            let fits = match (row.pause.map(|span| span.0), least, most) {
+                (Some(told), Some(least), Some(most)) => {
+                    told + slack(least) >= least && told <= most + slack(most)
+                }
+                (told, least, _) => told.is_none() && least.is_none(),
+            };
+            if !fits {
+                violated("INV-PAUSE", format!("{:?} was reported for a pause of {least:?} us", row.pause));
             }
         }
     }
 
-    /// INV-PAUSE: only writes of moving slots were held, and no longer than the job's pause or, by back-pressure, 10 ms.
+    /// INV-PAUSE: a write was held only while a hand-over of its slot held writes, or everything waited by order of a
+    /// client; besides, back-pressure of a job may hold it once, for 10 ms.
     fn judge_holds(&self) {
         /// The limit of back-pressure, in microseconds, and what a turn may add.
         const PRESSURE: u64 = 10_000 + 1_000;
-        let exports = self.shared.exports.borrow();
+        let (exports, orders) = (self.shared.exports.borrow(), self.shared.orders.borrow());
         for held in self.shared.held.borrow().iter() {
-            let us = held.until - held.since;
             let slot = Slot::new(held.slot).expect("a slot");
-            let mut jobs = exports.iter().filter(|e| {
-                e.process == held.process
-                    && e.slots.contains(slot)
-                    && e.since <= held.until
-                    && e.until >= held.since
-            });
-            let Some(job) = jobs.next() else {
-                violated("INV-PAUSE", format!("{held:?} waited {us} us in a slot that did not move"));
-            };
-            let paused = job.paused.is_some_and(|at| at <= held.until);
-            mark(if paused { "a write waited for a pause" } else { "back-pressure held a write" });
-            let frozen = self.plan.faults.freezes;
-            if !paused && us > PRESSURE && !frozen {
-                violated("INV-PAUSE", format!("back-pressure held a write for {us} us: {held:?}"));
+            let meets = |since: u64, until: u64| since <= held.until && until >= held.since;
+            let jobs: Vec<_> = exports
+                .iter()
+                .filter(|e| e.process == held.process && e.slots.contains(slot) && meets(e.since, e.until))
+                .collect();
+            let ordered = orders.iter().filter(|o| o.0 == held.process && meets(o.1, o.2));
+            let mut reasons: Vec<(u64, u64)> = ordered.map(|o| (o.1, o.2)).collect();
+            if jobs.is_empty() && reasons.is_empty() {
+                violated("INV-PAUSE", format!("a write waited in a slot that did not move: {held:?}"));
             }
-            let limit = job.until.saturating_sub(job.paused.unwrap_or(0));
-            if paused && us > limit + PRESSURE && !frozen {
-                violated("INV-PAUSE", format!("a pause of {limit} us held a write for {us} us"));
+            reasons.extend(jobs.iter().filter_map(|e| Some((e.paused?, e.until))).filter(|r| meets(r.0, r.1)));
+            mark(match (reasons.is_empty(), jobs.is_empty()) {
+                (true, _) => "back-pressure held a write",
+                (_, true) => "a write waited by order of a client",
+                (_, false) => "a write waited for a pause",
+            });
+            // What no reason explains is back-pressure.
+            reasons.sort_unstable();
+            let (mut at, mut rest) = (held.since, 0);
+            for (since, until) in reasons {
+                rest += since.min(held.until).saturating_sub(at);
+                at = at.max(until);
+            }
+            rest += held.until.saturating_sub(at);
+            let most = self.processes[held.process].stretched(PRESSURE) * jobs.len().max(1) as u64;
+            if rest > most && !self.plan.faults.freezes {
+                violated("INV-PAUSE", format!("a write was held {rest} us without a reason: {held:?}"));
             }
         }
     }

@@ -242,10 +242,18 @@ impl Cluster {
             index[ix.index()] = rows.len() as u16;
             rows.push(self.row(ix, node));
         }
-        let owner = |owner: &Option<NodeIx>| owner.map_or(NOBODY, |ix| index[ix.index()]);
-        let owners: Box<[u16]> = self.slots.owners_of_all().iter().map(owner).collect();
-        for (range, owner) in runs(&owners) {
-            rows[owner].slots.0.push(range);
+        // By runs of slots with one owner: there are few, and this is done at every change.
+        let mut owners: Box<[u16]> = [NOBODY; 1].repeat(self.slots.owners_of_all().len()).into();
+        let mut first = 0;
+        for run in self.slots.owners_of_all().chunk_by(|a, b| a == b) {
+            let end = first + run.len();
+            if let Some(owner) = run[0].map(|ix| index[ix.index()]) {
+                owners[first..end].fill(owner);
+                if let Some(range) = SlotRange::new(first as u16, end as u16 - 1) {
+                    rows[usize::from(owner)].slots.0.push(range);
+                }
+            }
+            first = end;
         }
         let named = |(slot, ix): (Slot, NodeIx)| (slot, self.nodes[ix].id);
         Arc::new(View {
