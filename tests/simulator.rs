@@ -22,8 +22,8 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use world::World;
@@ -38,31 +38,51 @@ const MOST_FAILURES: usize = 20;
 
 /// What some seed of [`SEEDS`] has to reach, or the runs would be vacuous.
 const MARKS: &[&str] = &[
-    "a bus link was reset",
-    "a disk failed",
+    "R15 a restart with an older nodes.conf",
+    "R2/R10 a crash between the grant and the news of the take-over",
+    "R3 the grant ended before the news of the take-over",
     "a burst was redirected",
-    "a watched key had changed",
-    "a watched key was unchanged",
+    "a bus link was reset",
     "a claim was checked against the disk",
     "a client connection was reset",
     "a client read the slot table",
+    "a disk failed",
+    "a disk took as long as a pause",
     "a failed import was cleaned up",
+    "a flush in a transaction over the network",
+    "a flush over the network",
     "a key was found expired while its slot moved",
     "a migration link broke",
+    "a node forgot another",
     "a node was flushed",
+    "a process came back with an older nodes.conf",
     "a process came back",
     "a process crashed during a migration",
     "a process stood still",
+    "a reader stopped",
     "a request was redirected",
+    "a second request for moving slots was refused",
+    "a slot moved during a walk through it",
     "a slot was flushed",
+    "a slot was taken from its owner",
+    "a transaction waited for the node",
     "a transaction was sent",
+    "a walk through the cluster ended",
+    "a wall clock jumped ahead",
+    "a wall clock jumped back",
+    "a watched key had changed",
+    "a watched key was unchanged",
     "a write of two keys was sent",
-    "an epoch of the source rose while it let go (R6)",
     "a write of two keys went into a running snapshot",
+    "a write waited by order of a client",
     "a write waited for a pause",
     "a write whose fate nobody knows",
+    "all clients of a node were killed",
+    "an epoch of the source rose while it let go (R6)",
     "back-pressure held a write",
     "both claimants of a slot were probed",
+    "clients were cut off from a node",
+    "clients were paused",
     "keys of an import were there and not to be seen",
     "keys were lost or flushed",
     "migration cancelled",
@@ -70,10 +90,15 @@ const MARKS: &[&str] = &[
     "migration failed by a timeout",
     "migration succeeded at the source",
     "migration succeeded at the target",
+    "one end of a connection did not hear that the other was gone",
+    "one kind of connection was slow on one way",
     "one node did not hear another",
     "several jobs in one request",
+    "slots were to move on before anybody waited for them",
+    "the configuration was changed",
     "two nodes believed to own a slot, at most one served it",
     "two nodes were cut off from each other",
+    "what one end of a connection sent was lost in silence",
 ];
 
 /// What a run came to: the hash of its trace and what it reached, or why it failed.
@@ -127,7 +152,10 @@ impl Wanted {
             None => (0, number(&seeds)),
         };
         let minutes = setting("WHIMBREL_MINUTES");
-        assert!(end < u64::MAX || minutes.is_some(), "without an end, WHIMBREL_MINUTES says how long to search");
+        assert!(
+            end < u64::MAX || minutes.is_some(),
+            "without an end, WHIMBREL_MINUTES says how long to search"
+        );
         let until = minutes.map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
         Self { first, end, until, threads: setting("WHIMBREL_THREADS").unwrap_or(1).max(1) }
     }

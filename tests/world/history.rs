@@ -331,7 +331,9 @@ impl History {
     /// The keys that are there from now on until their generation changes: written, and never deleted or expiring.
     pub fn lasting(&self, now: u64) -> Vec<(usize, u32)> {
         let all = self.keys.iter().enumerate();
-        all.filter(|(_, k)| k.is_lasting(now) && !self.is_tainted(k.slot)).map(|(at, k)| (at, k.generation)).collect()
+        all.filter(|(_, k)| k.is_lasting(now) && !self.is_tainted(k.slot))
+            .map(|(at, k)| (at, k.generation))
+            .collect()
     }
 
     /// A known hole has reached a slot: its history is not judged any more.

@@ -85,7 +85,8 @@ pub struct Conn {
 
 impl Conn {
     pub fn new(class: Class, hosts: [Option<usize>; 2], owner: Owner, window: usize) -> Self {
-        let end = |owner| End { owner, closed: false, paused: false, stalled_until: 0, unread: VecDeque::new() };
+        let end =
+            |owner| End { owner, closed: false, paused: false, stalled_until: 0, unread: VecDeque::new() };
         let pipe = || Pipe {
             flying: VecDeque::new(),
             used: 0,

@@ -44,8 +44,8 @@ impl Walk {
     /// because a walk within a slot begins anew where it moved to.
     fn goes_on(&mut self, slot: u16, p: usize) {
         if self.within.is_some_and(|(at, q)| at == slot && q != p) {
-            self.moved = true;
             for name in self.found.remove(&slot).unwrap_or_default() {
+                self.moved = true;
                 self.twice.remove(&name);
             }
         }
@@ -132,4 +132,3 @@ fn judge(ctx: &Ctx, db: u32, walk: &Walk, lasting: &[(usize, u32)]) {
         }
     }
 }
-

@@ -212,7 +212,8 @@ impl World {
             if jobs.is_empty() && reasons.is_empty() {
                 violated("INV-PAUSE", format!("a write waited in a slot that did not move: {held:?}"));
             }
-            reasons.extend(jobs.iter().filter_map(|e| Some((e.paused?, e.until))).filter(|r| meets(r.0, r.1)));
+            reasons
+                .extend(jobs.iter().filter_map(|e| Some((e.paused?, e.until))).filter(|r| meets(r.0, r.1)));
             mark(match (reasons.is_empty(), jobs.is_empty()) {
                 (true, _) => "back-pressure held a write",
                 (_, true) => "a write waited by order of a client",
