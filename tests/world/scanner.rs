@@ -69,7 +69,7 @@ async fn walk(client: &mut Client, db: u32) {
     let ctx = client.ctx.clone();
     let begun = ctx.now();
     let lasting = ctx.0.history.borrow().lasting(begun);
-    let count = (1 + ctx.below(8)).to_string();
+    let count = (1 + ctx.below(4)).to_string();
     let mut walk = Walk::default();
     let mut cursor = String::from("0");
     let mut slot = 0;
@@ -101,8 +101,10 @@ async fn walk(client: &mut Client, db: u32) {
         }
         // The process may have begun this slot in the same reply.
         walk.within = Some((slot, answer.process));
-        if ctx.one_in(3) {
-            ctx.sleep(ctx.below(30_000)).await;
+        // It dwells where slots move.
+        let hot = ctx.0.hot.borrow().contains(&slot);
+        if hot || ctx.one_in(3) {
+            ctx.sleep(ctx.below(if hot { 80_000 } else { 30_000 })).await;
         }
     }
     line(|| format!("a walk was given up after {MOST_CALLS} calls at {cursor}"));
