@@ -111,12 +111,20 @@ async fn edit_slots(console: &mut Console, p: usize) {
     let slot = *ctx.pick(&ctx.0.plan.slots);
     let mine = ctx.owned(p).await.contains(&slot);
     let number = slot.to_string();
+    if mine {
+        ctx.0.edited.borrow_mut().push((p, slot));
+    }
     let reply = console.tell(p, &["CLUSTER", "DELSLOTS", &number]).await;
     line(|| format!("operator: DELSLOTS {slot} at {p} (its own: {mine}): {reply:?}"));
-    if !mine || matches!(reply, Some(Reply::Error(_))) {
-        return;
+    if mine && !matches!(reply, Some(Reply::Error(_))) {
+        mark("a slot was taken from its owner");
+        give_back(console, p, slot).await;
     }
-    mark("a slot was taken from its owner");
+    ctx.0.edited.borrow_mut().clear();
+}
+
+async fn give_back(console: &mut Console, p: usize, slot: u16) {
+    let (ctx, number) = (console.ctx.clone(), slot.to_string());
     ctx.sleep(ctx.below(400_000)).await;
     for _ in 0..200 {
         match console.tell(p, &["CLUSTER", "ADDSLOTS", &number]).await {

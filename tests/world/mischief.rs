@@ -1,7 +1,5 @@
 //! Faults, as the plan allows them.
 
-use whimbrel_core::slots::Slot;
-
 use super::journal::{line, mark};
 use super::net::{Class, OUTSIDE, Phase};
 use super::resp::Reply;
@@ -262,9 +260,8 @@ impl World {
         };
         line(|| format!("process {p} flushes {slot:?}: {reply:?}"));
         // Also while the cluster is down: nobody reads it then, but it is gone.
-        let view = self.processes[p].view.clone();
-        let mine = |s: u16| Slot::new(s).is_some_and(|s| view.as_ref().is_some_and(|view| view.is_mine(s)));
-        let owned = |s: u16| slot.is_none_or(|only| only == s) && mine(s);
+        let mine = self.has_keys_of(p);
+        let owned = |s: u16| slot.is_none_or(|only| only == s) && mine.contains(&s);
         match reply {
             Some(Reply::Simple(_)) => {
                 mark(if slot.is_some() { "a slot was flushed" } else { "a node was flushed" });

@@ -31,7 +31,6 @@ use std::sync::Arc;
 use whimbrel_core::config::Config;
 use whimbrel_core::ids::NodeId;
 use whimbrel_core::rng::Rng;
-use whimbrel_core::slots::Slot;
 use whimbrel_core::time::{Mono, Now, Wall};
 
 use net::{Conn, Cuts};
@@ -296,9 +295,7 @@ impl World {
             Request::Connect { process, token } => self.call_from_task(process, token),
             Request::Flush { process, slot } => self.flush_keys(process, slot),
             Request::Owned { process, token } => {
-                let view = self.processes[process].view.clone();
-                let mine = |s: &&u16| Slot::new(**s).zip(view.as_ref()).is_some_and(|(s, v)| v.is_mine(s));
-                let slots = self.plan.slots.iter().filter(mine).copied().collect();
+                let slots = self.has_keys_of(process);
                 self.fulfil(token, Outcome::Slots(slots));
             }
             Request::Send { conn, bytes, replies, token } => self.send_from_task(conn, bytes, replies, token),

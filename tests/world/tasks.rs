@@ -112,6 +112,8 @@ pub struct Shared {
     /// All jobs so far, at their sources.
     pub exports: RefCell<Vec<Export>>,
     pub held: RefCell<Vec<Held>>,
+    /// Slots that an operator took from their owner's table for a moment: process and slot. The keys are still there.
+    pub edited: RefCell<Vec<(usize, u16)>>,
     /// When everything at a process may have waited by order of a client: process, since, until.
     pub orders: RefCell<Vec<(usize, u64, u64)>>,
     /// Names of the nodes, once known.
@@ -137,6 +139,7 @@ impl Shared {
             hot: RefCell::default(),
             exports: RefCell::default(),
             held: RefCell::default(),
+            edited: RefCell::default(),
             orders: RefCell::default(),
             node_ids: RefCell::default(),
             requests: RefCell::default(),

@@ -394,6 +394,15 @@ impl World {
         self.watch.durable[p] = vec![found];
     }
 
+    /// The slots in use whose keys a process has: its own, and what was taken from its table by hand.
+    pub fn has_keys_of(&self, p: usize) -> Vec<u16> {
+        let view = self.processes[p].view.as_ref();
+        let edited = self.shared.edited.borrow();
+        let mine = |slot: &u16| Slot::new(*slot).zip(view).is_some_and(|(s, v)| v.is_mine(s));
+        let has = |slot: &&u16| mine(slot) || edited.contains(&(p, **slot));
+        self.plan.slots.iter().filter(has).copied().collect()
+    }
+
     /// A process dies: what it owned is gone, and jobs that were being handed over are in the hands of known holes.
     pub fn note_crash(&mut self, p: usize) {
         let mut caught = Vec::new();
@@ -416,9 +425,8 @@ impl World {
         if !self.processes[p].seen.is_empty() {
             mark("a process crashed during a migration");
         }
-        let view = self.processes[p].view.clone();
-        let owned = |slot: u16| view.as_ref().is_some_and(|v| Slot::new(slot).is_some_and(|s| v.is_mine(s)));
-        self.shared.history.borrow_mut().wipe(owned, self.now);
+        let owned = self.has_keys_of(p);
+        self.shared.history.borrow_mut().wipe(|slot| owned.contains(&slot), self.now);
         for export in self.shared.exports.borrow_mut().iter_mut().filter(|e| e.process == p) {
             export.until = export.until.min(self.now);
         }

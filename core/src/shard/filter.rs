@@ -187,6 +187,8 @@ impl Terms {
     fn each(&self, about: &About<'_>) -> [Option<bool>; 12] {
         let client = about.client;
         let named = |own: &[u8], wanted: &Vec<u8>| !own.is_empty() && own == wanted.as_slice();
+        // The two ends of a slot migration are of types of their own, which have no name here.
+        let moves_slots = about.flags.iter().any(|flag| b"iE".contains(flag));
         [
             (!self.ids.is_empty()).then(|| self.ids.contains(&client.id.0)),
             self.address.as_ref().map(|a| a == about.address.as_bytes()),
@@ -197,7 +199,7 @@ impl Terms {
             self.name.as_ref().map(|name| named(&client.name, name)),
             self.lib_name.as_ref().map(|name| named(&client.lib_name, name)),
             self.lib_ver.as_ref().map(|ver| named(&client.lib_ver, ver)),
-            self.kind.map(|kind| kind == Type::Normal),
+            self.kind.map(|kind| kind == Type::Normal && !moves_slots),
             self.db.map(|db| db == client.db),
             self.capabilities.as_ref().map(|all| all.is_empty() || client.capa_redirect),
         ]
@@ -276,6 +278,15 @@ mod tests {
             ("CLIENT LIST IP /unixsocket ADDR /unixsocket:0 NOT-LADDR x", true),
         ] {
             assert_eq!(parse(line).unwrap().matches(&client, b"U", now(20)), taken, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_ends_of_a_migration_are_no_normal_clients() {
+        let client = Session::new(ClientId(7), LinkId::accepted(1), Origin::Unix, true, now(10)).client;
+        for flags in [&b"i"[..], b"E"] {
+            assert!(!parse("CLIENT KILL TYPE normal").unwrap().matches(&client, flags, now(20)));
+            assert!(parse("CLIENT KILL NOT-TYPE normal").unwrap().matches(&client, flags, now(20)));
         }
     }
 

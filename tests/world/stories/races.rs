@@ -1,0 +1,237 @@
+//! Races of the hand-over itself, between nodes that crash, are cut off or come late.
+
+use whimbrel_core::migration::log::Stage;
+use whimbrel_core::migration::{export, import};
+use whimbrel_core::slots::Slot;
+use whimbrel_core::wire::bus::State;
+
+use super::{
+    SECOND, World, assert_reached, at_once, begin, ends, finish, key, migrate, migrate_from, owners, pass,
+    reach, says, settled, slot,
+};
+use crate::world::journal;
+use crate::world::net::Class;
+use crate::world::plan::Plan;
+
+/// Cuts what a process sends to another on the bus.
+fn silence(world: &mut World, from: usize, to: usize, us: u64) {
+    let until = world.now + us;
+    world.cuts.cut(from, to, Class::Bus, until);
+}
+
+/// R2: the source dies when it has granted and before it hears of the take-over. The target has everything, and the
+/// source believes it as soon as it is back.
+#[test]
+fn story_r2_the_source_dies_after_its_grant() {
+    let mut world = begin(Plan::calm(3));
+    at_once(&mut world, 0, &["SET", &key("k"), "before"]);
+    migrate(&mut world);
+    reach(&mut world, 1, Stage::Import(import::State::FailoverGranted));
+    world.crash(0, false);
+    assert_reached("R2/R10 a crash between the grant and the news of the take-over");
+    finish(&mut world);
+    settled(&mut world, 1, 10 * SECOND);
+    assert_eq!(says(&mut world, 1, &["GET", &key("k")]), "'before'");
+}
+
+/// R5: the source deletes its copy on the first claim it hears, whoever else knows of it. The target dies then, and
+/// only its disk knows that the slot is its own: it is served again, by it, and nobody disagrees. (That its keys are
+/// gone is what a crash costs without replicas and files.)
+#[test]
+fn story_r5_only_the_source_knows_and_the_target_dies() {
+    let mut world = begin(Plan::calm(3));
+    silence(&mut world, 1, 2, 3 * SECOND);
+    migrate(&mut world);
+    reach(&mut world, 0, Stage::Export(export::State::FailoverGranted));
+    finish(&mut world);
+    assert_eq!(owners(&world), [Some(1), Some(1), Some(0)]);
+    world.crash(1, true);
+    world.restarted(1);
+    settled(&mut world, 1, 20 * SECOND);
+}
+
+/// R7: a node that is cut off serves on until it notices, for less than twice the node timeout and a second. Nobody
+/// replaces it (there are no replicas), so nothing is lost; it serves again when it hears the others.
+#[test]
+fn story_r7_a_node_in_the_minority_stops() {
+    let mut world = begin(Plan::calm(3));
+    for other in 1..3 {
+        silence(&mut world, 0, other, 15 * SECOND);
+        silence(&mut world, other, 0, 15 * SECOND);
+    }
+    let bound = (2 * world.plan.node_timeout_ms + 1_000) * 1_000;
+    let stopped = |w: &World| w.processes[0].view.as_ref().is_some_and(|view| view.state != State::Ok);
+    assert!(world.run_until(bound, stopped), "it serves after {bound} us");
+    assert!(!world.processes[0].serves(slot()));
+    settled(&mut world, 0, 30 * SECOND);
+}
+
+/// R8: writes are held at the source, reads are not; the target serves before the source hears of it, and a read at
+/// the source is old.
+#[test]
+fn story_hole_r8_the_source_reads_what_is_old() {
+    let mut world = begin(Plan::calm(3));
+    at_once(&mut world, 0, &["SET", &key("k"), "old"]);
+    migrate(&mut world);
+    reach(&mut world, 0, Stage::Export(export::State::FailoverGranted));
+    silence(&mut world, 1, 0, SECOND);
+    silence(&mut world, 2, 0, SECOND);
+    assert!(world.run_until(SECOND / 2, |w| w.processes[1].serves(slot())));
+    assert_eq!(says(&mut world, 1, &["SET", &key("k"), "new"]), "+OK");
+    assert_eq!(says(&mut world, 0, &["SET", &key("k"), "lost"]), "held");
+    let hole = says(&mut world, 0, &["GET", &key("k")]);
+    assert_eq!(hole, "'old'", "R8 is closed: say so in docs/invariants.md");
+    finish(&mut world);
+    assert_eq!(ends(&world), ("success".into(), "success".into()));
+    assert!(says(&mut world, 0, &["GET", &key("k")]).contains("MOVED 100"));
+}
+
+/// R14: two targets raise their epochs to the same number, because neither hears the other. Each keeps what it took
+/// over, and the numbers part as soon as they meet.
+#[test]
+fn story_r14_two_epochs_collide() {
+    let mut world = begin(Plan::calm(4));
+    for (a, b) in [(1, 2), (2, 1)] {
+        silence(&mut world, a, b, SECOND);
+    }
+    let (one, two) = {
+        let ids = world.shared.node_ids.borrow();
+        (ids[1].clone(), ids[2].clone())
+    };
+    let words =
+        ["CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", "100", "100", "NODE", &one, "SLOTSRANGE", "101", "101"];
+    world.tell(0, &[&words[..], &["NODE", &two]].concat());
+    let epoch = |w: &World, p: usize| w.processes[p].view.as_ref().map_or(0, |v| v.myself().config_epoch);
+    let collide = |w: &World| epoch(w, 1) == epoch(w, 2);
+    assert!(world.run_until(SECOND, collide), "the epochs do not collide");
+    finish(&mut world);
+    assert!(world.run_until(20 * SECOND, |w| epoch(w, 1) != epoch(w, 2)), "the epochs do not part");
+    settled(&mut world, 1, 10 * SECOND);
+    let other = Slot::new(101).expect("a slot");
+    assert!(world.processes[2].serves(other) && !world.processes[1].owns(other));
+}
+
+/// Has process 0 give slot 100 to 1, die, and come back with the nodes.conf of before. `cut` says whether those who
+/// know of the move are kept from telling it.
+fn old_conf(cut: bool) -> World {
+    let mut world = begin(Plan { node_timeout_ms: 4_000, ..Plan::calm(3) });
+    if cut {
+        silence(&mut world, 1, 2, 20 * SECOND);
+    }
+    // Something has to be saved before, or there is no older file.
+    world.tell(0, &["CLUSTER", "BUMPEPOCH"]);
+    pass(&mut world, 100_000);
+    migrate(&mut world);
+    reach(&mut world, 0, Stage::Export(export::State::FailoverGranted));
+    finish(&mut world);
+    if cut {
+        silence(&mut world, 1, 0, 20 * SECOND);
+    }
+    world.crash(0, false);
+    world.roll_back(0);
+    world.restarted(0);
+    assert_reached("R15 a restart with an older nodes.conf");
+    world
+}
+
+/// R15: a node comes back with an old nodes.conf. It waits before it serves, and hears meanwhile that the slot is gone.
+#[test]
+fn story_r15_an_old_nodes_conf_is_corrected_in_time() {
+    let mut world = old_conf(false);
+    let wrong = |w: &World| w.processes[0].serves(slot());
+    assert!(!world.run_until(6 * SECOND, wrong), "it serves a slot that it gave away");
+    settled(&mut world, 1, 10 * SECOND);
+}
+
+/// R15: the same while nobody it hears knows better: it serves together with the true owner, and its clients lose
+/// what they write.
+#[test]
+fn story_hole_r15_nobody_corrects_an_old_nodes_conf() {
+    let mut world = old_conf(true);
+    let both = |w: &World| w.processes[0].serves(slot()) && w.processes[1].serves(slot());
+    assert!(
+        world.run_until(6 * SECOND, both),
+        "R15 is closed: say so in docs/invariants.md\n{}",
+        journal::last_lines()
+    );
+    assert_eq!(says(&mut world, 0, &["SET", &key("k"), "lost"]), "+OK");
+    world.cuts.heal();
+    settled(&mut world, 1, 20 * SECOND);
+    assert_eq!(says(&mut world, 1, &["GET", &key("k")]), "nil");
+}
+
+/// R17: a slot that moves cannot be asked to move again, at neither end.
+#[test]
+fn story_r17_a_second_migration_is_refused() {
+    let mut world = begin(Plan::calm(3));
+    migrate(&mut world);
+    reach(&mut world, 0, Stage::Export(export::State::FailoverPaused));
+    let id = world.shared.node_ids.borrow()[2].clone();
+    let words = ["CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", "100", "100", "NODE", &id];
+    for p in 0..2 {
+        let told = says(&mut world, p, &words);
+        assert!(told.starts_with("-ERR"), "{told}");
+    }
+    finish(&mut world);
+    settled(&mut world, 1, 10 * SECOND);
+}
+
+/// R17: the target passes the slot on before the source has heard of the first take-over: the source hears of the
+/// second owner only. What was there arrives at the end of the chain.
+#[test]
+fn story_r17_the_target_passes_the_slot_on() {
+    let mut world = begin(Plan::calm(4));
+    at_once(&mut world, 0, &["SET", &key("k"), "kept"]);
+    migrate(&mut world);
+    reach(&mut world, 0, Stage::Export(export::State::FailoverGranted));
+    silence(&mut world, 1, 0, SECOND);
+    silence(&mut world, 3, 0, SECOND);
+    silence(&mut world, 2, 0, SECOND);
+    assert!(world.run_until(SECOND / 2, |w| w.processes[1].serves(slot())));
+    migrate_from(&mut world, 1, 2);
+    assert!(world.run_until(SECOND, |w| w.processes[2].serves(slot())), "{}", journal::last_lines());
+    assert_eq!(says(&mut world, 2, &["APPEND", &key("k"), "!"]), ":5");
+    world.cuts.heal();
+    silence(&mut world, 1, 0, SECOND);
+    finish(&mut world);
+    settled(&mut world, 2, 20 * SECOND);
+    assert_eq!(says(&mut world, 2, &["GET", &key("k")]), "'kept!'");
+    let count = says(&mut world, 0, &["CLUSTER", "COUNTKEYSINSLOT", "100"]);
+    assert_eq!(count, ":0", "the first source keeps keys");
+}
+
+/// R17: the slot goes back while the first source has not heard that it gave it away.
+#[test]
+fn story_r17_the_target_gives_the_slot_back() {
+    let mut world = begin(Plan::calm(3));
+    at_once(&mut world, 0, &["SET", &key("k"), "kept"]);
+    migrate(&mut world);
+    reach(&mut world, 0, Stage::Export(export::State::FailoverGranted));
+    assert!(world.run_until(SECOND / 2, |w| w.processes[1].serves(slot())));
+    migrate_from(&mut world, 1, 0);
+    finish(&mut world);
+    let there = |w: &World| {
+        let of = owners(w);
+        of.iter().all(|owner| *owner == of[0]) && of[0].is_some_and(|p| w.processes[p].serves(slot()))
+    };
+    assert!(world.run_until(20 * SECOND, there), "{:?}\n{}", owners(&world), journal::last_lines());
+    let owner = owners(&world)[0].expect("somebody");
+    assert_eq!(says(&mut world, owner, &["GET", &key("k")]), "'kept'");
+}
+
+/// R20: while the target is dead and the source holds the slot's writes to the end, all other slots are served.
+#[test]
+fn story_r20_other_slots_go_on() {
+    let mut world = begin(Plan { node_timeout_ms: 8_000, ..Plan::calm(3) });
+    migrate(&mut world);
+    reach(&mut world, 0, Stage::Export(export::State::FailoverGranted));
+    world.processes[1].frozen_until = world.now + 5 * SECOND;
+    let end = world.now + 4 * SECOND;
+    let other = format!("{{{}}}k", crate::world::plan::tag(101));
+    while world.now < end {
+        assert_eq!(says(&mut world, 0, &["SET", &key("k"), "1"]), "held");
+        assert_eq!(says(&mut world, 0, &["SET", &other, "1"]), "+OK");
+        pass(&mut world, 100_000);
+    }
+    finish(&mut world);
+}
