@@ -283,7 +283,8 @@ mod tests {
 
     #[test]
     fn the_ends_of_a_migration_are_no_normal_clients() {
-        let client = Session::new(ClientId(7), LinkId::accepted(1), Origin::Unix, true, now(10)).client;
+        let user = Config::default().users.default_user().clone();
+        let client = Session::new(ClientId(7), LinkId::accepted(1), Origin::Unix, user, now(10)).client;
         for flags in [&b"i"[..], b"E"] {
             assert!(!parse("CLIENT KILL TYPE normal").unwrap().matches(&client, flags, now(20)));
             assert!(parse("CLIENT KILL NOT-TYPE normal").unwrap().matches(&client, flags, now(20)));
