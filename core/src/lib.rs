@@ -47,6 +47,7 @@ pub mod action;
 pub mod cluster;
 pub mod command;
 pub mod config;
+mod crc16;
 pub mod ids;
 pub mod input;
 pub mod link;

@@ -4,15 +4,16 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 
+use memchr::memchr;
 use smallvec::SmallVec;
+
+use crate::crc16::checksum;
 
 /// How many slots a cluster has.
 pub const SLOTS: usize = 16384;
 
 /// Bytes of a slot bitmap on the cluster bus.
 pub const BITMAP_LEN: usize = SLOTS / 8;
-
-const CRC: crc::Crc<u16, crc::Table<1>> = crc::Crc::<u16, crc::Table<1>>::new(&crc::CRC_16_XMODEM);
 
 /// One of the 16384 hash slots.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -30,7 +31,7 @@ impl Slot {
     /// The hash tag is the text between the first `{` and the first `}` after it, if it is not empty.
     #[must_use]
     pub fn of(key: &[u8]) -> Self {
-        Self(CRC.checksum(hash_tag(key).unwrap_or(key)) & (SLOTS as u16 - 1))
+        Self(checksum(hash_tag(key).unwrap_or(key)) & (SLOTS as u16 - 1))
     }
 
     /// The number of the slot, 0..16384.
@@ -75,9 +76,9 @@ impl fmt::Display for Slot {
 /// The part of a key that decides its slot, when it carries a hash tag.
 #[must_use]
 pub fn hash_tag(key: &[u8]) -> Option<&[u8]> {
-    let open = key.iter().position(|&b| b == b'{')?;
+    let open = memchr(b'{', key)?;
     let rest = &key[open + 1..];
-    let close = rest.iter().position(|&b| b == b'}')?;
+    let close = memchr(b'}', rest)?;
     (close > 0).then(|| &rest[..close])
 }
 

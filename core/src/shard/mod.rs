@@ -30,6 +30,7 @@ mod session;
 mod slot_stats;
 mod tally;
 mod transaction;
+mod upcoming;
 mod upkeep;
 mod users;
 mod whole;

@@ -29,21 +29,43 @@ pub(crate) const STANDALONE: Slot = match Slot::new(0) {
     None => unreachable!(),
 };
 
-/// The slot that all keys of a command share: `Ok(None)` without keys, `Err` when they differ.
-pub(crate) fn slot_of(command: &'static Command, argv: Argv<'_>) -> Result<Option<Slot>, ()> {
+/// The slot of a command's keys, as far as their names decide it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// All its keys lie here; nowhere if it has none.
+    One(Option<Slot>),
+    /// Its keys lie in different slots.
+    Several,
+}
+
+/// Finds the slot of a command's keys.
+#[inline]
+pub(crate) fn place(env: &Env, command: &'static Command, argv: Argv<'_>) -> Place {
+    if command.keys.is_empty() {
+        Place::One(None)
+    } else if !env.config.cluster_enabled {
+        Place::One(Some(STANDALONE))
+    } else if let Some(index) = command.sole_key() {
+        Place::One(argv.opt(index).map(Slot::of))
+    } else {
+        place_of_all(command, argv)
+    }
+}
+
+fn place_of_all(command: &'static Command, argv: Argv<'_>) -> Place {
     let mut found = None;
     for index in keys_of(command, argv) {
         let slot = Slot::of(argv.get(index));
         match found {
             None => found = Some(slot),
-            Some(first) if first != slot => return Err(()),
+            Some(first) if first != slot => return Place::Several,
             Some(_) => {}
         }
     }
-    Ok(found)
+    Place::One(found)
 }
 
-/// Decides where a client's command runs, in the order of checks of Valkey.
+/// Decides where a client's command with keys in `place` runs, in the order of checks of Valkey.
 #[inline]
 pub(crate) fn route(
     env: &Env,
@@ -51,20 +73,18 @@ pub(crate) fn route(
     client: &Client,
     command: &'static Command,
     argv: Argv<'_>,
+    place: Place,
 ) -> Route {
-    if command.keys.is_empty() {
-        return Route::Here(None);
-    }
-    if !env.config.cluster_enabled {
-        return Route::Here(Some(STANDALONE));
-    }
-    let slot = match slot_of(command, argv) {
-        Err(()) => return Route::Refused("CROSSSLOT Keys in request don't hash to the same slot".into()),
-        Ok(None) => return Route::Here(None),
-        Ok(Some(slot)) => slot,
+    let slot = match place {
+        Place::One(Some(slot)) => slot,
+        Place::One(None) => return Route::Here(None),
+        Place::Several => {
+            return Route::Refused("CROSSSLOT Keys in request don't hash to the same slot".into());
+        }
     };
     let view = &env.view;
-    if view.is_mine(slot) && view.state == State::Ok && view.migrating_to(slot).is_none() {
+    let simple = view.is_mine(slot) && view.state == State::Ok && view.migrating_to(slot).is_none();
+    if simple || !env.config.cluster_enabled {
         return Route::Here(Some(slot));
     }
     route_slot(env, store, client, command, argv, slot)
@@ -79,15 +99,16 @@ pub(crate) fn route_begun(
     command: &'static Command,
     argv: Argv<'_>,
 ) -> Route {
+    let place = place(env, command, argv);
     if env.config.cluster_enabled
-        && let Ok(Some(slot)) = slot_of(command, argv)
+        && let Place::One(Some(slot)) = place
     {
         let asked = client.asking && env.view.importing_from(slot).is_some();
         if asked || env.view.is_mine(slot) {
             return Route::Here(Some(slot));
         }
     }
-    route(env, store, client, command, argv)
+    route(env, store, client, command, argv, place)
 }
 
 /// The slots that are not simply served: unowned, of others, being moved by hand, or the cluster is down.

@@ -19,9 +19,10 @@ use crate::migration::log::JobLog;
 use crate::shard::data::Data;
 use crate::shard::hold::Kind;
 use crate::shard::home::{Home, home};
-use crate::shard::route::{Route, route, route_begun};
+use crate::shard::route::{Place, Route, place, route, route_begun};
 use crate::shard::session::{Client, Queued, Replies, Session, Waiting};
 use crate::shard::transaction::{Exec, Transaction};
+use crate::shard::upcoming::Upcoming;
 use crate::shard::{ahead, connection, debug, reads, scrutiny, session, users};
 use crate::slots::Slot;
 use crate::time::Now;
@@ -68,7 +69,7 @@ const RULES_CHANGED: &str = "ACLs rules changed between the moment the transacti
 impl Session {
     /// Runs what waits and then what `input` brings, until something has to be waited for.
     pub(crate) fn serve(&mut self, now: Now, input: &[u8], data: &mut Data, env: &Env) -> Served {
-        let mut input = input;
+        let mut upcoming = Upcoming::new(input);
         data.scrutiny.laps.start();
         let limits = Limits {
             max_bulk: env.config.proto_max_bulk_len as usize,
@@ -80,7 +81,7 @@ impl Session {
             if let Some(queued) = self.client.backlog.pop_front() {
                 let ran = self.run_queued(now, &queued, data, env);
                 if let Some(served) = self.stopped(ran, queued.command, || queued.words, data, env) {
-                    self.reader.keep(input);
+                    self.reader.keep(upcoming.rest());
                     return served;
                 }
                 continue;
@@ -88,34 +89,36 @@ impl Session {
             self.end_exec(now, data);
             let Self { reader, outbox, client } = self;
             let limits = Limits { authenticated: client.authenticated, ..limits };
-            let argv = match reader.next(&limits, &mut input) {
-                Ok(Some(argv)) => argv,
-                Ok(None) => return Served::Idle,
-                Err(wrong) => {
-                    if wrong == Wrong::QueryBufferLimit {
-                        data.totals.query_limit_disconnections += 1;
-                    }
-                    if wrong.has_reply() {
-                        data.tally.error("ERR");
-                        begin_reply(client);
-                        reply(client, outbox).error_args(format_args!("ERR {wrong}"));
-                    }
-                    let ending = if wrong.has_reply() { Ending::Flushed } else { Ending::Abrupt };
-                    tracing::debug!("Protocol error ({wrong}) from client {}", client.id);
-                    return Served::Close(ending);
+            if upcoming.is_empty() && reader.is_clear() {
+                upcoming.look(&limits, client.db, &data.store, env);
+                // The look was for all of them: it is not part of what the first takes.
+                data.scrutiny.laps.start();
+            }
+            let (command, argv, place) = match upcoming.take() {
+                Some(call) => (call.command, upcoming.argv(&call), call.place),
+                None => {
+                    let argv = match reader.next(&limits, upcoming.input()) {
+                        Ok(Some(argv)) => argv,
+                        Ok(None) => return Served::Idle,
+                        Err(wrong) => return misbehaved(wrong, client, outbox, data),
+                    };
+                    let Some(command) = look_up(argv, client, outbox, data) else { continue };
+                    (command, argv, place(env, command, argv))
                 }
             };
-            let Some(command) = look_up(argv, client, outbox, data) else { continue };
-            let ran = admit(now, command, argv, client, outbox, data, env);
+            let ran = admit(now, command, argv, place, client, outbox, data, env);
             if matches!(ran, Ran::Done) {
+                if client.authenticated != limits.authenticated {
+                    upcoming.forget();
+                }
                 continue;
             }
             let words: ArgvBuf = argv.into();
-            self.reader.keep(input);
+            self.reader.keep(upcoming.rest());
             if let Some(served) = self.stopped(ran, command, || words, data, env) {
                 return served;
             }
-            input = &[];
+            upcoming = Upcoming::new(&[]);
         }
     }
 
@@ -140,7 +143,8 @@ impl Session {
             };
             return run(now, queued.command, slot, argv, client, outbox, data, env);
         }
-        admit(now, queued.command, argv, client, outbox, data, env)
+        let place = place(env, queued.command, argv);
+        admit(now, queued.command, argv, place, client, outbox, data, env)
     }
 
     /// The reason to stop serving that an outcome means, if any.
@@ -182,6 +186,20 @@ impl Session {
             data.executed(now, &self.client, &self.outbox);
         }
     }
+}
+
+/// The client sent what is no command: what it is told, and how its link ends.
+fn misbehaved(wrong: Wrong, client: &mut Client, outbox: &mut Outbox, data: &mut Data) -> Served {
+    if wrong == Wrong::QueryBufferLimit {
+        data.totals.query_limit_disconnections += 1;
+    }
+    if wrong.has_reply() {
+        data.tally.error("ERR");
+        begin_reply(client);
+        reply(client, outbox).error_args(format_args!("ERR {wrong}"));
+    }
+    tracing::debug!("Protocol error ({wrong}) from client {}", client.id);
+    Served::Close(if wrong.has_reply() { Ending::Flushed } else { Ending::Abrupt })
 }
 
 /// A reply writer for the client, silent when it asked for silence.
@@ -266,6 +284,7 @@ fn admit(
     now: Now,
     command: &'static Command,
     argv: Argv<'_>,
+    place: Place,
     client: &mut Client,
     outbox: &mut Outbox,
     data: &mut Data,
@@ -282,7 +301,7 @@ fn admit(
         refuse(Some(command), client, outbox, data, &error);
         return Ran::Done;
     }
-    let slot = match whither(command, argv, client, data, env) {
+    let slot = match whither(command, argv, place, client, data, env) {
         Route::Here(slot) => slot,
         Route::Refused(error) => {
             if command.id == Id::Exec {
@@ -340,14 +359,22 @@ fn ends_multi(id: Id) -> bool {
 }
 
 /// Where the command runs; for EXEC, where all its commands run.
-fn whither(command: &'static Command, argv: Argv<'_>, client: &Client, data: &Data, env: &Env) -> Route {
+fn whither(
+    command: &'static Command,
+    argv: Argv<'_>,
+    own: Place,
+    client: &Client,
+    data: &Data,
+    env: &Env,
+) -> Route {
     if command.id == Id::Exec
         && let Transaction::Open { queue, refused: false, .. } = &client.transaction
         && !client.transaction.is_overtaken(data.effects.watches())
     {
         let mut common = None;
         for queued in queue {
-            match route(env, &data.store, client, queued.command, queued.words.argv()) {
+            let argv = queued.words.argv();
+            match route(env, &data.store, client, queued.command, argv, place(env, queued.command, argv)) {
                 Route::Here(Some(slot)) if common.is_some_and(|c| c != slot) => {
                     return Route::Refused("CROSSSLOT Keys in request don't hash to the same slot".into());
                 }
@@ -357,7 +384,7 @@ fn whither(command: &'static Command, argv: Argv<'_>, client: &Client, data: &Da
         }
         return Route::Here(common);
     }
-    route(env, &data.store, client, command, argv)
+    route(env, &data.store, client, command, argv, own)
 }
 
 fn stopped_by_hold(command: &'static Command, slot: Option<Slot>, client: &Client, data: &Data) -> bool {

@@ -69,6 +69,47 @@ fn pipelined_commands_are_answered_in_order() {
     assert_eq!(bench.feed(1, "NG\r\n"), "+PONG\r\n");
 }
 
+/// Commands that arrive together are looked at together; nobody may see a difference.
+#[test]
+fn a_pipeline_means_the_same_however_it_is_cut() {
+    let script = "PING|AUTH wrong|AUTH secret|SET k v|GET k|get|NOPE x|MGET k k|CLIENT PAUSE 100 WRITE|GET k|SET k w|\
+        MULTI|INCR n|GET|EXEC|MULTI|INCR n|GET k|EXEC|SELECT 3|SET k 3|GET k|SELECT 0|GET k|CLIENT REPLY SKIP|GET k|\
+        CONFIG GET port|DEL a b c d e f g h i j k|RESET|PING|AUTH secret|RESET|DEL a b c d e f g h i j k|PING";
+    let mut bytes = Vec::new();
+    for line in script.split('|') {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        crate::wire::resp::encode_command(&mut bytes, &words);
+    }
+    let said = |pieces: &mut dyn FnMut(&mut Bench)| {
+        let mut bench = Bench::new(&[("requirepass", "secret")]);
+        bench.connect(1);
+        pieces(&mut bench);
+        bench.pass(Span::ms(101));
+        bench.said(1)
+    };
+    let feed = |bench: &mut Bench, bytes: &[u8]| {
+        bench.shard.handle(bench.now, Input::Filled { link: link(1), bytes }, &mut bench.out);
+    };
+    let whole = said(&mut |bench| feed(bench, &bytes));
+    assert!(
+        whole.ends_with("+RESET\r\n-ERR Protocol error: unauthenticated multibulk length\r\n"),
+        "{whole}"
+    );
+    assert_eq!(said(&mut |bench| bytes.chunks(1).for_each(|byte| feed(bench, byte))), whole);
+    for seed in 0..50 {
+        let mut rng = Rng::new(seed);
+        let cut = said(&mut |bench| {
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let (piece, more) = rest.split_at(1 + rng.index(rest.len()));
+                feed(bench, piece);
+                rest = more;
+            }
+        });
+        assert_eq!(cut, whole, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_transaction_runs_whole_or_not_at_all() {
     let mut bench = Bench::new(&[]);

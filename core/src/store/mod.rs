@@ -202,6 +202,14 @@ impl Store {
         self.dbs[at.db as usize].table(at.slot)?.find(at.hash, at.key)
     }
 
+    /// Looks at where a key may be, only so that its memory is near when the key is asked for. The answer means
+    /// nothing; it depends on all that was looked at.
+    #[must_use]
+    #[inline]
+    pub fn peek(&self, at: &At<'_>) -> u32 {
+        self.dbs[at.db as usize].table(at.slot).map_or(0, |table| table.peek(at.hash))
+    }
+
     /// The access clock that entries get when they are made or changed; its low 24 bits count.
     pub fn set_clock(&mut self, clock: u32) {
         self.clock = clock;

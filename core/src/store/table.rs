@@ -71,6 +71,16 @@ impl Table {
         }
     }
 
+    /// What lies where a key with this hash would be, see [`Store::peek`](super::Store::peek).
+    #[inline]
+    pub(super) fn peek(&self, hash: u64) -> u32 {
+        let leaf = match &self.root {
+            Root::Leaf(leaf) => leaf,
+            Root::Big(big) => big.node.leaf(position(hash)),
+        };
+        leaf.table.find(hash, |_| true).map_or(0, Entry::clock)
+    }
+
     fn leaf_mut(&mut self, position: u32, due_ms: u64) -> &mut Leaf {
         match &mut self.root {
             Root::Leaf(leaf) => leaf,

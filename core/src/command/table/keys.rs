@@ -72,6 +72,18 @@ pub fn accesses(command: &Command, argv: Argv<'_>) -> Result<Vec<(usize, u16)>, 
 }
 
 impl Command {
+    /// Where its key is, if it always has exactly one.
+    #[inline]
+    #[must_use]
+    pub fn sole_key(&self) -> Option<usize> {
+        match self.keys {
+            [KeySpec { begin: Begin::Index(at), find: Find::Range { last: 0, .. }, .. }] => {
+                Some(*at as usize)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether it may have keys at all. What is only routed like a key is none.
     #[must_use]
     pub fn has_keys(&self) -> bool {

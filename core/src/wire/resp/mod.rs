@@ -9,6 +9,7 @@ mod inline;
 mod limits;
 pub mod number;
 mod parse;
+pub(crate) mod plain;
 mod quote;
 mod reader;
 mod reply;

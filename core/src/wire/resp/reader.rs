@@ -136,6 +136,13 @@ impl Reader {
         }
     }
 
+    /// Whether nothing is unfinished or kept: the next command begins where the next input does.
+    #[inline]
+    #[must_use]
+    pub fn is_clear(&self) -> bool {
+        self.tail.is_empty() && self.wrong.is_none()
+    }
+
     /// Bytes that were taken from the link and are no command yet.
     #[must_use]
     pub fn pending(&self) -> usize {

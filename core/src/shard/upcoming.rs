@@ -1,0 +1,123 @@
+//! A look at the commands of a pipeline before they are run: they are read and located together, and the memory of
+//! their keys is fetched together.
+//!
+//! Where there are more keys than fit into the caches, most of a command's time is waiting for memory: the header of
+//! its slot's table, a group of the table's tags, a bucket, and the entry, one after another. Looked for at once, many
+//! keys wait together.
+
+use smallvec::SmallVec;
+
+use crate::command::table::{self, Command};
+use crate::shard::route::{Place, place};
+use crate::shard::serve::Env;
+use crate::store::Store;
+use crate::wire::resp::{Argv, Limits, Span, plain};
+
+/// Commands looked at together: enough to wait for memory together, few enough to find it in the nearest cache.
+const MOST: usize = 16;
+/// Room for the arguments of that many usual commands.
+const ARGUMENTS: usize = 3 * MOST;
+
+/// A command that lies whole in the input.
+#[derive(Clone, Copy)]
+pub(crate) struct Call {
+    pub(crate) command: &'static Command,
+    pub(crate) place: Place,
+    /// Its arguments are the spans from here …
+    first: usize,
+    /// … to here.
+    last: usize,
+    /// Index of the input behind it.
+    end: usize,
+}
+
+/// What a client has sent and what was seen of it ahead.
+pub(crate) struct Upcoming<'i> {
+    /// What is not taken yet.
+    input: &'i [u8],
+    /// The input in which the calls lie.
+    looked_at: &'i [u8],
+    calls: SmallVec<[Call; MOST]>,
+    spans: SmallVec<[Span; ARGUMENTS]>,
+    /// How many of the calls are taken.
+    taken: usize,
+}
+
+impl<'i> Upcoming<'i> {
+    pub(crate) fn new(input: &'i [u8]) -> Self {
+        Self { input, looked_at: input, calls: SmallVec::new(), spans: SmallVec::new(), taken: 0 }
+    }
+
+    /// What no command was taken from, for a reader to take one from its front.
+    pub(crate) fn input(&mut self) -> &mut &'i [u8] {
+        &mut self.input
+    }
+
+    /// The same, to be kept for later.
+    pub(crate) fn rest(&self) -> &'i [u8] {
+        self.input
+    }
+
+    /// Whether all that was seen is taken.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.taken == self.calls.len()
+    }
+
+    /// Forgets what was seen: it has to be read in another way.
+    pub(crate) fn forget(&mut self) {
+        self.taken = self.calls.len();
+    }
+
+    /// Looks at the commands in front of the input, as far as they are plain and known. Nothing may be unfinished
+    /// before them.
+    pub(crate) fn look(&mut self, limits: &Limits, db: u32, store: &Store, env: &Env) {
+        self.calls.clear();
+        self.spans.clear();
+        (self.looked_at, self.taken) = (self.input, 0);
+        let mut from = 0;
+        while self.calls.len() < MOST
+            && self.spans.len() < ARGUMENTS
+            && let first = self.spans.len()
+            && let Some(end) = plain::command(self.input, from, limits, &mut self.spans)
+            && let argv = Argv::new(self.input, &self.spans[first..])
+            && let Ok(command) = table::resolve(argv)
+        {
+            let place = place(env, command, argv);
+            self.calls.push(Call { command, place, first, last: self.spans.len(), end });
+            from = end;
+        }
+        if self.calls.len() > 1 {
+            self.fetch(db, store);
+        }
+    }
+
+    /// Touches what the commands will need. Nothing here waits for what another key needs, so that the processor
+    /// fetches for as many keys at a time as it can.
+    fn fetch(&self, db: u32, store: &Store) {
+        let mut seen = 0;
+        for call in &self.calls {
+            if let Place::One(Some(slot)) = call.place
+                && let Some(index) = call.command.sole_key()
+            {
+                seen |= store.peek(&store.at_in(db, slot, self.argv(call).get(index)));
+            }
+        }
+        core::hint::black_box(seen);
+    }
+
+    /// The next command that was seen.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Option<Call> {
+        let call = *self.calls.get(self.taken)?;
+        self.taken += 1;
+        self.input = &self.looked_at[call.end..];
+        Some(call)
+    }
+
+    /// The words of a command that was seen.
+    #[inline]
+    pub(crate) fn argv(&self, call: &Call) -> Argv<'_> {
+        Argv::new(self.looked_at, &self.spans[call.first..call.last])
+    }
+}

@@ -1,0 +1,117 @@
+//! A node in memory with one client: all slots are its own, and there is no socket, thread or clock.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use whimbrel_core::action::{Action, Actions};
+use whimbrel_core::config::Config;
+use whimbrel_core::ids::LinkId;
+use whimbrel_core::input::{Input, Origin};
+use whimbrel_core::mail::Mail;
+use whimbrel_core::node::Node;
+use whimbrel_core::shard::Shard;
+use whimbrel_core::time::{Mono, Now, Wall};
+
+/// The client.
+const LINK: LinkId = LinkId::accepted(1);
+
+/// The two machines of a process, and the smallest driver there can be.
+pub(crate) struct Plane {
+    node: Node,
+    shard: Shard,
+    now: Now,
+    actions: Actions,
+}
+
+impl Plane {
+    /// A cluster of one node that serves all slots.
+    pub(crate) fn new() -> Self {
+        let now = Now { mono: Mono(0), wall: Wall(1_800_000_000_000_000) };
+        let load = Config::load("cluster-enabled yes\n", &mut |_| Err("no files".into()));
+        let config = Arc::new(load.expect("a configuration"));
+        let node = Node::new(config.clone(), None, None, 1, now).expect("a new node");
+        let shard = Shard::new(config, node.view(), 2, now);
+        let mut plane = Self { node, shard, now, actions: Actions::default() };
+        plane.settle(false, Input::Opened { link: LINK, origin: Origin::Unix });
+        plane.settle(false, Input::Filled { link: LINK, bytes: b"CLUSTER ADDSLOTSRANGE 0 16383\r\n" });
+        for _ in 0..100 {
+            (plane.now.mono.0, plane.now.wall.0) = (plane.now.mono.0 + 100_000, plane.now.wall.0 + 100_000);
+            plane.settle(true, Input::Ticked);
+            plane.settle(false, Input::Ticked);
+        }
+        plane.taken();
+        plane
+    }
+
+    /// Gives one machine an input; then mail goes back and forth, and files are written, until nobody wants anything.
+    fn settle(&mut self, to_node: bool, input: Input<'_>) {
+        let mut mail: VecDeque<(bool, Mail)> = VecDeque::new();
+        let mut step = |plane: &mut Self, to_node: bool, input: Input<'_>| {
+            let Self { node, shard, now, actions } = plane;
+            match to_node {
+                true => node.handle(*now, input, actions),
+                false => shard.handle(*now, input, actions),
+            };
+            mail.extend(actions.mail.drain(..).map(|mail| (!to_node, mail)));
+            let persists = actions.list.drain(..).filter_map(|action| match action {
+                Action::Persist { ticket, .. } => Some(ticket),
+                _ => None,
+            });
+            let done: Vec<_> = persists.map(|ticket| (to_node, ticket)).collect();
+            (done, mail.pop_front())
+        };
+        let (mut done, mut next) = step(self, to_node, input);
+        loop {
+            if let Some((who, ticket)) = done.pop() {
+                let (more, mail) = step(self, who, Input::Done { ticket, result: Ok(()) });
+                done.extend(more);
+                next = next.or(mail);
+            } else if let Some((who, mail)) = next.take() {
+                (done, next) = step(self, who, Input::Mailed(mail));
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// What a driver does when `bytes` came: lends them, takes what there is to send, and says that it is sent. The
+    /// number of bytes of the replies. Not inlined, so that a profiler can be told to look at nothing else.
+    #[inline(never)]
+    pub(crate) fn exchange(&mut self, bytes: &[u8]) -> usize {
+        self.shard.handle(self.now, Input::Filled { link: LINK, bytes }, &mut self.actions);
+        self.actions.clear();
+        let sent = self.taken();
+        self.shard.handle(self.now, Input::Drained { link: LINK }, &mut self.actions);
+        self.actions.clear();
+        sent
+    }
+
+    /// The same; the replies themselves.
+    pub(crate) fn ask(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.shard.handle(self.now, Input::Filled { link: LINK, bytes }, &mut self.actions);
+        self.actions.clear();
+        let outbox = self.shard.outbox(LINK).expect("the client's outbox");
+        let replies = outbox.chunks().flatten().copied().collect();
+        self.taken();
+        replies
+    }
+
+    /// Takes everything that is to be sent.
+    fn taken(&mut self) -> usize {
+        let outbox = self.shard.outbox(LINK).expect("the client's outbox");
+        let sent = outbox.chunks().map(<[u8]>::len).sum();
+        outbox.advance(sent);
+        sent
+    }
+}
+
+/// One command as clients write it.
+pub(crate) fn command(words: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        bytes.extend_from_slice(word);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes
+}
