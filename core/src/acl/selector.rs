@@ -232,7 +232,12 @@ impl Selector {
             Only::These(_) if channels.is_empty() => "resetchannels".to_owned(),
             Only::These(_) => "resetchannels ".to_owned() + &channels,
         };
-        let databases = if databases.is_empty() { "resetdbs".to_owned() } else { databases };
+        // Every database is what older versions know.
+        let databases = match &self.databases {
+            Only::All => String::new(),
+            Only::These(_) if databases.is_empty() => "resetdbs".to_owned(),
+            Only::These(_) => databases,
+        };
         joined([keys, channels, databases, commands].into_iter().filter(|part| !part.is_empty()))
     }
 

@@ -139,14 +139,16 @@ impl User {
         Err(worst)
     }
 
-    /// The flags of ACL GETUSER.
+    /// The flags of ACL GETUSER. What is usual is not said, so that older versions can read it (as Valkey 9.1.2 does).
     #[must_use]
     pub fn flags(&self) -> Vec<&'static str> {
         let mut flags = Vec::from([if self.enabled { "on" } else { "off" }]);
         if self.nopass {
             flags.push("nopass");
         }
-        flags.push(if self.skips_sanitizing { "skip-sanitize-payload" } else { "sanitize-payload" });
+        if self.skips_sanitizing {
+            flags.push("skip-sanitize-payload");
+        }
         flags
     }
 
