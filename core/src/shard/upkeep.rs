@@ -19,8 +19,8 @@ use crate::time::{Mono, Now, Span};
 const FREE_PER_TURN: usize = 2_000;
 /// Keys looked at for expiry in one round.
 const EXPIRE_PER_ROUND: usize = 2_000;
-/// Chunks of 64 KB given back to the allocator in one round: 80 MB a second.
-const GIVE_BACK_PER_ROUND: usize = 128;
+/// Regions of 2 MB given back to the allocator in one round: up to 80 MB a second.
+const GIVE_BACK_PER_ROUND: usize = 4;
 /// Time between rounds of upkeep.
 const ROUND: Span = Span::ms(100);
 

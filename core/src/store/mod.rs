@@ -413,8 +413,8 @@ impl Store {
         Some(entry.memory() + leaf.bytes().div_ceil(leaf.len()))
     }
 
-    /// Gives memory that entries have not needed since the last call back to the allocator: an eighth of it, at most
-    /// `most` chunks of 64 KB. To be called from time to time.
+    /// Gives memory that entries have not needed since the last call back to the allocator: a small part of it, at most
+    /// `most` regions of 2 MB. To be called from time to time.
     pub fn give_back(&mut self, most: usize) {
         self.slab.give_back(most);
     }

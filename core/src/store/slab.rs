@@ -1,9 +1,11 @@
-//! Where entries lie: blocks of a multiple of eight bytes, cut from chunks of one size each.
+//! Where entries lie: blocks of a multiple of eight bytes, cut from chunks that have blocks of one size each.
 //!
 //! General allocators round a size up by up to a quarter; here it is at most seven bytes. Every chunk starts with a
-//! header and is aligned to its own size, so that a block alone leads to its chunk and from there to the slab. Empty
-//! chunks go to a reserve that every class draws from; what the reserve has not needed for a while is given back to
-//! the allocator in small portions. Sizes above [`LIMIT`] are allocations of their own.
+//! header and is aligned to its own size, so that a block alone leads to its chunk and from there to the slab. Chunks
+//! are cut from regions, large enough that what is lost by alignment does not count: an allocator that aligns chunk by
+//! chunk leaves as much empty as it gives, and huge pages make that real memory. Empty chunks serve every size, and
+//! empty regions that were not needed for a while are given back to the allocator bit by bit. Sizes above [`LIMIT`] are
+//! allocations of their own.
 //!
 //! A slab belongs to one store and so do the blocks from it: both are used by one thread at a time.
 
@@ -22,7 +24,12 @@ pub(super) const UNIT: usize = 8;
 /// The largest block cut from a chunk.
 pub(super) const LIMIT: usize = 2048;
 /// The size and the alignment of a chunk.
-pub(super) const CHUNK: usize = 64 * 1024;
+pub(super) const CHUNK: usize = 32 * 1024;
+/// The size of a region. A page less than 2 MB, because allocators add a header and round up again.
+pub(super) const REGION: usize = 2 * 1024 * 1024 - PAGE;
+const PAGE: usize = 4096;
+/// Of what is idle, one part in so many is given back at a time.
+pub(super) const PATIENCE: usize = 64;
 /// One class per multiple of [`UNIT`] up to [`LIMIT`]; that of size 0 stays empty.
 const CLASSES: usize = LIMIT / UNIT + 1;
 /// What lies before an allocation of its own: where its slab is.
@@ -31,9 +38,9 @@ const PREFIX: usize = size_of::<NonNull<State>>();
 const HEADER: usize = size_of::<Chunk>();
 const _: () = assert!(HEADER.is_multiple_of(UNIT) && PREFIX.is_multiple_of(UNIT));
 
-const CHUNK_LAYOUT: Layout = match Layout::from_size_align(CHUNK, CHUNK) {
+const REGION_LAYOUT: Layout = match Layout::from_size_align(REGION, PAGE) {
     Ok(layout) => layout,
-    Err(_) => panic!("a chunk is aligned to a power of two"),
+    Err(_) => panic!("a region is aligned to a power of two"),
 };
 
 /// What memory a slab has, in bytes.
@@ -43,7 +50,7 @@ pub(super) struct Figures {
     pub(super) entries: u64,
     /// What objects hold besides.
     pub(super) objects: u64,
-    /// Asked of the allocator for chunks, for allocations of their own, and for the slab itself.
+    /// Asked of the allocator for regions, for allocations of their own, and for the slab itself.
     pub(super) asked: u64,
 }
 
@@ -58,17 +65,19 @@ pub(super) struct Slab {
 // together.
 unsafe impl Send for Slab {}
 
-/// Everything about a slab. Never borrowed exclusively, since every chunk points to it.
+/// Everything about a slab. Never borrowed exclusively, since every chunk leads to it.
 struct State {
     /// Chunks of each class that have room.
-    roomy: [Cell<Option<NonNull<Chunk>>>; CLASSES],
-    /// Empty chunks, linked by `next`.
-    reserve: Cell<Option<NonNull<Chunk>>>,
-    reserved: Cell<usize>,
-    /// The least that the reserve had since it was last looked at.
+    roomy: [List<Chunk>; CLASSES],
+    /// Regions with chunks in use and room for more.
+    open: List<Region>,
+    /// Regions without chunks in use.
+    empty: List<Region>,
+    empties: Cell<usize>,
+    /// The least that `empties` was since it was last looked at.
     idle: Cell<usize>,
-    /// All chunks, those of the reserve too.
-    chunks: Cell<usize>,
+    /// All regions.
+    regions: Cell<usize>,
     /// Blocks and allocations of their own that are in use.
     live: Cell<usize>,
     in_blocks: Cell<usize>,
@@ -79,17 +88,96 @@ struct State {
     orphaned: Cell<bool>,
 }
 
+/// What lies at the start of a region. Its chunks are at the multiples of [`CHUNK`] behind that.
+struct Region {
+    links: Links<Region>,
+    state: NonNull<State>,
+    /// Chunks that were in use once, linked by `next`.
+    freed: Cell<Option<NonNull<Chunk>>>,
+    /// Where the first chunk starts that was never in use, counted from the region's start.
+    fresh: Cell<usize>,
+    used: Cell<usize>,
+}
+
 /// The header of a chunk. Offsets count from the chunk's start.
 struct Chunk {
+    links: Links<Chunk>,
+    region: NonNull<Region>,
     state: NonNull<State>,
-    prev: Cell<Option<NonNull<Chunk>>>,
-    next: Cell<Option<NonNull<Chunk>>>,
     /// The block freed last, 0 when there is none. Free blocks start with the offset of the next one.
     freed: Cell<u32>,
     /// Where memory starts that was never a block.
     fresh: Cell<u32>,
     live: Cell<u32>,
     class: Cell<u32>,
+}
+
+/// The neighbours of a member of a [`List`].
+struct Links<T> {
+    prev: Cell<Option<NonNull<T>>>,
+    next: Cell<Option<NonNull<T>>>,
+}
+
+/// A list of headers that link themselves.
+struct List<T>(Cell<Option<NonNull<T>>>);
+
+trait Linked: Sized {
+    fn links(&self) -> &Links<Self>;
+}
+
+impl Linked for Chunk {
+    fn links(&self) -> &Links<Self> {
+        &self.links
+    }
+}
+
+impl Linked for Region {
+    fn links(&self) -> &Links<Self> {
+        &self.links
+    }
+}
+
+impl<T: Linked> List<T> {
+    const NEW: Self = Self(Cell::new(None));
+
+    fn first(&self) -> Option<NonNull<T>> {
+        self.0.get()
+    }
+
+    /// Puts a member first.
+    ///
+    /// # Safety
+    /// It must live as long as it is in the list, as the others do, and be in no list yet.
+    unsafe fn push(&self, member: NonNull<T>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let links = header(member).links();
+            if let Some(second) = self.first() {
+                header(second).links().prev.set(Some(member));
+            }
+            links.prev.set(None);
+            links.next.set(self.0.replace(Some(member)));
+        }
+    }
+
+    /// Takes a member out.
+    ///
+    /// # Safety
+    /// It must be in this list.
+    unsafe fn remove(&self, member: NonNull<T>) {
+        // SAFETY: members live, as `push` asks.
+        unsafe {
+            let links = header(member).links();
+            let (prev, next) = (links.prev.take(), links.next.take());
+            match prev {
+                Some(prev) => header(prev).links().next.set(next),
+                None => self.0.set(next),
+            }
+            if let Some(next) = next {
+                header(next).links().prev.set(prev);
+            }
+        }
+    }
 }
 
 /// Bytes of the block that holds `size` bytes, or of an allocation of its own without what lies before it.
@@ -117,14 +205,21 @@ impl Chunk {
     }
 }
 
-/// The header of a chunk.
+impl Region {
+    /// Whether the region has no chunk to give.
+    fn is_full(&self) -> bool {
+        self.freed.get().is_none() && self.fresh.get() + CHUNK > REGION
+    }
+}
+
+/// The header of a chunk or region.
 ///
 /// # Safety
-/// The chunk must be allocated and its header written; both are so from `State::open` to `State::unmap`. Headers are
-/// changed only through cells, so that any number of references is fine.
-unsafe fn header<'c>(chunk: NonNull<Chunk>) -> &'c Chunk {
+/// It must be written, and its memory not be given back while the reference is used. Headers are changed only through
+/// cells, so that any number of references is fine.
+unsafe fn header<'h, T>(at: NonNull<T>) -> &'h T {
     // SAFETY: the caller's promise.
-    unsafe { chunk.as_ref() }
+    unsafe { at.as_ref() }
 }
 
 /// The chunk that a block was cut from. The result may be used for the whole chunk, as the block's pointer may.
@@ -137,11 +232,12 @@ fn chunk_of(block: NonNull<u8>) -> NonNull<Chunk> {
 impl State {
     fn new() -> Self {
         Self {
-            roomy: [const { Cell::new(None) }; CLASSES],
-            reserve: Cell::new(None),
-            reserved: Cell::new(0),
+            roomy: [const { List::NEW }; CLASSES],
+            open: List::NEW,
+            empty: List::NEW,
+            empties: Cell::new(0),
             idle: Cell::new(0),
-            chunks: Cell::new(0),
+            regions: Cell::new(0),
             live: Cell::new(0),
             in_blocks: Cell::new(0),
             apart: Cell::new(0),
@@ -150,78 +246,120 @@ impl State {
         }
     }
 
-    /// A chunk for a class that has no roomy one, linked.
-    #[cold]
-    fn open(&self, class: usize) -> NonNull<Chunk> {
-        let chunk = self.reserve.get().unwrap_or_else(|| {
-            // SAFETY: the layout is not empty.
-            let Some(start) = NonNull::new(unsafe { alloc(CHUNK_LAYOUT) }) else {
-                handle_alloc_error(CHUNK_LAYOUT)
-            };
-            add(&self.chunks, 1);
-            let chunk = start.cast::<Chunk>();
-            // SAFETY: new memory, large enough and aligned for the header.
-            unsafe {
-                chunk.write(Chunk {
-                    state: NonNull::from(self),
-                    prev: Cell::new(None),
-                    next: Cell::new(None),
-                    freed: Cell::new(0),
-                    fresh: Cell::new(0),
-                    live: Cell::new(0),
-                    class: Cell::new(0),
-                });
-            }
-            add(&self.reserved, 1);
-            chunk
-        });
-        // SAFETY: a chunk of the reserve, or the one just made.
-        let head = unsafe { header(chunk) };
-        self.reserve.set(head.next.take());
-        sub(&self.reserved, 1);
-        self.idle.set(self.idle.get().min(self.reserved.get()));
-        head.freed.set(0);
-        head.fresh.set(HEADER as u32);
-        head.class.set(class as u32);
-        self.link(chunk);
-        chunk
-    }
-
-    /// Puts a chunk first among those of its class that have room.
-    fn link(&self, chunk: NonNull<Chunk>) {
-        // SAFETY: chunks are linked while they live.
+    /// A new region, in no list.
+    fn map(&self) -> NonNull<Region> {
+        // SAFETY: the layout is not empty; the header fits and is aligned.
         unsafe {
-            let head = header(chunk);
-            let first = &self.roomy[head.class.get() as usize];
-            if let Some(second) = first.get() {
-                header(second).prev.set(Some(chunk));
-            }
-            head.prev.set(None);
-            head.next.set(first.replace(Some(chunk)));
+            let Some(start) = NonNull::new(alloc(REGION_LAYOUT)) else { handle_alloc_error(REGION_LAYOUT) };
+            let first = (start.addr().get() + size_of::<Region>()).next_multiple_of(CHUNK);
+            start.cast::<Region>().write(Region {
+                links: Links { prev: Cell::new(None), next: Cell::new(None) },
+                state: NonNull::from(self),
+                freed: Cell::new(None),
+                fresh: Cell::new(first - start.addr().get()),
+                used: Cell::new(0),
+            });
+            add(&self.regions, 1);
+            start.cast()
         }
     }
 
-    /// Takes a chunk from those that have room.
-    fn unlink(&self, chunk: NonNull<Chunk>) {
-        // SAFETY: chunks are linked while they live, and so are their neighbours.
-        unsafe {
-            let head = header(chunk);
-            let (prev, next) = (head.prev.take(), head.next.take());
-            match prev {
-                Some(prev) => header(prev).next.set(next),
-                None => self.roomy[head.class.get() as usize].set(next),
+    /// Gives empty regions back to the allocator.
+    fn unmap(&self, count: usize) {
+        for _ in 0..count {
+            let Some(region) = self.empty.first() else { return };
+            // SAFETY: an empty region has no chunk in use, and after this nothing leads to it.
+            unsafe {
+                self.empty.remove(region);
+                dealloc(region.cast::<u8>().as_ptr(), REGION_LAYOUT);
             }
-            if let Some(next) = next {
-                header(next).prev.set(prev);
+            sub(&self.empties, 1);
+            sub(&self.regions, 1);
+        }
+    }
+
+    /// A chunk for a class that has no roomy one, linked.
+    #[cold]
+    fn open(&self, class: usize) -> NonNull<Chunk> {
+        let region = self.open.first().unwrap_or_else(|| {
+            let region = match self.empty.first() {
+                Some(region) => {
+                    // SAFETY: the region is in this list.
+                    unsafe { self.empty.remove(region) };
+                    sub(&self.empties, 1);
+                    self.idle.set(self.idle.get().min(self.empties.get()));
+                    region
+                }
+                None => self.map(),
+            };
+            // SAFETY: regions stay until they are empty, and this one is in no list.
+            unsafe { self.open.push(region) };
+            region
+        });
+        // SAFETY: an open region lives and has room for a chunk: one that was in use, or fresh memory inside the region.
+        // Chunks are aligned to their size, headers to less.
+        unsafe {
+            let owner = header(region);
+            let chunk = match owner.freed.get() {
+                Some(chunk) => {
+                    owner.freed.set(header(chunk).links.next.get());
+                    chunk
+                }
+                None => {
+                    let fresh = owner.fresh.get();
+                    owner.fresh.set(fresh + CHUNK);
+                    region.cast::<u8>().add(fresh).cast()
+                }
+            };
+            chunk.write(Chunk {
+                links: Links { prev: Cell::new(None), next: Cell::new(None) },
+                region,
+                state: owner.state,
+                freed: Cell::new(0),
+                fresh: Cell::new(HEADER as u32),
+                live: Cell::new(0),
+                class: Cell::new(class as u32),
+            });
+            add(&owner.used, 1);
+            if owner.is_full() {
+                self.open.remove(region);
+            }
+            self.roomy[class].push(chunk);
+            chunk
+        }
+    }
+
+    /// Takes a chunk back that has no block in use and is in no list.
+    ///
+    /// # Safety
+    /// The chunk must be one that `open` gave.
+    unsafe fn close(&self, chunk: NonNull<Chunk>) {
+        // SAFETY: a chunk lives in its region, which lives while chunks are in use. A region is in `open` unless it is
+        // full or empty.
+        unsafe {
+            let region = header(chunk).region;
+            let owner = header(region);
+            let was_full = owner.is_full();
+            header(chunk).links.next.set(owner.freed.replace(Some(chunk)));
+            sub(&owner.used, 1);
+            if owner.used.get() == 0 {
+                if !was_full {
+                    self.open.remove(region);
+                }
+                self.empty.push(region);
+                add(&self.empties, 1);
+            } else if was_full {
+                // First in line: regions with little room are filled before emptier ones.
+                self.open.push(region);
             }
         }
     }
 
     /// Gives a block of a class.
     fn take(&self, class: usize) -> NonNull<u8> {
-        let chunk = self.roomy[class].get().unwrap_or_else(|| self.open(class));
+        let chunk = self.roomy[class].first().unwrap_or_else(|| self.open(class));
         let block = class * UNIT;
-        // SAFETY: the chunk is linked, so it lives and has room: a freed block, whose first four bytes are the offset
+        // SAFETY: the chunk is roomy, so it lives and has room: a freed block, whose first four bytes are the offset
         // of the next one, or `block` bytes from `fresh` on. Both lie inside the chunk.
         unsafe {
             let head = header(chunk);
@@ -237,7 +375,7 @@ impl State {
             };
             head.live.set(head.live.get() + 1);
             if head.is_full(block) {
-                self.unlink(chunk);
+                self.roomy[class].remove(chunk);
             }
             at
         }
@@ -248,37 +386,24 @@ impl State {
     /// # Safety
     /// The block must be one that `take` gave from this chunk, and not be used any more.
     unsafe fn put_back(&self, chunk: NonNull<Chunk>, at: NonNull<u8>) {
-        // SAFETY: a chunk with a block in use lives. Blocks are at least `UNIT` bytes and aligned to that.
+        // SAFETY: a chunk with a block in use lives, and is roomy unless it is full. Blocks are at least `UNIT` bytes and
+        // aligned to that.
         unsafe {
             let head = header(chunk);
-            let was_full = head.is_full(head.class.get() as usize * UNIT);
+            let class = head.class.get() as usize;
+            let was_full = head.is_full(class * UNIT);
             at.cast::<u32>().write(head.freed.get());
             head.freed.set((at.addr().get() & (CHUNK - 1)) as u32);
             head.live.set(head.live.get() - 1);
             if head.live.get() == 0 {
                 if !was_full {
-                    self.unlink(chunk);
+                    self.roomy[class].remove(chunk);
                 }
-                head.next.set(self.reserve.replace(Some(chunk)));
-                add(&self.reserved, 1);
+                self.close(chunk);
             } else if was_full {
                 // First in line: chunks with little room are filled before emptier ones.
-                self.link(chunk);
+                self.roomy[class].push(chunk);
             }
-        }
-    }
-
-    /// Gives chunks of the reserve back to the allocator.
-    fn unmap(&self, count: usize) {
-        for _ in 0..count {
-            let Some(chunk) = self.reserve.get() else { return };
-            // SAFETY: a chunk of the reserve has no block in use, and after this nothing leads to it.
-            unsafe {
-                self.reserve.set(header(chunk).next.get());
-                dealloc(chunk.cast::<u8>().as_ptr(), CHUNK_LAYOUT);
-            }
-            sub(&self.reserved, 1);
-            sub(&self.chunks, 1);
         }
     }
 }
@@ -317,17 +442,17 @@ impl Slab {
         Figures {
             entries: state.in_blocks.get() as u64 + apart,
             objects: state.objects.get() as u64,
-            asked: (state.chunks.get() * CHUNK + size_of::<State>()) as u64 + apart,
+            asked: (state.regions.get() * REGION + size_of::<State>()) as u64 + apart,
         }
     }
 
-    /// Gives some of what the reserve has not needed since the last call back to the allocator, at most `most` chunks.
+    /// Gives some of the regions that were empty ever since the last call back to the allocator, at most `most`.
     pub(super) fn give_back(&self, most: usize) {
         let state = self.state();
-        // An eighth at a time, so that memory that comes and goes in waves stays.
-        let idle = state.idle.get().min(state.reserved.get());
-        state.unmap(idle.div_ceil(8).min(most));
-        state.idle.set(state.reserved.get());
+        // A part of them at a time, so that memory that comes and goes in waves stays.
+        let idle = state.idle.get().min(state.empties.get());
+        state.unmap(idle.div_ceil(PATIENCE).min(most));
+        state.idle.set(state.empties.get());
     }
 }
 

@@ -85,7 +85,7 @@ fn memory_is_what_the_slab_was_asked_for() {
         // An entry by itself is exact; the header of a shared chunk is not visible from here.
         let size = entry.shape().size();
         let known = figures.objects as usize
-            + if size > slab::LIMIT { size.next_multiple_of(8) + 8 } else { slab::CHUNK };
+            + if size > slab::LIMIT { size.next_multiple_of(8) + 8 } else { slab::REGION };
         let hidden = bytes - known as isize;
         assert!(
             hidden == 0 || (value_len > INLINE_MAX && (0..64).contains(&hidden)),

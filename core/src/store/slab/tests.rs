@@ -12,30 +12,32 @@ impl Slab {
         let state = self.state();
         let (mut roomy, mut in_roomy) = (0, 0);
         for class in 0..CLASSES {
-            let (mut at, mut prev) = (state.roomy[class].get(), None);
-            while let Some(chunk) = at {
-                // SAFETY: linked chunks live.
-                let head = unsafe { header(chunk) };
-                assert_eq!((head.class.get() as usize, head.prev.get()), (class, prev));
+            for (chunk, head) in members(&state.roomy[class]) {
+                assert_eq!(head.class.get() as usize, class);
                 assert!(head.live.get() > 0 && !head.is_full(class * UNIT));
                 assert_eq!(head.state, self.state);
-                assert_eq!(self.free_blocks(chunk) + head.live.get() as usize, capacity(class, head));
+                assert_eq!(self.free_blocks(chunk) + head.live.get() as usize, cut(class, head));
                 roomy += 1;
                 in_roomy += head.live.get() as usize * class * UNIT;
-                (prev, at) = (at, head.next.get());
             }
         }
-        let (mut reserved, mut at) = (0, state.reserve.get());
-        while let Some(chunk) = at {
-            // SAFETY: chunks of the reserve live.
-            let head = unsafe { header(chunk) };
-            assert_eq!(head.live.get(), 0);
-            (reserved, at) = (reserved + 1, head.next.get());
+        let mut room = 0;
+        let open = members(&state.open);
+        for (region, head) in &open {
+            assert!(head.used.get() > 0 && !head.is_full());
+            room += per_region(*region) - head.used.get();
         }
-        assert_eq!(state.reserved.get(), reserved);
-        let full = state.chunks.get() - roomy - reserved;
+        let empty = members(&state.empty);
+        assert!(empty.iter().all(|(_, head)| head.used.get() == 0));
+        assert_eq!(state.empties.get(), empty.len());
+        assert!(state.idle.get() <= empty.len());
+        // Full regions and full chunks are in no list: what they have is what is left.
+        let full = state.regions.get() - open.len() - empty.len();
+        let chunks = open.iter().map(|(_, head)| head.used.get()).sum::<usize>() + full * (REGION / CHUNK);
+        let most = chunks - roomy;
         let in_full = state.in_blocks.get() - in_roomy;
-        assert!(in_full <= full * (CHUNK - HEADER) && in_full >= full * (CHUNK - HEADER - LIMIT));
+        assert!(in_full <= most * (CHUNK - HEADER), "{in_full} bytes in {most} full chunks, {room} free");
+        assert!(in_full >= most.saturating_sub(full) * (CHUNK - HEADER - LIMIT));
     }
 
     fn free_blocks(&self, chunk: NonNull<Chunk>) -> usize {
@@ -51,8 +53,27 @@ impl Slab {
     }
 }
 
+/// The members of a list, which live, and whose links must agree.
+fn members<'l, T: Linked + 'l>(list: &List<T>) -> Vec<(NonNull<T>, &'l T)> {
+    let (mut found, mut prev, mut at) = (Vec::new(), None, list.first());
+    while let Some(member) = at {
+        // SAFETY: members live.
+        let head: &T = unsafe { header(member) };
+        assert_eq!(head.links().prev.get(), prev);
+        found.push((member, head));
+        (prev, at) = (Some(member), head.links().next.get());
+    }
+    found
+}
+
+/// How many chunks fit into a region, depending on where it lies.
+fn per_region(region: NonNull<Region>) -> usize {
+    let start = region.addr().get();
+    (start + REGION - (start + size_of::<Region>()).next_multiple_of(CHUNK)) / CHUNK
+}
+
 /// Blocks that were cut from a chunk so far.
-fn capacity(class: usize, head: &Chunk) -> usize {
+fn cut(class: usize, head: &Chunk) -> usize {
     (head.fresh.get() as usize - HEADER) / (class * UNIT)
 }
 
@@ -122,16 +143,19 @@ fn run(seed: u64, steps: usize) {
 }
 
 #[test]
-fn a_chunk_has_no_room_to_spare() {
+fn little_is_lost_between_blocks() {
     for size in [8, 40, 128, 544, 1056, LIMIT] {
         let slab = Slab::new();
-        let count = if cfg!(miri) { 70 } else { 10_000 };
+        let count: usize = if cfg!(miri) { 50 } else { 100_000 };
         let held: Vec<Held> = (0..count).map(|n| Held::new(&slab, size, n as u8)).collect();
         let asked = slab.figures().asked as usize - size_of::<State>();
-        let chunks = (count * size).div_ceil((CHUNK - HEADER) / size * size);
-        assert_eq!(asked, chunks * CHUNK);
+        let chunks = count.div_ceil((CHUNK - HEADER) / size);
+        assert!(asked <= chunks.div_ceil(REGION / CHUNK - 1) * REGION);
+        let lost = asked as f64 / (count * size) as f64 - 1.0;
+        assert!(cfg!(miri) || count * size < 10 * REGION || lost < 0.10, "{lost} of {size}");
         slab.audit();
         held.into_iter().for_each(Held::free);
+        slab.audit();
     }
 }
 
