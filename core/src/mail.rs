@@ -107,6 +107,27 @@ pub enum Order {
     },
 }
 
+impl Order {
+    /// The job that the order is about, if it names one.
+    #[must_use]
+    pub fn job(&self) -> Option<JobName> {
+        match self {
+            Self::StartExport { job, .. } | Self::StartImport { job, .. } => Some(job.name),
+            Self::StopExport { job, .. }
+            | Self::StopImport { job, .. }
+            | Self::Settled { job, .. }
+            | Self::TakenOver { job }
+            | Self::Withdrawn { job }
+            | Self::CleanUp { job, .. } => Some(*job),
+            Self::Publish(_)
+            | Self::PublishJobs(_)
+            | Self::Configure(..)
+            | Self::Answer { .. }
+            | Self::Drop(_) => None,
+        }
+    }
+}
+
 /// What a shard tells the node.
 #[derive(Clone, Debug)]
 pub enum Fact {

@@ -98,6 +98,13 @@ impl Locked {
         file.read_to_end(&mut content).map_err(|e| cannot(&e))?;
         Ok((Self { path: path.to_owned(), file }, content))
     }
+
+    /// Replaces the content, then makes the new name last.
+    fn replace(&mut self, bytes: &[u8], flush: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+        // From here on the name means the new file, whatever becomes of the folder: its lock is what counts.
+        self.file = replace(&self.path, bytes, true)?;
+        flush(&self.path)
+    }
 }
 
 fn same_file(a: &fs::Metadata, b: &fs::Metadata) -> bool {
@@ -201,21 +208,28 @@ impl Places {
         match file {
             action::File::NodesConf => {
                 let locked = self.nodes_conf.as_mut().ok_or_else(nowhere)?;
-                locked.file = replace(&locked.path, bytes, fsync, true)?;
+                locked.replace(bytes, |path| if fsync { flush_folder(path) } else { Ok(()) })
             }
             action::File::Config => {
-                replace(self.config.as_deref().ok_or_else(nowhere)?, bytes, fsync, false)?;
+                let path = self.config.as_deref().ok_or_else(nowhere)?;
+                replace(path, bytes, false)?;
+                if fsync { flush_folder(path) } else { Ok(()) }
             }
             action::File::Users => {
                 replace(self.users.as_deref().ok_or_else(nowhere)?, bytes, fsync, false)?;
             }
         }
-        Ok(())
     }
 }
 
+/// Makes it last that a name in the folder of `path` means another file now.
+fn flush_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
 /// Replaces a file as a whole: whoever looks, even after a power cut, sees the old content or the new.
-fn replace(path: &Path, bytes: &[u8], fsync: bool, lock: bool) -> io::Result<File> {
+fn replace(path: &Path, bytes: &[u8], lock: bool) -> io::Result<File> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
@@ -233,14 +247,29 @@ fn replace(path: &Path, bytes: &[u8], fsync: bool, lock: bool) -> io::Result<Fil
         // waited for is only the name.
         file.sync_all()?;
         fs::rename(&temporary, path)?;
-        if fsync {
-            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            File::open(folder)?.sync_all()?;
-        }
         Ok(file)
     })();
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_stays_with_the_name_when_its_folder_cannot_be_flushed() {
+        let folder = std::env::temp_dir().join(format!("whimbrel-disk-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let path = folder.join("nodes.conf");
+        let (mut locked, _) = Locked::take(&path).expect("the file");
+        let written = locked.replace(b"new", |_| Err(io::Error::from(io::ErrorKind::StorageFull)));
+        assert!(written.is_err());
+        assert_eq!(fs::read(&path).expect("the file"), b"new");
+        let taken = Locked::take(&path).map(|_| ());
+        fs::remove_dir_all(&folder).expect("the folder is ours");
+        assert!(taken.is_err_and(|why| why.contains("already used")));
+    }
 }

@@ -11,7 +11,7 @@ use super::node_table::{Health as RowHealth, Node, NodeIx, Role};
 use super::standing::Why;
 use super::stats::Stats;
 use crate::ids::{NodeId, ShardId};
-use crate::slots::{Slot, SlotRange, SlotRanges};
+use crate::slots::{Slot, SlotRange, SlotRanges, SlotSet};
 use crate::wire::bus::{IpText, State};
 
 /// What a node is in its shard.
@@ -273,6 +273,24 @@ impl Cluster {
             endpoint_type: self.config.endpoint_type,
             tls_cluster: self.config.tls_cluster,
         })
+    }
+
+    /// The same, but those of `slots` that are this node's have the owner they had in `before`.
+    pub(crate) fn view_without(&self, slots: &SlotSet, before: &View) -> Arc<View> {
+        let mut view = self.view();
+        let shown = Arc::make_mut(&mut view);
+        for slot in slots.iter().filter(|&slot| self.slots.is_mine(slot)) {
+            let owner = before.owner(slot).and_then(|row| shown.rows.iter().position(|r| r.id == row.id));
+            shown.owners[slot.index()] = owner.map_or(NOBODY, |index| index as u16);
+        }
+        for row in &mut shown.rows {
+            (row.slots, row.slot_count) = (SlotRanges::default(), 0);
+        }
+        for (range, owner) in runs(&shown.owners) {
+            shown.rows[owner].slots.0.push(range);
+            shown.rows[owner].slot_count += range.iter().count();
+        }
+        view
     }
 
     fn row(&self, ix: NodeIx, node: &Node) -> Row {

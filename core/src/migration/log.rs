@@ -131,37 +131,33 @@ impl JobRow {
     }
 }
 
-/// The rows, newest first.
+/// The rows, newest first. Copies of a log share the rows that neither changes, so that it costs little to change one
+/// that somebody still looks at.
 #[derive(Clone, Debug, Default)]
 pub struct JobLog {
-    rows: VecDeque<JobRow>,
+    rows: VecDeque<Arc<JobRow>>,
 }
 
 impl JobLog {
     /// Adds the jobs of one request, in its order, in front of all older ones.
     pub fn start(&mut self, jobs: Vec<JobRow>) {
-        jobs.into_iter().rev().for_each(|row| self.rows.push_front(row));
+        jobs.into_iter().rev().for_each(|row| self.rows.push_front(Arc::new(row)));
     }
 
     /// Adds a job that a snapshot file told of, behind all others.
     pub fn restore(&mut self, row: JobRow) {
-        self.rows.push_back(row);
+        self.rows.push_back(Arc::new(row));
     }
 
     /// The rows, newest first.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &JobRow> + DoubleEndedIterator {
-        self.rows.iter()
+        self.rows.iter().map(|row| &**row)
     }
 
-    /// The rows, newest first, to be changed.
-    pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = &mut JobRow> + DoubleEndedIterator {
-        self.rows.iter_mut()
-    }
-
-    /// The newest row of this name.
+    /// The newest row of this name, to be changed.
     #[must_use]
     pub fn find(&mut self, name: &JobName) -> Option<&mut JobRow> {
-        self.rows.iter_mut().find(|row| row.job.name == *name)
+        self.rows.iter_mut().find(|row| row.job.name == *name).map(Arc::make_mut)
     }
 
     /// Forgets the oldest finished jobs until no more than `most` rows are left, or no finished one is. Running jobs
@@ -171,7 +167,7 @@ impl JobLog {
         if excess == 0 {
             return;
         }
-        let kept: Vec<JobRow> = core::mem::take(&mut self.rows)
+        let kept: Vec<Arc<JobRow>> = core::mem::take(&mut self.rows)
             .into_iter()
             .rev()
             .filter(|row| {
@@ -276,6 +272,20 @@ mod tests {
         let name = JobName::from_bytes([b'1'; 40]);
         assert_eq!(log.find(&name).map(|row| row.job.name), Some(name));
         assert!(log.find(&JobName::from_bytes([b'9'; 40])).is_none());
+    }
+
+    #[test]
+    fn a_change_copies_only_the_row_that_changes() {
+        let mut log = JobLog::default();
+        for name in b'1'..=b'9' {
+            log.start(alloc::vec![row(name, export::State::Connecting)]);
+        }
+        let published = log.clone();
+        let stage = Stage::Export(export::State::Success);
+        log.find(&JobName::from_bytes([b'4'; 40])).expect("a row").enter(stage, Wall(1));
+        let shared = log.iter().zip(published.iter()).filter(|(a, b)| core::ptr::eq(*a, *b)).count();
+        assert_eq!(shared, 8);
+        assert!(published.iter().all(|row| row.stage != stage), "who looks at the old one sees the old one");
     }
 
     #[test]

@@ -90,8 +90,8 @@ impl Node {
                     }
                     self.topology_changed = true;
                 }
-                cluster::Action::Gained { .. } => {
-                    self.gaining = self.saving;
+                cluster::Action::Gained { slots, .. } => {
+                    self.gained(slots);
                     self.topology_changed = true;
                 }
                 cluster::Action::TopologyChanged => self.topology_changed = true,

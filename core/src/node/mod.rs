@@ -6,9 +6,9 @@ mod facts;
 mod jobs;
 mod publish;
 mod settings;
+mod telling;
 mod users;
 
-use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -24,6 +24,7 @@ use crate::mail::{Mail, Order};
 use crate::node::bus::Bus;
 use crate::node::jobs::Jobs;
 use crate::node::publish::Published;
+use crate::node::telling::Waiting;
 use crate::rng::Rng;
 use crate::time::{Mono, Now};
 use crate::wire::resp::Proto;
@@ -41,14 +42,9 @@ pub struct Node {
     jobs: Jobs,
     rng: Rng,
     published: Published,
-    /// Orders that wait until everything saved so far is durable, in order.
-    waiting: VecDeque<(Ticket, Order)>,
-    /// Orders about who owns what that wait until slots gained are durably ours, in order.
-    news: VecDeque<(Ticket, Order)>,
+    waiting: Waiting,
     /// The newest save that must be durable before anything that follows it is told.
     saving: Option<Ticket>,
-    /// The save of slots that this node gained: it serves them when that is durable. Losses are obeyed at once.
-    gaining: Option<Ticket>,
     /// Who waits for a file to be replaced or read.
     later: Vec<Later>,
     next_ticket: u64,
@@ -98,10 +94,8 @@ impl Node {
             jobs: Jobs::default(),
             rng,
             published,
-            waiting: VecDeque::new(),
-            news: VecDeque::new(),
+            waiting: Waiting::default(),
             saving: None,
-            gaining: None,
             later: Vec::new(),
             next_ticket: OTHER_TICKETS,
             config_file,
@@ -185,23 +179,6 @@ impl Node {
         self.bus.outbox(link)
     }
 
-    /// Posts an order as soon as everything that was saved before it is durable: answers to operators, and news of
-    /// slots gained.
-    fn post(&mut self, order: Order, out: &mut Actions) {
-        match self.saving {
-            Some(ticket) => self.waiting.push_back((ticket, order)),
-            None => out.post(order),
-        }
-    }
-
-    /// Posts an order about who owns what: at once, unless slots gained are still being saved.
-    fn post_news(&mut self, order: Order, out: &mut Actions) {
-        match self.gaining.or(self.news.back().map(|(ticket, _)| *ticket)) {
-            Some(ticket) => self.news.push_back((ticket, order)),
-            None => out.post(order),
-        }
-    }
-
     fn done(&mut self, now: Now, ticket: Ticket, result: Result<(), &str>, out: &mut Actions) {
         if ticket.0 >= OTHER_TICKETS {
             let users = self.later.iter().any(|later| later.ticket == ticket && later.file == File::Users);
@@ -223,15 +200,7 @@ impl Node {
         }
         self.bus.release(ticket, out);
         self.saving = self.saving.filter(|saving| *saving > ticket);
-        self.gaining = self.gaining.filter(|gaining| *gaining > ticket);
-        // Who owns what comes before what was decided on it.
-        for queue in [&mut self.news, &mut self.waiting] {
-            while queue.front().is_some_and(|(t, _)| *t <= ticket) {
-                if let Some((_, order)) = queue.pop_front() {
-                    out.post(order);
-                }
-            }
-        }
+        self.tell_what_waited(now, ticket, out);
         self.tell_cluster(now, cluster::Input::Saved { ticket }, out);
         if self.stopping.is_some_and(|t| t <= ticket) {
             exit(out);

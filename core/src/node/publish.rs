@@ -42,13 +42,17 @@ impl Node {
         self.publish_jobs(out);
     }
 
-    /// Publishes the view as it is now. Slots gained are served only when the gain is durable.
+    /// Publishes the view as it is now, but slots gained are shown as before until the gain is durable.
     pub(super) fn publish_at_once(&mut self, now: Now, out: &mut Actions) {
         let Some(cluster) = &self.cluster else { return };
-        self.published.view = cluster.view();
+        let undurable = self.waiting.undurable();
+        self.published.view = match undurable.is_empty() {
+            true => cluster.view(),
+            false => cluster.view_without(&undurable, &self.published.view),
+        };
         self.published.version = cluster.version();
         self.published.at = now.mono;
-        self.post_news(Order::Publish(self.published.view()), out);
+        out.post(Order::Publish(self.published.view()));
     }
 
     /// Publishes the job log when it changed.

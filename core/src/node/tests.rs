@@ -9,13 +9,17 @@ use crate::cluster::takeover;
 use crate::ids::{JobName, NodeId};
 use crate::mail::{Asked, Fact};
 use crate::migration::import;
+use crate::migration::job::Outcome;
 use crate::migration::log::Stage;
-use crate::slots::Slot;
+use crate::slots::{Slot, SlotSet};
 use crate::time::Wall;
+use crate::wire::bus;
 use crate::wire::resp::ArgvBuf;
 
 /// The other node, which owns slots 100 to 199.
 const OTHER: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+/// A third node, without slots.
+const THIRD: &str = "cccccccccccccccccccccccccccccccccccccccc";
 const ME: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 struct Bench {
@@ -32,6 +36,7 @@ impl Bench {
         let conf = format!(
             "{ME} 127.0.0.1:7000@17000,,tls-port=0,shard-id={ME} myself,master - 0 0 1 connected 0-99\n\
              {OTHER} 127.0.0.1:7001@17001,,tls-port=0,shard-id={OTHER} master - 0 0 2 connected 100-199\n\
+             {THIRD} 127.0.0.1:7002@17002,,tls-port=0,shard-id={THIRD} master - 0 0 0 connected\n\
              vars currentEpoch 2 lastVoteEpoch 0\n"
         );
         let node = Node::new(Arc::new(config), None, Some(conf.as_bytes()), 7, now).expect("a nodes.conf");
@@ -56,6 +61,47 @@ impl Bench {
         for ticket in asked {
             self.node.handle(self.now, Input::Done { ticket, result: Ok(()) }, &mut self.out);
         }
+    }
+
+    /// As a disk thread does that answers once for all it was asked for.
+    fn write_at_once(&mut self) {
+        let persist =
+            |action: &Action| if let Action::Persist { ticket, .. } = action { Some(*ticket) } else { None };
+        let last = self.out.list.iter().filter_map(persist).max();
+        self.out.list.clear();
+        let ticket = last.expect("something to save");
+        self.node.handle(self.now, Input::Done { ticket, result: Ok(()) }, &mut self.out);
+    }
+
+    /// A node says that exactly these slots are its own.
+    fn claim(&mut self, node: &str, slots: &[u16], epoch: u64) {
+        let link = LinkId::accepted(77);
+        let slots: SlotSet = slots.iter().copied().filter_map(Slot::new).collect();
+        let header = bus::Header {
+            port: 7001,
+            current_epoch: epoch,
+            config_epoch: epoch,
+            offset: 0,
+            sender: NodeId::parse(node.as_bytes()).expect("a name"),
+            slots: bus::Bitmap(slots.as_bitmap()),
+            replica_of: None,
+            my_ip: bus::IpText::new(b"").expect("no address"),
+            other_port: 0,
+            bus_port: 17001,
+            flags: bus::NodeFlags::PRIMARY | bus::NodeFlags::MYSELF,
+            state: bus::State::Ok,
+            message_flags: bus::MessageFlags::default(),
+        };
+        let talk = bus::Talk { gossip: Vec::new(), spoiled: false, extensions: Vec::new() };
+        let bytes = bus::Message::Full { header, body: bus::Body::Ping(talk) }.encode();
+        let (peer, local) = (([127, 0, 0, 1], 40_000).into(), ([127, 0, 0, 1], 17_000).into());
+        self.node.handle(
+            self.now,
+            Input::Opened { link, origin: Origin::Tcp { peer, local } },
+            &mut self.out,
+        );
+        self.node.handle(self.now, Input::Filled { link, bytes: &bytes }, &mut self.out);
+        self.node.handle(self.now, Input::Closed { link }, &mut self.out);
     }
 
     fn tell(&mut self, fact: Fact) {
@@ -90,6 +136,8 @@ impl Bench {
                     Some(String::from_utf8_lossy(&reply).trim_end().into())
                 }
                 Mail::Order(Order::StartImport { job, .. }) => Some(format!("start {}", job.ranges)),
+                Mail::Order(Order::StartExport { job, .. }) => Some(format!("export {}", job.ranges)),
+                Mail::Order(Order::Settled { settlement, .. }) => Some(format!("settled {settlement:?}")),
                 Mail::Order(Order::TakenOver { .. }) => Some("taken over".into()),
                 Mail::Order(Order::Drop(confirmed)) => Some(format!("drop {}", confirmed.slots())),
                 _ => None,
@@ -128,8 +176,7 @@ fn slots_taken_over_are_served_when_that_is_durable() {
     bench.orders();
     bench.tell(Fact::Entered { job: name(1), stage: Stage::Import(import::State::FailoverGranted) });
     bench.tell(Fact::TakeOver { job: name(1) });
-    let told = bench.orders();
-    assert!(told.is_empty(), "before the disk has it: {told:?}");
+    assert_eq!(bench.orders(), ["publish 100"], "before the disk has it");
     // The source's time is over, and the import wants to withdraw: too late.
     bench.tell(Fact::Withdraw { job: name(1) });
     bench.ask(3, "CLUSTER BUMPEPOCH");
@@ -149,4 +196,64 @@ fn a_permission_to_delete_never_covers_what_is_ours() {
         cluster.view().owner(Slot::new(100).expect("a slot")).map(|row| row.id),
         NodeId::parse(OTHER.as_bytes())
     );
+}
+
+#[test]
+fn a_loss_is_obeyed_at_once_while_a_gain_is_being_saved() {
+    let mut bench = Bench::new();
+    bench.establish(1, name(1), 100);
+    bench.tell(Fact::TakeOver { job: name(1) });
+    bench.orders();
+    bench.claim(THIRD, &[5, 6], 9);
+    assert_eq!(bench.orders(), ["publish 98"], "without 100, which could still be forgotten");
+    bench.now.mono = bench.now.mono + crate::time::Span::ms(150);
+    bench.claim(THIRD, &[5, 6, 7], 9);
+    assert_eq!(bench.orders(), ["publish 98", "publish 97"], "what is old is published again, too");
+    bench.write();
+    assert_eq!(bench.orders(), ["publish 98", "taken over", "drop 5-6", "drop 7-7"]);
+}
+
+#[test]
+fn a_slow_disk_makes_no_heap_of_views() {
+    let mut bench = Bench::new();
+    bench.establish(1, name(1), 100);
+    bench.tell(Fact::TakeOver { job: name(1) });
+    bench.orders();
+    for _ in 0..50 {
+        bench.now.mono = bench.now.mono + crate::time::Span::ms(120);
+        bench.node.handle(bench.now, Input::Ticked, &mut bench.out);
+    }
+    assert!(bench.orders().iter().all(|order| order == "publish 100"));
+    bench.write();
+    assert_eq!(bench.orders(), ["publish 101", "taken over"]);
+}
+
+/// Keys of a slot are deleted for an import, and the slot becomes ours by another way right after: whoever sees it as
+/// ours before the deletion may write to it, and loses that.
+#[test]
+fn orders_keep_their_order_when_a_driver_reports_several_saves_at_once() {
+    let mut bench = Bench::new();
+    bench.ask(9, "CLUSTER BUMPEPOCH");
+    bench.establish(1, name(1), 100);
+    bench.node.hear(
+        bench.now,
+        Fact::Ended { job: name(1), outcome: Outcome::Cancelled, pause: None },
+        &mut bench.out,
+    );
+    bench.ask(9, &format!("CLUSTER SETSLOT 100 NODE {ME}"));
+    bench.orders();
+    bench.write_at_once();
+    assert_eq!(bench.orders(), ["+BUMPED 3", "drop 100-100", "start 100-100", "publish 101", "+OK"]);
+}
+
+#[test]
+fn what_the_bus_says_of_a_job_comes_after_its_start() {
+    let mut bench = Bench::new();
+    bench.ask(9, "CLUSTER BUMPEPOCH");
+    bench.ask(9, &format!("CLUSTER MIGRATESLOTS SLOTSRANGE 5 5 NODE {OTHER}"));
+    bench.orders();
+    bench.claim(OTHER, &[5], 9);
+    assert_eq!(bench.orders(), ["publish 99"], "the job is not known to the shard yet");
+    bench.write();
+    assert_eq!(bench.orders(), ["+BUMPED 3", "export 5-5", "+OK", "settled OwnedByTarget", "drop 5-5"]);
 }
