@@ -14,6 +14,7 @@ use super::epochs::Epochs;
 use super::node_table::{Address, Health, Node, NodeIx, Role, Stage};
 use super::ownership::Reason;
 use super::render::line;
+use super::takeover::Takings;
 use super::view::{Row, View};
 use crate::ids::{NodeId, ShardId};
 use crate::slots::{Slot, SlotRange, SlotSet};
@@ -46,15 +47,26 @@ pub(super) fn is_aux_text(text: &str) -> bool {
     !text.chars().any(|c| forbidden.contains(c) || c.is_whitespace() || c.is_control())
 }
 
+/// The variable that says which slots were taken over from a node that has not been heard without them since. Others
+/// skip what they do not know.
+const TAKEN: &str = "takenOver";
+
 /// The content of nodes.conf. Nodes in handshake are not in it.
 #[must_use]
-pub(super) fn write(view: &View) -> String {
+pub(super) fn write(view: &View, takings: &Takings) -> String {
     let mut text = String::new();
     for row in view.rows.iter().filter(|row| !row.handshake) {
         text.push_str(&line(view, row, &place(row, view.tls_cluster)));
         text.push('\n');
     }
-    let _ = writeln!(text, "vars currentEpoch {} lastVoteEpoch {}", view.current_epoch, view.last_vote_epoch);
+    let _ = write!(text, "vars currentEpoch {} lastVoteEpoch {}", view.current_epoch, view.last_vote_epoch);
+    for (source, slots) in takings.iter().filter(|(source, _)| view.find(*source).is_some()) {
+        let _ = write!(text, " {TAKEN} {source}");
+        for range in slots.to_ranges().0 {
+            let _ = write!(text, ",{range}");
+        }
+    }
+    text.push('\n');
     text
 }
 
@@ -91,6 +103,7 @@ fn port_text(port: u16) -> String {
 pub(super) struct Saved {
     nodes: Vec<SavedNode>,
     epochs: Epochs,
+    takings: Vec<(NodeId, SlotSet)>,
 }
 
 /// A line about a node as read.
@@ -142,7 +155,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Saved, Corrupt> {
         let words: Vec<&str> = content.split_ascii_whitespace().collect();
         match words.first() {
             None => {}
-            Some(&"vars") => parse_vars(&words[1..], &mut saved.epochs).map_err(at)?,
+            Some(&"vars") => parse_vars(&words[1..], &mut saved).map_err(at)?,
             Some(_) => {
                 let node = parse_node(number, &words).map_err(at)?;
                 if saved.nodes.iter().any(|other| other.id == node.id) {
@@ -166,16 +179,30 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Saved, Corrupt> {
     Ok(saved)
 }
 
-fn parse_vars(words: &[&str], epochs: &mut Epochs) -> Result<(), String> {
+fn parse_vars(words: &[&str], saved: &mut Saved) -> Result<(), String> {
     for pair in words.chunks(2) {
         let &[name, value] = pair else { return Err(format!("variable '{}' without a value", pair[0])) };
         match name {
-            "currentEpoch" => epochs.current = number(value)?,
-            "lastVoteEpoch" => epochs.last_vote = number(value)?,
+            "currentEpoch" => saved.epochs.current = number(value)?,
+            "lastVoteEpoch" => saved.epochs.last_vote = number(value)?,
+            TAKEN => saved.takings.push(parse_taken(value)?),
             _ => tracing::info!(name, "unknown variable in the cluster config file"),
         }
     }
     Ok(())
+}
+
+/// `id,n-n,n-n…`
+fn parse_taken(text: &str) -> Result<(NodeId, SlotSet), String> {
+    let mut words = text.split(',');
+    let source = node_id(words.next().unwrap_or_default())?;
+    let mut slots = SlotSet::new();
+    for word in words {
+        for slot in parse_range(word)?.iter() {
+            slots.insert(slot);
+        }
+    }
+    Ok((source, slots))
 }
 
 fn number<T: FromStr>(text: &str) -> Result<T, String> {
@@ -288,13 +315,20 @@ fn parse_slots(word: &str, node: &mut SavedNode) -> Result<(), String> {
         }
         return Ok(());
     }
-    let (first, last) = word.split_once('-').unwrap_or((word, word));
-    let (first, last) = (slot(first)?, slot(last)?);
-    let range = SlotRange::new(first.number(), last.number()).ok_or_else(wrong)?;
-    for slot in range.iter() {
+    for slot in parse_range(word)?.iter() {
         node.slots.insert(slot);
     }
     Ok(())
+}
+
+/// `n` or `a-b`.
+fn parse_range(word: &str) -> Result<SlotRange, String> {
+    let (first, last) = word.split_once('-').unwrap_or((word, word));
+    let range = match (first.parse(), last.parse()) {
+        (Ok(first), Ok(last)) => SlotRange::new(first, last),
+        _ => None,
+    };
+    range.ok_or_else(|| format!("'{word}' is no slot, range or open slot"))
 }
 
 impl Cluster {
@@ -334,6 +368,7 @@ impl Cluster {
             }
         }
         self.epochs = saved.epochs;
+        self.takings = Takings::restore(saved.takings);
         self.epochs.current = self.epochs.current.max(self.nodes.highest_epoch());
         self.take_ownership_as_told();
         self.todo.save_durably();

@@ -253,7 +253,7 @@ impl Cluster {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         self.saving = Some(ticket);
-        let bytes = conf::write(&self.view()).into();
+        let bytes = conf::write(&self.view(), &self.takings).into();
         out.push(Action::Save { ticket, bytes, fsync });
     }
 

@@ -56,7 +56,8 @@ impl Grants {
 ///
 /// What a source announced before it granted may arrive after the slots were taken, by another connection and, if it
 /// has raised its epoch meanwhile, with a higher epoch than this node's. It would win, after the source has obeyed the
-/// take-over: both copies would be deleted.
+/// take-over: both copies would be deleted. A third node may tell of it long after, so this survives a restart: it is
+/// saved with the claim itself.
 #[derive(Debug, Default)]
 pub(super) struct Takings(Vec<(NodeId, SlotSet)>);
 
@@ -68,14 +69,23 @@ impl Takings {
         }
     }
 
-    fn has(&self, source: NodeId) -> bool {
-        self.0.iter().any(|(id, _)| *id == source)
-    }
-
-    /// The source said itself which slots it has. Everything it said before has an epoch that is not higher.
-    fn settle(&mut self, source: NodeId, claimed: &[u8; BITMAP_LEN]) {
+    /// The source said itself which slots it has. Everything it said before has an epoch that is not higher. True
+    /// when that settles something.
+    fn settle(&mut self, source: NodeId, claimed: &[u8; BITMAP_LEN]) -> bool {
+        let before = self.0.len();
         let claimed = SlotSet::from_bitmap(claimed);
         self.0.retain(|(id, slots)| *id != source || slots.iter().any(|slot| claimed.contains(slot)));
+        self.0.len() != before
+    }
+
+    /// All of them, by source.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (NodeId, &SlotSet)> {
+        self.0.iter().map(|(id, slots)| (*id, slots))
+    }
+
+    /// As they were saved.
+    pub(super) fn restore(saved: Vec<(NodeId, SlotSet)>) -> Self {
+        Self(saved)
     }
 }
 
@@ -132,16 +142,23 @@ impl Cluster {
     /// Somebody says that `source` has claimed slots with `epoch`. If it has granted this node slots and is not known
     /// to have let go of them, this node's epoch has to be higher.
     pub(super) fn outbid(&mut self, source: NodeIx, epoch: u64) {
-        if epoch > self.nodes.myself().config_epoch && self.takings.has(self.nodes[source].id) {
+        let id = self.nodes[source].id;
+        let mut taken =
+            self.takings.iter().filter(|(from, _)| *from == id).flat_map(|(_, slots)| slots.iter());
+        let keeps_any = taken.any(|slot| self.slots.is_mine(slot) && !self.grants.contains(slot));
+        drop(taken);
+        if keeps_any && epoch > self.nodes.myself().config_epoch {
             let mine = self.next_epoch();
-            tracing::info!(mine, theirs = epoch, source = %self.nodes[source].id, "epoch raised above a source's");
+            tracing::info!(mine, theirs = epoch, source = %id, "epoch raised above a source's");
             self.todo.announce = true;
         }
     }
 
     /// `source` said itself which slots it has.
     pub(super) fn settle_takings(&mut self, source: NodeIx, claimed: &[u8; BITMAP_LEN]) {
-        self.takings.settle(self.nodes[source].id, claimed);
+        if self.takings.settle(self.nodes[source].id, claimed) {
+            self.todo.save();
+        }
     }
 
     /// A slot imported by hand, whose source still is its recorded owner but no longer announces it, becomes this

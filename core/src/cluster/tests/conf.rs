@@ -14,7 +14,7 @@ fn load(text: &str) -> Cluster {
 }
 
 fn text(cluster: &Cluster) -> String {
-    conf::write(&cluster.view())
+    conf::write(&cluster.view(), &cluster.takings)
 }
 
 /// `{a}` stands for forty times `a`.
@@ -89,6 +89,22 @@ fn the_lines_of_redis_and_older_are_read() {
     assert_eq!(row(b'b').shard, row(b'a').shard, "a replica is in its primary's shard");
     assert_eq!(row(b'c').role, ViewRole::Replica(None));
     assert_eq!(view.myself().shard.as_bytes().len(), 40);
+}
+
+#[test]
+fn slots_taken_over_are_remembered_until_their_source_is_heard_without_them() {
+    let lines = ids("{a} 127.0.0.1:7001@17001,,tls-port=0,shard-id={a} master - 0 0 2 connected 0-10\n\
+         {m} 127.0.0.1:7000@17000,,tls-port=0,shard-id={m} myself,master - 0 0 3 connected 20-22 25\n");
+    let vars = ids("vars currentEpoch 3 lastVoteEpoch 0 takenOver {a},20-22,25-25\n");
+    let saved = text(&load(&(lines.clone() + &vars)));
+    assert!(saved.ends_with(&vars), "{saved}");
+    let forgotten = ids("vars currentEpoch 3 lastVoteEpoch 0 takenOver {x},20-22\n");
+    let saved = text(&load(&(lines.clone() + &forgotten)));
+    assert!(saved.ends_with("vars currentEpoch 3 lastVoteEpoch 0\n"), "of a node that is no member: {saved}");
+    for wrong in ["takenOver {a},20-", "takenOver {a},20-99999", "takenOver a"] {
+        let text = ids(&(lines.clone() + "vars " + wrong + "\n"));
+        assert!(Cluster::new(config(), 3, now_at(5000), Some(text.as_bytes())).is_err(), "{wrong}");
+    }
 }
 
 #[test]

@@ -331,6 +331,49 @@ fn taking_over_raises_the_epoch_saves_and_announces() {
 }
 
 #[test]
+fn a_target_that_restarts_still_outbids_what_its_source_said_before_it_granted() {
+    let job = JobName::from_bytes([b'j'; 40]);
+    let mut rig = Rig::owning(3, &[(0, 9)]);
+    let mut source = Peer::owning(b's', 1, &[(20, 29)]);
+    let mut third = Peer::owning(b't', 2, &[(30, 39)]);
+    rig.join(&mut source);
+    rig.join(&mut third);
+    let now = rig.now();
+    takeover::take_over(&mut rig.cluster, now, job, &ranges(&[(20, 22)]), &mut rig.out);
+    let saves = rig.out.iter().filter_map(|action| match action {
+        Action::Save { bytes, .. } => Some(bytes.to_vec()),
+        _ => None,
+    });
+    let saved = saves.last().unwrap();
+    let mut rig = Rig::with(super::rig::config(), Some(&saved));
+    rig.open(&mut third);
+    // The third node heard the source with a higher epoch before it granted, and not since.
+    (source.epoch, third.current_epoch) = (7, 7);
+    let slots = source.slots.as_bitmap();
+    rig.say(&third, Body::Update { node: source.id, config_epoch: 7, slots: Bitmap(slots) });
+    assert_eq!(rig.slots_of(rig.me()), ranges(&[(0, 9), (20, 22)]));
+    assert_eq!(rig.cluster.view().myself().config_epoch, 8);
+}
+
+#[test]
+fn slots_that_went_back_to_their_source_are_not_defended_any_more() {
+    let (job, back) = (JobName::from_bytes([b'j'; 40]), JobName::from_bytes([b'k'; 40]));
+    let mut rig = Rig::owning(3, &[(0, 9)]);
+    let mut source = Peer::owning(b's', 1, &[(20, 29)]);
+    rig.join(&mut source);
+    let now = rig.now();
+    takeover::take_over(&mut rig.cluster, now, job, &ranges(&[(20, 22)]), &mut rig.out);
+    takeover::grant(&mut rig.cluster, back, &ranges(&[(20, 22)]));
+    (source.epoch, source.current_epoch) = (4, 4);
+    rig.ping(&source, &[]);
+    takeover::ungrant(&mut rig.cluster, back);
+    (source.epoch, source.current_epoch) = (5, 5);
+    rig.ping(&source, &[]);
+    assert_eq!(rig.slots_of(rig.me()), ranges(&[(0, 9)]));
+    assert_eq!(rig.cluster.view().myself().config_epoch, 3);
+}
+
+#[test]
 fn what_a_source_said_before_it_granted_does_not_take_the_slots_back() {
     let job = JobName::from_bytes([b'j'; 40]);
     let taken = || {
