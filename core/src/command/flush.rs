@@ -4,6 +4,7 @@ use super::effects::Effects;
 use super::options::is;
 use super::refused::{Refused, SYNTAX};
 use crate::config::Config;
+use crate::slots::SlotSet;
 use crate::store::Store;
 use crate::wire::resp::Argv;
 
@@ -20,14 +21,12 @@ pub fn is_lazy<'a>(config: &Config, argv: Argv<'a>) -> Result<bool, Refused<'a>>
     }
 }
 
-/// Takes all keys of a database out, of all databases when `None`; they are freed in slices. Watched keys that were
-/// there have changed.
-pub fn flush(store: &mut Store, effects: &mut Effects, db: Option<u32>) {
+/// Takes all keys of a database out, of all databases when `None`, but for those of `spared` slots; they are freed in
+/// slices. Watched keys that were there have changed.
+pub fn flush(store: &mut Store, effects: &mut Effects, db: Option<u32>, spared: &SlotSet) {
     effects.watched().touch_where(|watched, key| {
         db.is_none_or(|flushed| flushed == watched) && store.get(&store.at(watched, key)).is_some()
     });
-    match db {
-        Some(db) => store.detach_db(db),
-        None => store.detach_all(),
-    }
+    let flushed = db.map_or(0..store.databases(), |db| db..db + 1);
+    flushed.for_each(|db| store.detach_db_but(db, spared));
 }

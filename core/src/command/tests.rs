@@ -251,10 +251,10 @@ fn a_flush_changes_the_watched_keys_that_were_there() {
         let watched = bench.effects.watched();
         (0..4).map(|i| watched.unchanged(keys[i].0, keys[i].1, versions[i])).collect::<Vec<_>>()
     };
-    flush::flush(&mut bench.store, &mut bench.effects, Some(0));
+    flush::flush(&mut bench.store, &mut bench.effects, Some(0), &crate::slots::SlotSet::new());
     assert_eq!(unchanged(&mut bench), [false, true, true, true]);
     assert_eq!((bench.store.len(0), bench.store.len(1)), (0, 1));
-    flush::flush(&mut bench.store, &mut bench.effects, None);
+    flush::flush(&mut bench.store, &mut bench.effects, None, &crate::slots::SlotSet::new());
     assert_eq!(unchanged(&mut bench), [false, true, false, true]);
     assert!(bench.store.is_empty());
 }

@@ -9,15 +9,16 @@ use crate::command::flush;
 use crate::command::options::is;
 use crate::command::table::{Command, Id};
 use crate::ids::{ClientId, LinkId};
-use crate::migration::export;
 use crate::migration::failure::Failure;
+use crate::migration::{export, import};
 use crate::shard::data::Data;
 use crate::shard::debug::wrong_use;
 use crate::shard::filter::Filter;
 use crate::shard::hold::{Class, Reason, Scope};
+use crate::shard::imports::Importing;
 use crate::shard::serve::not_built;
 use crate::shard::{Link, Shard, info, jobs, listing, slot_stats};
-use crate::slots::Slot;
+use crate::slots::{Slot, SlotSet};
 use crate::time::{Now, Span};
 use crate::wire::resp::number::integer;
 use crate::wire::resp::{Argv, Reply};
@@ -92,12 +93,14 @@ impl Shard {
             return;
         }
         let all = id == Id::Flushall;
+        let spared = self.being_taken_over();
         // A job whose slots hold no key in what is flushed loses nothing and goes on.
         let dbs = if all { 0..self.env.config.databases_in_use() } else { request.db..request.db + 1 };
         let store = &self.data.store;
         let hit: Vec<_> = self
             .job_names()
             .into_iter()
+            .filter(|(_, ranges)| !ranges.slots().any(|slot| spared.contains(slot)))
             .filter(|(_, ranges)| dbs.clone().any(|db| ranges.slots().any(|s| store.slot_len(db, s) > 0)))
             .map(|(name, _)| name)
             .collect();
@@ -105,8 +108,16 @@ impl Shard {
             self.stop_job(now, name, &Failure::DataFlushed, out);
         }
         let Data { store, effects, .. } = &mut self.data;
-        flush::flush(store, effects, (!all).then_some(request.db));
+        flush::flush(store, effects, (!all).then_some(request.db), &spared);
         reply.ok();
+    }
+
+    /// The slots of imports that have asked to take them over. Whether they are ours already is not known here, and
+    /// the source may be gone: a client of this node cannot see these keys, so it cannot mean them either. To it the
+    /// take-over comes after its command.
+    fn being_taken_over(&self) -> SlotSet {
+        let granted = |i: &&Importing| i.import.state() == import::State::FailoverGranted;
+        self.importing().filter(granted).flat_map(|i| i.job.ranges.slots()).collect()
     }
 
     fn swap(&mut self, argv: Argv<'_>, reply: &mut Reply<'_>) {
@@ -154,6 +165,10 @@ impl Shard {
         };
         if argv.opt(3).is_some_and(|w| !known(w)) {
             reply.error("ERR syntax error");
+            return;
+        }
+        if self.being_taken_over().contains(slot) {
+            reply.ok();
             return;
         }
         // What an import brought belongs to another node's clients: it would be missing after the take-over.

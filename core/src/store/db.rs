@@ -158,4 +158,17 @@ impl Db {
         self.book(slot, hidden, &change);
         Some(table)
     }
+
+    /// Puts a table back in place of an empty one.
+    pub(super) fn attach_slot(&mut self, slot: Slot, hidden: bool, table: Table) {
+        let change = Change {
+            bytes: table.bytes() as i64,
+            keys: table.len() as i64,
+            expires: table.expires() as i64,
+            due_ms: table.due_ms(),
+            ..Change::NONE
+        };
+        self.book(slot, hidden, &change);
+        self.tables[slot.index()] = table;
+    }
 }

@@ -7,7 +7,7 @@ use core::mem::{replace, size_of};
 use super::Store;
 use super::db::Db;
 use super::table::Table;
-use crate::slots::Slot;
+use crate::slots::{Slot, SlotSet};
 
 /// Keys that nobody can reach any more but whose memory is not yet given back.
 #[derive(Default)]
@@ -110,6 +110,21 @@ impl Store {
     pub fn detach_db(&mut self, db: u32) {
         let db = replace(&mut self.dbs[db as usize], Db::new());
         self.tables -= self.garbage.push_db(db);
+    }
+
+    /// The same, but the keys of `spared` slots stay.
+    pub fn detach_db_but(&mut self, db: u32, spared: &SlotSet) {
+        let place = &mut self.dbs[db as usize];
+        let hidden = &self.hidden;
+        let out =
+            spared.iter().filter_map(|s| place.detach_slot(s, hidden.contains(s)).map(|table| (s, table)));
+        let kept: Vec<(Slot, Table)> = out.collect();
+        self.detach_db(db);
+        let place = &mut self.dbs[db as usize];
+        for (slot, table) in kept {
+            self.tables += place.allocate(self.layout);
+            place.attach_slot(slot, self.hidden.contains(slot), table);
+        }
     }
 
     /// Takes all keys out. Constant time for each database. [`Store::free`] gives their memory back.

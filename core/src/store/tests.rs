@@ -557,3 +557,27 @@ fn a_million_keys() {
     // Six bytes of header, four of key, four of value, rounded up; the rest is tables.
     assert!(per_key < 16.0 + 22.0, "{per_key} bytes per key");
 }
+
+#[test]
+fn spared_slots_keep_their_keys_in_a_flush() {
+    let mut store = store(2, Layout::Cluster, 4);
+    let slot = Slot::of(b"{06S}");
+    for n in 0..400 {
+        let key = if n % 4 == 0 { format!("{{06S}}{n}") } else { format!("{n}") };
+        store.set(&store.at(n % 2, key.as_bytes()), Value::Str(b"v"), Some(9), Encoding::Embstr);
+    }
+    store.hide(slot);
+    for _ in 0..2 {
+        (0..2).for_each(|db| store.detach_db_but(db, &SlotSet::from_iter([slot])));
+        store.audit();
+        assert_eq!((store.len(0), store.len(1), store.slot_len(0, slot)), (0, 0, 100));
+    }
+    store.unhide(slot);
+    assert_eq!((store.len(0), store.len(1)), (100, 0));
+    store.audit();
+    store.detach_all();
+    while store.has_detached() {
+        store.free(10);
+    }
+    check_empty(&mut store);
+}

@@ -3,7 +3,7 @@
 use super::*;
 use crate::cluster::{self, Cluster, ClusterConfig, takeover};
 use crate::ids::NodeId;
-use crate::migration::job::{Job, Timing};
+use crate::migration::job::{Job, Outcome, Timing};
 use crate::slots::{Slot, SlotRange};
 
 /// A key of every test is in this slot.
@@ -31,6 +31,7 @@ impl Bench {
         let mut bench = Self::new(&[]);
         let mut config = Config::default();
         config.cluster_enabled = true;
+        config.enable_debug_command = crate::config::Allowed::Yes;
         let cluster = alone(&mut bench.now, not_mine);
         bench.shard = Shard::new(Arc::new(config), cluster.view(), 7, bench.now);
         bench.connect(1);
@@ -284,4 +285,104 @@ fn a_client_that_becomes_an_import_leaves_nothing_behind() {
     assert!(bench.out.list.contains(&Action::ResumeReading { link: link(2) }));
     assert_eq!(bench.feed(1, "GET {y}k\r\n"), "$-1\r\n", "others go on");
     assert_eq!(bench.shard.data.effects.watched_keys(), 0);
+}
+
+/// The whole stream of a migration to us, up to the grant.
+const GRANTED: &str = "ACK | SET {x}k 1 | SNAPSHOT-EOF | PAUSED | FAILOVER-GRANTED";
+
+impl Bench {
+    /// The source says these, one after another; its own words without CLUSTER SYNCSLOTS in front.
+    fn source(&mut self, lines: &str) {
+        for line in lines.split(" | ") {
+            let words = line.starts_with("SET ").then(|| String::from(line));
+            let words = words.unwrap_or_else(|| format!("CLUSTER SYNCSLOTS {line}"));
+            let mut bytes = format!("*{}\r\n", words.split(' ').count());
+            words.split(' ').for_each(|word| bytes += &format!("${}\r\n{word}\r\n", word.len()));
+            let input = Input::Filled { link: link(2), bytes: bytes.as_bytes() };
+            self.shard.handle(self.now, input, &mut self.out);
+        }
+    }
+
+    /// Whether the shard has told the node such a fact; what it told is forgotten.
+    fn told(&mut self, fact: impl Fn(&Fact) -> bool) -> bool {
+        self.out.mail.drain(..).any(|mail| matches!(mail, Mail::Fact(told) if fact(&told)))
+    }
+}
+
+fn takes_over(fact: &Fact) -> bool {
+    matches!(fact, Fact::TakeOver { .. })
+}
+
+#[test]
+fn a_flush_does_not_reach_slots_that_are_being_taken_over() {
+    for flush in ["FLUSHALL", "FLUSHDB", "CLUSTER FLUSHSLOT SLOT"] {
+        let flush = flush.replace("SLOT SLOT", &format!("SLOT {}", moved()));
+        let mut bench = Bench::in_cluster(Some(moved()));
+        bench.feed(1, "SET {y}k 1\r\n");
+        let job = bench.start_import();
+        bench.source(GRANTED);
+        assert!(bench.told(takes_over));
+        assert_eq!(bench.feed(1, &format!("{flush}\r\n")), "+OK\r\n");
+        assert!(!bench.told(|fact| matches!(fact, Fact::Withdraw { .. })), "{flush}");
+        bench.order(Order::TakenOver { job: job.name });
+        let left = if flush.contains("SLOT") { 2 } else { 1 };
+        assert_eq!(bench.feed(1, "DBSIZE\r\n"), format!(":{left}\r\n"), "{flush}");
+        assert!(bench.told(|fact| matches!(fact, Fact::Ended { outcome: Outcome::Success, .. })));
+    }
+    // Before the grant the import is worth nothing without what it brought, and ends.
+    let mut bench = Bench::in_cluster(Some(moved()));
+    bench.start_import();
+    bench.source(GRANTED.trim_end_matches(" | FAILOVER-GRANTED"));
+    bench.feed(1, "FLUSHALL\r\n");
+    assert!(bench.told(|fact| matches!(fact, Fact::CleanUp { .. })));
+}
+
+#[test]
+fn a_prevented_pause_comes_when_it_is_allowed() {
+    let mut bench = Bench::in_cluster(None);
+    let prevent = |bench: &mut Bench, on: u8| {
+        assert_eq!(bench.feed(1, &format!("DEBUG SLOTMIGRATION PREVENT-PAUSE {on}\r\n")), "+OK\r\n");
+    };
+    prevent(&mut bench, 1);
+    bench.start_export();
+    bench.stream();
+    bench.target(REQUEST_PAUSE);
+    bench.pass(Span::ms(10));
+    assert!(!bench.sent().contains("PAUSED"));
+    assert_eq!(bench.feed(1, "SET {x}k 1\r\n"), "+OK\r\n", "nothing is held");
+    bench.sent();
+    prevent(&mut bench, 0);
+    assert!(bench.sent().contains("PAUSED"));
+    assert_eq!(bench.feed(1, "SET {x}k 2\r\n"), "", "now it is");
+}
+
+#[test]
+fn a_prevented_pause_prevents_it_for_jobs_that_run_already() {
+    let mut bench = Bench::in_cluster(None);
+    bench.start_export();
+    bench.stream();
+    bench.feed(1, "DEBUG SLOTMIGRATION PREVENT-PAUSE 1\r\n");
+    bench.target(REQUEST_PAUSE);
+    assert!(!bench.sent().contains("PAUSED"));
+}
+
+#[test]
+fn a_prevented_take_over_comes_when_it_is_allowed_and_never_when_the_job_is_over() {
+    let prevented = || {
+        let mut bench = Bench::in_cluster(Some(moved()));
+        assert_eq!(bench.feed(1, "DEBUG SLOTMIGRATION PREVENT-FAILOVER 1\r\n"), "+OK\r\n");
+        let job = bench.start_import();
+        bench.source(GRANTED);
+        assert!(!bench.told(takes_over));
+        (bench, job)
+    };
+    let (mut bench, job) = prevented();
+    assert_eq!(bench.feed(1, "DEBUG SLOTMIGRATION PREVENT-FAILOVER 0\r\n"), "+OK\r\n");
+    assert!(bench.told(|fact| matches!(fact, Fact::TakeOver { job: of } if *of == job.name)));
+
+    let (mut bench, _) = prevented();
+    bench.shard.handle(bench.now, Input::Closed { link: link(2) }, &mut bench.out);
+    assert!(bench.told(|fact| matches!(fact, Fact::Withdraw { .. })), "the source is gone");
+    bench.feed(1, "DEBUG SLOTMIGRATION PREVENT-FAILOVER 0\r\n");
+    assert!(!bench.told(takes_over));
 }
