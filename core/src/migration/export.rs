@@ -118,6 +118,8 @@ impl Export {
             }
             Input::Settled(Settlement::OwnedBySource) => Ok(()),
             Input::Settled(Settlement::OwnedByOther) => Err(Failure::SlotsNotMine),
+            // The target may own the slots already: only who hears of it, or the time, may end the hold.
+            Input::Stopped(_) | Input::Cancelled if matches!(self.phase, Phase::FailoverGranted(_)) => Ok(()),
             Input::Stopped(failure) => Err(failure),
             Input::Cancelled => {
                 self.end(now, State::Cancelled, Outcome::Cancelled, out);
@@ -356,11 +358,11 @@ impl Export {
         if self.silence_ends().is_some_and(|end| end <= now.mono) {
             return Err(Failure::TimedOut);
         }
-        if self.phase.hold().is_some_and(|hold| hold.until <= now.mono) {
-            return Err(match self.phase {
-                Phase::FailoverGranted(_) => Failure::UnpausedAfterGrant,
-                _ => Failure::PauseEndedBeforeRequest,
-            });
+        if let Some(hold) = self.phase.hold().filter(|hold| hold.until <= now.mono) {
+            match self.phase {
+                Phase::FailoverGranted(_) => self.hold_on(now, hold, out)?,
+                _ => return Err(Failure::PauseEndedBeforeRequest),
+            }
         }
         if self.phase.sends_acks() && self.ack_due <= now.mono {
             if self.pending == 0 {
@@ -370,6 +372,20 @@ impl Export {
                 self.ack_due = now.mono + self.timing.ack_period;
             }
         }
+        Ok(())
+    }
+
+    /// The hold after the grant is over, and the bus has not told of a take-over. As long as the target says on the
+    /// link that it lives, it has not made up its mind: its disk is slow, or the grant waits there unread. To go on
+    /// then would lose whatever is written until it does.
+    fn hold_on(&mut self, now: Now, hold: Hold, out: &mut Vec<Action>) -> Verdict {
+        let limit = hold.since + self.timing.pause_limit + self.timing.repl_timeout;
+        let until = (self.heard_at.mono + self.timing.grant_extension).min(limit);
+        if self.link != Link::Open || until <= now.mono {
+            return Err(Failure::UnpausedAfterGrant);
+        }
+        out.push(Action::ExtendPause { until });
+        self.phase = Phase::FailoverGranted(Hold { until, ..hold });
         Ok(())
     }
 

@@ -71,7 +71,8 @@ pub struct Timing {
     /// How long the source may hold writes before the target asks to take over: twice
     /// `cluster-manual-failover-timeout`.
     pub pause_limit: Span,
-    /// How long the source holds writes at least after it let the target take over, so that the news can arrive.
+    /// How long the source holds writes at least after it let the target take over, so that the news can arrive; and
+    /// after each sign of life of a target that has not yet.
     pub grant_extension: Span,
     /// `slot-migration-max-failover-repl-bytes`: the source holds writes as soon as no more than this waits to be
     /// sent, in bytes; `None` (-1) for whatever waits.

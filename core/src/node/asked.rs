@@ -129,9 +129,12 @@ impl Node {
     }
 
     fn cancel(&mut self, proto: Proto, out: &mut Actions) -> Verdict {
-        let exports = self.jobs.exports();
-        if exports.is_empty() {
+        if !self.jobs.any(Operation::Export) {
             return refused(proto, "ERR No migrations ongoing");
+        }
+        let exports = self.jobs.stoppable();
+        if exports.is_empty() {
+            return refused(proto, "ERR Too late to cancel: the slots were granted to the target");
         }
         for job in exports {
             self.post(Order::StopExport { job, failure: None }, out);

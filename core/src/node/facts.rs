@@ -14,6 +14,7 @@ impl Node {
             Fact::Entered { job, stage } => self.jobs.entered(job, stage, now),
             Fact::Granted { job } => {
                 if let (Some(running), Some(cluster)) = (self.jobs.find(job), &mut self.cluster) {
+                    running.granted = true;
                     takeover::grant(cluster, job, &running.job.ranges);
                 }
             }

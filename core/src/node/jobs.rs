@@ -26,6 +26,8 @@ pub(super) struct Running {
     told: Settlement,
     /// The slots are being taken over: their change of owner is our own doing.
     pub(super) taking_over: bool,
+    /// The slots were granted to the target: what becomes of them is not ours to say.
+    pub(super) granted: bool,
 }
 
 /// All jobs the node knows.
@@ -58,8 +60,9 @@ impl Jobs {
         self.running.iter().any(|r| r.operation == operation)
     }
 
-    pub(super) fn exports(&self) -> Vec<JobName> {
-        let exports = self.running.iter().filter(|r| r.operation == Operation::Export);
+    /// The exports that can still be stopped: those that have granted nothing.
+    pub(super) fn stoppable(&self) -> Vec<JobName> {
+        let exports = self.running.iter().filter(|r| r.operation == Operation::Export && !r.granted);
         exports.map(|r| r.job.name).collect()
     }
 
@@ -74,6 +77,7 @@ impl Jobs {
                 operation: stage.operation(),
                 told: Settlement::OwnedBySource,
                 taking_over: false,
+                granted: false,
             };
             self.running.push(running);
         }

@@ -137,6 +137,7 @@ impl Bench {
                 }
                 Mail::Order(Order::StartImport { job, .. }) => Some(format!("start {}", job.ranges)),
                 Mail::Order(Order::StartExport { job, .. }) => Some(format!("export {}", job.ranges)),
+                Mail::Order(Order::StopExport { job, .. }) => Some(format!("stop {job}")),
                 Mail::Order(Order::Settled { settlement, .. }) => Some(format!("settled {settlement:?}")),
                 Mail::Order(Order::TakenOver { .. }) => Some("taken over".into()),
                 Mail::Order(Order::Drop(confirmed)) => Some(format!("drop {}", confirmed.slots())),
@@ -256,4 +257,22 @@ fn what_the_bus_says_of_a_job_comes_after_its_start() {
     assert_eq!(bench.orders(), ["publish 99"], "the job is not known to the shard yet");
     bench.write();
     assert_eq!(bench.orders(), ["+BUMPED 3", "export 5-5", "+OK", "settled OwnedByTarget", "drop 5-5"]);
+}
+
+#[test]
+fn what_is_granted_cannot_be_cancelled() {
+    let mut bench = Bench::new();
+    bench.ask(9, &format!("CLUSTER MIGRATESLOTS SLOTSRANGE 5 5 NODE {OTHER} SLOTSRANGE 7 7 NODE {OTHER}"));
+    let [first, second] = bench.node.jobs.stoppable()[..] else { panic!("two jobs") };
+    bench.write();
+    bench.orders();
+    bench.tell(Fact::Granted { job: first });
+    bench.ask(9, "CLUSTER CANCELSLOTMIGRATIONS");
+    assert_eq!(bench.orders(), [&format!("stop {second}"), "+OK"]);
+    bench.tell(Fact::Ended { job: second, outcome: Outcome::Cancelled, pause: None });
+    bench.ask(9, "CLUSTER CANCELSLOTMIGRATIONS");
+    assert_eq!(bench.orders(), ["-ERR Too late to cancel: the slots were granted to the target"]);
+    bench.tell(Fact::Ended { job: first, outcome: Outcome::Success, pause: None });
+    bench.ask(9, "CLUSTER CANCELSLOTMIGRATIONS");
+    assert_eq!(bench.orders(), ["-ERR No migrations ongoing"]);
 }

@@ -57,9 +57,9 @@ pub enum Input<'a> {
     PausePrevented(bool),
     /// The cluster bus told who owns the slots now.
     Settled(Settlement),
-    /// Something outside ended the job: a flush, a demotion, a snapshot that broke off.
+    /// Something outside ended the job: a flush, a demotion, a snapshot that broke off. Too late after the grant.
     Stopped(Failure),
-    /// CLUSTER CANCELSLOTMIGRATIONS.
+    /// CLUSTER CANCELSLOTMIGRATIONS. Too late after the grant.
     Cancelled,
     /// The time of `poll_timeout` has come.
     Ticked,

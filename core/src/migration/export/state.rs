@@ -44,7 +44,8 @@ use State::{
 };
 
 /// Every legal transition of an export. Ownership may settle in the target's favour in any state (somebody can
-/// assign slots by hand), so every state that lasts can end in each of the three ways.
+/// assign slots by hand), so every state that lasts can end in each of the three ways; only a grant is not taken back
+/// because the operator says so.
 pub const EDGES: Edges<State> = Edges(&[
     (Connecting, &[SendingAuthCommand, SendingEstablishCommand, Success, Failed, Cancelled]),
     (SendingAuthCommand, &[ReadingAuthResponse]),
@@ -56,7 +57,7 @@ pub const EDGES: Edges<State> = Edges(&[
     (Replicating, &[WaitingToPause, Success, Failed, Cancelled]),
     (WaitingToPause, &[FailoverPaused, Success, Failed, Cancelled]),
     (FailoverPaused, &[FailoverGranted, Success, Failed, Cancelled]),
-    (FailoverGranted, &[Success, Failed, Cancelled]),
+    (FailoverGranted, &[Success, Failed]),
     (Success, &[]),
     (Failed, &[]),
     (Cancelled, &[]),
