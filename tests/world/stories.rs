@@ -214,6 +214,7 @@ fn story_the_target_saves_its_claim_longer_than_the_hold() {
     let mut world = begin(Plan::calm(3));
     migrate(&mut world);
     reach(&mut world, 0, Stage::Export(export::State::FailoverPaused));
+    // The hold may last 10 s, and the source's patience with a target that lives 6 s more.
     world.plan.disk = (14 * SECOND, 1);
     finish(&mut world);
     assert_eq!(ends(&world), ("success".into(), "success".into()));

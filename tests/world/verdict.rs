@@ -195,10 +195,10 @@ impl World {
     }
 
     /// INV-PAUSE: a write was held only while a hand-over of its slot held writes, or everything waited by order of a
-    /// client; besides, back-pressure of a job may hold it once, for 10 ms.
+    /// client; besides, back-pressure of a job may hold it once, for 200 ms.
     fn judge_holds(&self) {
         /// The limit of back-pressure, in microseconds, and what a turn may add.
-        const PRESSURE: u64 = 10_000 + 1_000;
+        const PRESSURE: u64 = 200_000 + 1_000;
         let (exports, orders) = (self.shared.exports.borrow(), self.shared.orders.borrow());
         for held in self.shared.held.borrow().iter() {
             let slot = Slot::new(held.slot).expect("a slot");

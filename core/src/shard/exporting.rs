@@ -15,12 +15,13 @@ use crate::migration::export::{self, Export};
 use crate::migration::job::Job;
 use crate::migration::log::Stage;
 use crate::shard::hold::{Class, Holds, Reason, Scope};
+use crate::shard::pressure::{Passed, Pressure};
 use crate::shard::rates::Pauses;
 use crate::shard::session::Client;
 use crate::shard::{encode, limits};
 use crate::slots::{Slot, SlotSet};
 use crate::store::{At, Cursor, StepEnd, Store};
-use crate::time::{Mono, Now, Span, Wall};
+use crate::time::{Mono, Now, Wall};
 use crate::wire::resp::Argv;
 
 /// The cursor moves on while less than this is unsent. One idle budget: a larger queue is only lag.
@@ -32,10 +33,6 @@ const PRESSURE_BELOW: usize = 128 * 1024;
 /// While the job waits to pause, it waits for everything unsent to go: a writer as fast as the link would keep some
 /// of it there for ever.
 const PRESSURE_ABOVE_AT_END: usize = 0;
-/// The longest that back-pressure holds one write.
-const PRESSURE_LIMIT: Span = Span::ms(10);
-/// A link that took nothing for this long is not making progress: holding writes would not help.
-const STALLED_AFTER: Span = Span::ms(50);
 
 /// One export job with its link.
 pub(crate) struct Exporting {
@@ -53,14 +50,13 @@ pub(crate) struct Exporting {
     pause: Option<HoldId>,
     /// The hold is not in force yet: a transaction that began before it has writes to make.
     awaits_transaction: bool,
-    /// Back-pressure in force, and when it ends by itself.
-    pressure: Option<(HoldId, Mono)>,
-    /// When the link last took bytes.
-    progress_at: Mono,
+    pressure: Pressure,
     over_soft_since: Option<Mono>,
     connected: bool,
     /// Bytes of live writes appended since the cursor moved last.
     appended: usize,
+    /// Bytes of live writes appended so far.
+    written: u64,
 }
 
 /// What an export step needs of the shard.
@@ -105,11 +101,11 @@ impl Exporting {
             followed: false,
             pause: None,
             awaits_transaction: false,
-            pressure: None,
-            progress_at: now.mono,
+            pressure: Pressure::new(now.mono),
             over_soft_since: None,
             connected: false,
             appended: 0,
+            written: 0,
         }
     }
 
@@ -230,7 +226,9 @@ impl Exporting {
             Some(form) => self.outbox.write(&effects.bytes()[form.clone()]),
             None => encode::command(&mut self.outbox, argv),
         }
-        self.appended += self.outbox.len() - before;
+        let appended = self.outbox.len() - before;
+        self.appended += appended;
+        self.written += appended as u64;
     }
 
     /// Appends the deletion of a key.
@@ -265,24 +263,30 @@ impl Exporting {
 
     /// Begins to slow writers when they outrun the link and the link moves.
     pub(crate) fn press(&mut self, s: &mut Surroundings<'_>) {
-        self.pressure = self.pressure.filter(|&(_, until)| until > s.now.mono);
         let above = if self.export.wants_lag_shrunk() { PRESSURE_ABOVE_AT_END } else { PRESSURE_ABOVE };
-        let moves = s.now.mono.since(self.progress_at) < STALLED_AFTER;
-        let free = self.pressure.is_none() && self.pause.is_none();
-        if self.followed && free && moves && self.outbox.len() > above {
+        let lag = self.outbox.len();
+        if self.followed
+            && self.pause.is_none()
+            && self.pressure.is_free(s.now.mono, lag > above)
+            && let Some(until) = self.pressure.begin(s.now.mono, self.passed())
+        {
             let scope = Scope::Slots(self.slots.clone());
-            let until = s.now.mono + PRESSURE_LIMIT;
             let id = s.holds.begin(scope, Class::Writes, Reason::Backpressure, Some(until));
-            self.pressure = Some((id, until));
+            self.pressure.begun(id, until, self.passed());
         }
+    }
+
+    fn passed(&self) -> Passed {
+        Passed { written: self.written, sent: self.outbox.end() - self.remaining() }
     }
 
     /// The link took bytes: writers that were slowed may go on when the lag is small.
     pub(crate) fn drained(&mut self, s: &mut Surroundings<'_>) {
-        self.progress_at = s.now.mono;
+        let lag = self.outbox.len();
+        self.pressure.drained(s.now.mono, lag == 0);
         let below = if self.export.wants_lag_shrunk() { 1 } else { PRESSURE_BELOW };
-        if self.outbox.len() < below
-            && let Some((id, _)) = self.pressure.take()
+        if lag < below
+            && let Some(id) = self.pressure.relieve()
         {
             *s.woken |= s.holds.end(id);
         }
@@ -290,7 +294,7 @@ impl Exporting {
 
     /// The job is over: whatever it held goes on.
     pub(crate) fn let_go(self, s: &mut Surroundings<'_>) {
-        for hold in [self.pause, self.pressure.map(|(id, _)| id)].into_iter().flatten() {
+        for hold in [self.pause, self.pressure.hold()].into_iter().flatten() {
             *s.woken |= s.holds.end(hold);
         }
     }

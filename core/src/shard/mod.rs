@@ -20,6 +20,7 @@ mod latency;
 mod limits;
 mod listing;
 mod orders;
+mod pressure;
 mod rates;
 mod reads;
 mod redact;

@@ -8,6 +8,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 mod moving;
 mod operator;
+mod pressing;
 
 use super::*;
 use crate::mail::Order;

@@ -226,8 +226,11 @@ impl Course {
         self.silence_ends().into_iter().chain(ack).min()
     }
 
+    /// When the source's silence fails the job. After the grant it has nothing more to say, and waits as long as it
+    /// hears from us.
     fn silence_ends(&self) -> Option<Mono> {
-        self.is_reading().then_some(self.heard_at + self.timing.repl_timeout)
+        let counts = self.is_reading() && !matches!(self.phase, Phase::FailoverGranted { .. });
+        counts.then_some(self.heard_at + self.timing.repl_timeout)
     }
 
     fn sends_acks(&self) -> bool {

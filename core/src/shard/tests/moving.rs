@@ -27,7 +27,7 @@ fn alone(now: &mut Now, not_mine: Option<Slot>) -> Cluster {
 
 impl Bench {
     /// A shard of a cluster of one node, which serves and owns all slots but `not_mine`.
-    fn in_cluster(not_mine: Option<Slot>) -> Self {
+    pub(super) fn in_cluster(not_mine: Option<Slot>) -> Self {
         let mut bench = Self::new(&[]);
         let mut config = Config::default();
         config.cluster_enabled = true;
@@ -50,7 +50,7 @@ impl Bench {
         Arc::new(Job { name: JobName::random(&mut rng), source, target, ranges })
     }
 
-    fn start_export(&mut self) -> Arc<Job> {
+    pub(super) fn start_export(&mut self) -> Arc<Job> {
         let (job, timing) = (Self::job(1), Timing::default());
         let to = Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7001));
         self.order(Order::StartExport { job: job.clone(), to, credentials: None, timing });
@@ -69,7 +69,7 @@ impl Bench {
     }
 
     /// The target says something.
-    fn target(&mut self, text: &str) {
+    pub(super) fn target(&mut self, text: &str) {
         let input = Input::Filled { link: LinkId::dialed(1), bytes: text.as_bytes() };
         self.shard.handle(self.now, input, &mut self.out);
     }
@@ -95,7 +95,7 @@ impl Bench {
     }
 }
 
-const REQUEST_PAUSE: &str = "*3\r\n$7\r\nCLUSTER\r\n$9\r\nSYNCSLOTS\r\n$13\r\nREQUEST-PAUSE\r\n";
+pub(super) const REQUEST_PAUSE: &str = "*3\r\n$7\r\nCLUSTER\r\n$9\r\nSYNCSLOTS\r\n$13\r\nREQUEST-PAUSE\r\n";
 const ACK: &str = "*3\r\n$7\r\nCLUSTER\r\n$9\r\nSYNCSLOTS\r\n$3\r\nACK\r\n";
 
 #[test]
