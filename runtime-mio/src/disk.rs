@@ -210,13 +210,11 @@ impl Places {
                 let locked = self.nodes_conf.as_mut().ok_or_else(nowhere)?;
                 locked.replace(bytes, |path| if fsync { flush_folder(path) } else { Ok(()) })
             }
-            action::File::Config => {
-                let path = self.config.as_deref().ok_or_else(nowhere)?;
+            action::File::Config | action::File::Users => {
+                let place = if file == action::File::Config { &self.config } else { &self.users };
+                let path = place.as_deref().ok_or_else(nowhere)?;
                 replace(path, bytes, false)?;
                 if fsync { flush_folder(path) } else { Ok(()) }
-            }
-            action::File::Users => {
-                replace(self.users.as_deref().ok_or_else(nowhere)?, bytes, fsync, false)?;
             }
         }
     }
