@@ -91,18 +91,11 @@ pub(crate) fn run(
         | Id::CommandGetkeysandflags
         | Id::CommandInfo
         | Id::CommandList => introspection(command.id, argv, &mut reply(client, outbox)),
-        Id::AclCat
-        | Id::AclDryrun
-        | Id::AclGenpass
-        | Id::AclGetuser
-        | Id::AclList
-        | Id::AclLog
-        | Id::AclUsers
-        | Id::AclWhoami => users::run(now, command, argv, client, outbox, data, env),
         _ if command.last_name() == "help" => {
             let container = command.name.split('|').next().unwrap_or_default();
             introspect::help(container, &mut reply(client, outbox));
         }
+        _ if command.name.starts_with("acl|") => users::run(now, command, argv, client, outbox, data, env),
         _ => about::run(now, command, argv, client, outbox, data.effects.watches()),
     }
     After::Stay

@@ -2,12 +2,14 @@
 
 use crate::action::{Action, Actions, Ending};
 use crate::cluster::takeover::Confirmed;
+use crate::config::Config;
+use alloc::sync::Arc;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::ids::{JobName, LinkId};
 use crate::input::Origin;
 use crate::mail::{Fact, Order};
-use crate::migration::job::Settlement;
+use crate::migration::job::{Settlement, Timing};
 use crate::migration::log::Stage;
 use crate::migration::{export, import};
 use crate::shard::imports::Importing;
@@ -22,15 +24,7 @@ impl Shard {
         match order {
             Order::Publish(view) => self.env.view = view,
             Order::PublishJobs(jobs) => self.env.jobs = jobs,
-            Order::Configure(config, timing) => {
-                self.data.scrutiny.configure(&config);
-                let users_changed = self.env.config.users != config.users;
-                self.env.config = config;
-                self.data.exports.set_timing(timing);
-                if users_changed {
-                    self.users_changed(now, out);
-                }
-            }
+            Order::Configure(config, timing) => self.configure(now, config, timing, out),
             Order::Answer { link, reply } => self.answered(now, link, &reply, out),
             Order::StartExport { job, to, credentials, timing } => {
                 self.next_link += 1;
@@ -91,6 +85,16 @@ impl Shard {
                 }
                 self.tell_import(now, job, import::Input::Cleaned, out);
             }
+        }
+    }
+
+    fn configure(&mut self, now: Now, config: Arc<Config>, timing: Timing, out: &mut Actions) {
+        self.data.scrutiny.configure(&config);
+        let users_changed = self.env.config.users != config.users;
+        self.env.config = config;
+        self.data.exports.set_timing(timing);
+        if users_changed {
+            self.users_changed(now, out);
         }
     }
 
