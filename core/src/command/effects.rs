@@ -47,6 +47,8 @@ pub struct Effects {
 #[derive(Debug, Default)]
 pub struct Watched {
     versions: HashMap<(u32, Box<[u8]>), Version, foldhash::fast::FixedState>,
+    /// Keys that changed, if somebody wants to know all of them.
+    noted: Option<Vec<Box<[u8]>>>,
 }
 
 /// A name in [`Watched`], borrowed: a change of a key costs no allocation.
@@ -110,7 +112,23 @@ impl Watched {
         self.versions.is_empty()
     }
 
+    /// From now on the names of all changed keys are noted, or not any longer.
+    pub fn note(&mut self, wanted: bool) {
+        if wanted != self.noted.is_some() {
+            self.noted = wanted.then(Vec::new);
+        }
+    }
+
+    /// Hands over the keys that were noted, in the order in which they changed.
+    pub fn drain_noted(&mut self, mut take: impl FnMut(&[u8])) {
+        self.noted.iter_mut().flat_map(|keys| keys.drain(..)).for_each(|key| take(&key));
+    }
+
+    #[inline]
     fn touch(&mut self, db: u32, key: &[u8]) {
+        if let Some(noted) = &mut self.noted {
+            noted.push(key.into());
+        }
         if !self.versions.is_empty()
             && let Some(version) = self.versions.get_mut(&Name(db, key))
         {

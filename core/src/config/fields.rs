@@ -390,6 +390,8 @@ config! {
     commandlog_reply_larger_than: i64 = "commandlog-reply-larger-than",
     /// Commands with large replies that are remembered.
     commandlog_large_reply_max_len: u64 = "commandlog-large-reply-max-len",
+    /// Keys that are remembered for clients that track them; 0: no limit.
+    tracking_table_max_keys: u64 = "tracking-table-max-keys",
     /// Milliseconds from which on LATENCY remembers an event; 0: none.
     latency_monitor_threshold: i64 = "latency-monitor-threshold",
     /// Whether the durations of each command are counted.

@@ -235,7 +235,7 @@ pub(super) static SETTINGS: [Setting; 227] = [
     row("tls-session-cache-size", Int(0, INT), "20480", Only(&["20480"])),
     row("tls-session-cache-timeout", Int(0, INT), "300", Only(&["300"])),
     row("tls-session-caching", Bool, "yes", Only(&["yes"])),
-    row("tracking-table-max-keys", Uint(0, LONG), "1000000", Ignored),
+    row("tracking-table-max-keys", Uint(0, LONG), "1000000", Built),
     row("unixsocket", Text, "", Built).immutable(),
     row("unixsocketgroup", Text, "", Only(&[])).immutable(),
     row("unixsocketperm", Octal(0o777), "0", Built).immutable(),

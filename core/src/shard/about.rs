@@ -9,6 +9,7 @@ use crate::link::Outbox;
 use crate::shard::listing;
 use crate::shard::serve::{not_built, reply};
 use crate::shard::session::{Client, Replies};
+use crate::shard::tracking;
 use crate::time::Now;
 use crate::wire::resp::Argv;
 use crate::wire::resp::quote;
@@ -44,9 +45,20 @@ pub(crate) fn run(
             client.capa_redirect |= argv.iter().skip(2).any(|w| is(w, b"redirect"));
             reply(client, outbox).ok();
         }
-        // Nothing is ever tracked here.
-        Id::ClientCaching => reply(client, outbox).error(NOT_TRACKING),
-        Id::ClientGetredir => reply(client, outbox).int(-1),
+        Id::ClientCaching => match tracking::caching(client.tracker.as_deref_mut(), argv.get(2)) {
+            Ok(()) => reply(client, outbox).ok(),
+            Err(error) => reply(client, outbox).error(error),
+        },
+        Id::ClientGetredir => {
+            let id = client.tracker.as_ref().map_or(-1, |tracker| tracker.redirect_id());
+            reply(client, outbox).int(id);
+        }
+        Id::ClientTrackinginfo => {
+            tracking::describe(client.tracker.as_deref(), &mut reply(client, outbox));
+        }
+        // Only servers in import mode have import sources, and that mode is not built.
+        Id::ClientImportSource if is(argv.get(2), b"off") => reply(client, outbox).ok(),
+        Id::ClientImportSource => reply(client, outbox).error("ERR Server is not in import mode"),
         Id::ClientInfo => {
             let line = listing::line(now, client, outbox.len(), watches);
             reply(client, outbox).verbatim("txt", &format!("{line}\n"));
@@ -54,8 +66,6 @@ pub(crate) fn run(
         _ => reply(client, outbox).error(&not_built(&format!("'{}'", command.name.replace('|', " ")))),
     }
 }
-
-const NOT_TRACKING: &str = "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled";
 
 /// The error for a name that is not plain.
 pub(crate) const BAD_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";

@@ -51,11 +51,7 @@ pub(crate) fn run(
             reply(client, outbox).ok();
             return After::Leave;
         }
-        Id::Reset => {
-            client.transaction.discard(data.effects.watched());
-            client.reset(env.config.users.default_user());
-            reply(client, outbox).simple("RESET");
-        }
+        Id::Reset => reset(client, outbox, data, env),
         Id::Multi | Id::Discard | Id::Watch | Id::Unwatch => {
             transaction::run(now, command.id, argv, client, outbox, data);
         }
@@ -68,21 +64,20 @@ pub(crate) fn run(
             client.readonly = command.id == Id::Readonly;
             reply(client, outbox).ok();
         }
-        Id::SlowlogGet
+        Id::Monitor
+        | Id::SlowlogGet
         | Id::SlowlogLen
         | Id::SlowlogReset
         | Id::CommandlogGet
         | Id::CommandlogLen
-        | Id::CommandlogReset => data.scrutiny.logs.run(command.id, argv, &mut reply(client, outbox)),
-        Id::LatencyDoctor
+        | Id::CommandlogReset
+        | Id::LatencyDoctor
         | Id::LatencyGraph
         | Id::LatencyHistogram
         | Id::LatencyHistory
         | Id::LatencyLatest
-        | Id::LatencyReset => {
-            let mut reply = reply(client, outbox);
-            data.scrutiny.latency.run(now, command.id, argv, &data.tally, &env.config, &mut reply);
-        }
+        | Id::LatencyReset => operate(now, command.id, argv, client, outbox, data, env),
+        Id::Lolwut => lolwut(argv, &mut reply(client, outbox)),
         Id::Time => time(now, &mut reply(client, outbox)),
         Id::Command
         | Id::CommandCount
@@ -101,6 +96,45 @@ pub(crate) fn run(
     After::Stay
 }
 
+/// Commands that show what was written down about commands.
+fn operate(
+    now: Now,
+    id: Id,
+    argv: Argv<'_>,
+    client: &mut Client,
+    outbox: &mut Outbox,
+    data: &mut Data,
+    env: &Env,
+) {
+    match id {
+        Id::Monitor => {
+            if !client.monitors {
+                client.monitors = true;
+                data.scrutiny.watch(client.link);
+                reply(client, outbox).ok();
+            }
+        }
+        Id::SlowlogGet
+        | Id::SlowlogLen
+        | Id::SlowlogReset
+        | Id::CommandlogGet
+        | Id::CommandlogLen
+        | Id::CommandlogReset => data.scrutiny.logs.run(id, argv, &mut reply(client, outbox)),
+        _ => {
+            let mut reply = reply(client, outbox);
+            data.scrutiny.latency.run(now, id, argv, &data.tally, &env.config, &mut reply);
+        }
+    }
+}
+
+fn reset(client: &mut Client, outbox: &mut Outbox, data: &mut Data, env: &Env) {
+    client.transaction.discard(data.effects.watched());
+    data.scrutiny.forget(client);
+    data.effects.watched().note(data.scrutiny.tracking.clients() > 0);
+    client.reset(env.config.users.default_user());
+    reply(client, outbox).simple("RESET");
+}
+
 fn introspection(id: Id, argv: Argv<'_>, reply: &mut Reply<'_>) {
     match id {
         Id::Command => introspect::command(argv, reply),
@@ -117,6 +151,18 @@ fn time(now: Now, reply: &mut Reply<'_>) {
     reply.array(2);
     reply.bulk(now.wall.as_secs().to_string().as_bytes());
     reply.bulk((now.wall.0 % 1_000_000).to_string().as_bytes());
+}
+
+/// A bird with a long bill.
+const BIRD: &str = "       __\n ____ /o )___\n      \\__)   \\__\n         \\ ~~~~  /\n          `--|-|-'\n             ^ ^\n";
+
+fn lolwut(argv: Argv<'_>, reply: &mut Reply<'_>) {
+    if argv.len() > 2 && is(argv.get(1), b"version") && integer(argv.get(2)).is_none() {
+        return reply.error("ERR value is not an integer or out of range");
+    }
+    let versions =
+        format!("\nWhimbrel {}, Valkey ver. {}\n", env!("CARGO_PKG_VERSION"), crate::VALKEY_VERSION);
+    reply.verbatim("txt", &format!("{BIRD}{versions}"));
 }
 
 fn ping(argv: Argv<'_>, reply: &mut Reply<'_>) {

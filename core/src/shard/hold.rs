@@ -136,6 +136,12 @@ impl Holds {
         self.list.len() != before
     }
 
+    /// The pause that CLIENT PAUSE began: what waits, and until when.
+    pub(crate) fn of_client(&self) -> Option<(Class, Mono)> {
+        let hold = self.list.iter().find(|h| h.reason == Reason::Client)?;
+        Some((hold.class, hold.until.unwrap_or_default()))
+    }
+
     /// Whether a command has to wait.
     #[inline]
     pub(crate) fn stop(&self, kind: &Kind) -> bool {

@@ -1,6 +1,6 @@
 //! Which part of a node carries a command out.
 
-use crate::command::table::{Command, Group, Id};
+use crate::command::table::{Command, Group, Id, flags};
 
 /// Where a command is at home.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,7 +21,10 @@ pub(crate) enum Home {
 #[inline]
 pub(crate) fn home(command: &Command) -> Home {
     match command.group {
-        Group::String | Group::Generic => Home::Data,
+        Group::String => Home::Data,
+        // WAIT and WAITAOF.
+        Group::Generic if command.is(flags::BLOCKING) => Home::Whole,
+        Group::Generic => Home::Data,
         Group::Transactions => Home::Session,
         Group::Connection => connection(command.id),
         Group::Server => server(command.id),
@@ -31,9 +34,12 @@ pub(crate) fn home(command: &Command) -> Home {
 
 fn connection(id: Id) -> Home {
     match id {
-        Id::ClientList | Id::ClientKill | Id::ClientPause | Id::ClientUnpause | Id::ClientUnblock => {
-            Home::Whole
-        }
+        Id::ClientList
+        | Id::ClientKill
+        | Id::ClientPause
+        | Id::ClientUnpause
+        | Id::ClientUnblock
+        | Id::ClientTracking => Home::Whole,
         _ => Home::Session,
     }
 }

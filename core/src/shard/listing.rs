@@ -37,7 +37,7 @@ fn row(now: Now, client: &Client, unsent: usize, flags: &[u8], watching: usize) 
     format!(
         "id={} addr={peer} laddr={local} fd=-1 name={} age={} idle={} flags={} capa={} db={} sub=0 psub=0 ssub=0 \
          multi={} watch={} qbuf=0 qbuf-free=0 argv-mem=0 multi-mem={} rbs=0 rbp=0 obl=0 oll=0 omem={unsent} \
-         tot-mem={memory} events=r cmd={command} user={} redir=-1 resp={} lib-name={} lib-ver={} tot-net-in={} \
+         tot-mem={memory} events=r cmd={command} user={} redir={} resp={} lib-name={} lib-ver={} tot-net-in={} \
          tot-net-out={} tot-cmds={}",
         client.id,
         text(&client.name),
@@ -50,6 +50,7 @@ fn row(now: Now, client: &Client, unsent: usize, flags: &[u8], watching: usize) 
         watching,
         client.transaction.bytes(),
         text(client.user.name()),
+        client.tracker.as_ref().map_or(-1, |tracker| tracker.redirect_id()),
         client.proto.version(),
         text(&client.lib_name),
         text(&client.lib_ver),

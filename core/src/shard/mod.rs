@@ -19,6 +19,8 @@ mod jobs;
 mod latency;
 mod limits;
 mod listing;
+mod monitor;
+mod notices;
 mod orders;
 mod pressure;
 mod rates;
@@ -30,10 +32,12 @@ mod serve;
 mod session;
 mod slot_stats;
 mod tally;
+mod tracking;
 mod transaction;
 mod upcoming;
 mod upkeep;
 mod users;
+mod waits;
 mod whole;
 
 #[cfg(test)]
@@ -65,12 +69,13 @@ use crate::shard::hold::{Class, Holds, Reason, Scope};
 use crate::shard::imports::{After, Importing};
 use crate::shard::info::Process;
 use crate::shard::rates::{LongTurns, Pauses, Rates};
-use crate::shard::scrutiny::{Ran, Scrutiny};
+use crate::shard::scrutiny::Scrutiny;
 use crate::shard::serve::{Env, Served};
 use crate::shard::session::{Session, Waiting};
 use crate::shard::tally::Tally;
 use crate::shard::upkeep::Upkeep;
 use crate::shard::users::Secret;
+use crate::shard::waits::Waits;
 use crate::slots::SlotRanges;
 use crate::stopwatch::Stopwatch;
 use crate::store::{Layout, Store, StoreConfig};
@@ -98,6 +103,8 @@ pub struct Shard {
     links: HashMap<LinkId, Link, foldhash::fast::FixedState>,
     /// Imports whose link is gone and that still clean up.
     unlinked: HashMap<JobName, Box<Importing>, foldhash::fast::FixedState>,
+    /// Clients whose WAIT has not ended.
+    waits: Waits,
     upkeep: Upkeep,
     vitals: Vitals,
     debugging: Debugging,
@@ -146,6 +153,7 @@ impl Shard {
             },
             links: HashMap::default(),
             unlinked: HashMap::default(),
+            waits: Waits::default(),
             upkeep: Upkeep::new(now),
             vitals: Vitals::default(),
             debugging: Debugging::default(),
@@ -199,6 +207,7 @@ impl Shard {
             | Input::Mailed(Mail::Fact(_)) => {}
         }
         self.wake(now, out);
+        self.tell_watchers(out);
         self.with_exports(now, out, Exports::flush);
         self.debugging.hold_back(out);
         self.progress()
@@ -207,7 +216,8 @@ impl Shard {
     /// When to call with [`Input::Ticked`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Mono> {
-        let timers = [self.data.holds.deadline(), self.data.exports.deadline(), self.imports_deadline()];
+        let holds = [self.data.holds.deadline(), self.waits.deadline()].into_iter().flatten().min();
+        let timers = [holds, self.data.exports.deadline(), self.imports_deadline()];
         timers.into_iter().flatten().chain([self.upkeep.deadline()]).min()
     }
 
@@ -317,12 +327,19 @@ impl Shard {
                     out.post(Fact::Asked(asked));
                     return;
                 }
-                Served::Whole(command, words) => {
-                    if self.run_for(now, link, command, &words, out) == whole::Caller::Killed {
+                Served::Whole(command, words) => match self.run_for(now, link, command, &words, out) {
+                    whole::Caller::Stays => {}
+                    whole::Caller::Waits => {
+                        if flush {
+                            out.push(Action::Flush { link });
+                        }
+                        return;
+                    }
+                    whole::Caller::Killed => {
                         self.finish(now, link, Ending::Flushed, out);
                         return;
                     }
-                }
+                },
                 Served::Close(ending) => {
                     self.finish(now, link, ending, out);
                     return;
@@ -346,14 +363,17 @@ impl Shard {
         let request = whole::Request { link, db, argv: words.argv() };
         let mut scratch = Outbox::default();
         let caller = self.run_whole(now, command, &request, &mut Reply::new(&mut scratch, proto), out);
+        if caller == whole::Caller::Waits {
+            self.begin_wait(link, command, words);
+            return caller;
+        }
         if let Some(Link::Client(session)) = self.links.get_mut(&link) {
             session.client.commands += 1;
             if serve::reply(&session.client, &mut session.outbox).is_muted() {
                 scratch.clear();
             }
             let begun = scratch.end() - scratch.len() as u64;
-            let ran = Ran::now(command, words.argv(), &scratch, begun, &mut self.data.scrutiny.laps);
-            self.data.ran(now, &ran, &session.client);
+            self.data.ran(now, command, words.argv(), &mut session.client, &mut scratch, begun);
             if !scratch.is_empty() {
                 self.data.totals.bytes_out += scratch.len() as u64;
                 session.client.bytes_out += scratch.len() as u64;
@@ -389,6 +409,8 @@ impl Shard {
             Some(Link::Client(mut session)) => {
                 session.client.transaction.discard(self.data.effects.watched());
                 self.data.holds.forget(link);
+                self.waits.forget(link);
+                self.forget_watcher(&mut session.client);
                 self.end_exec_hold(now, link, out);
             }
             Some(Link::Import(mut importing)) => {

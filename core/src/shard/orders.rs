@@ -1,15 +1,16 @@
 //! What the node tells the shard to do.
 
+use alloc::sync::Arc;
+
 use crate::action::{Action, Actions, Ending};
 use crate::cluster::takeover::Confirmed;
 use crate::config::Config;
-use alloc::sync::Arc;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::ids::{JobName, LinkId};
 use crate::input::Origin;
 use crate::mail::{Fact, Order};
-use crate::migration::job::{Settlement, Timing};
+use crate::migration::job::{Job, Settlement, Timing};
 use crate::migration::log::Stage;
 use crate::migration::{export, import};
 use crate::shard::imports::Importing;
@@ -46,28 +47,7 @@ impl Shard {
                 let input = failure.map_or(export::Input::Cancelled, export::Input::Stopped);
                 self.with_exports(now, out, |e, s| e.tell_job(job, input, s));
             }
-            Order::StartImport { link, job, timing } => {
-                if let Some(Link::Client(mut session)) = self.links.remove(&link) {
-                    session.client.transaction.discard(self.data.effects.watched());
-                    self.end_exec_hold(now, link, out);
-                    if session.client.reading_paused {
-                        out.push(Action::ResumeReading { link });
-                    }
-                    let store = &mut self.data.store;
-                    let (importing, after) = Importing::start(*session, job, timing, now, store, out);
-                    self.links.insert(link, Link::Import(importing));
-                    self.after_import(link, after);
-                    // What the source sent behind ESTABLISH waits in the reader.
-                    self.filled(now, link, &[], out);
-                } else {
-                    // The source left while the node was deciding. Nothing came in, so nothing has to go.
-                    let stage = Stage::Import(import::State::Failed);
-                    out.post(Fact::Entered { job: job.name, stage });
-                    let failure = crate::migration::failure::Failure::ConnectionLostToSource;
-                    let outcome = crate::migration::job::Outcome::Failed(failure);
-                    out.post(Fact::Ended { job: job.name, outcome, pause: None });
-                }
-            }
+            Order::StartImport { link, job, timing } => self.start_import(now, link, job, timing, out),
             Order::StopImport { job, failure } => {
                 self.tell_import(now, job, import::Input::Stopped(failure), out);
             }
@@ -98,20 +78,50 @@ impl Shard {
         }
     }
 
+    /// The client that announced a migration to us becomes its source.
+    fn start_import(&mut self, now: Now, link: LinkId, job: Arc<Job>, timing: Timing, out: &mut Actions) {
+        if let Some(Link::Client(mut session)) = self.links.remove(&link) {
+            session.client.transaction.discard(self.data.effects.watched());
+            self.forget_watcher(&mut session.client);
+            let Session { client, outbox, .. } = &mut *session;
+            if let Some(asked) = client.asked.take() {
+                let begun = outbox.end();
+                self.data.answered(now, &asked, client, outbox, begun);
+            }
+            self.end_exec_hold(now, link, out);
+            if session.client.reading_paused {
+                out.push(Action::ResumeReading { link });
+            }
+            let store = &mut self.data.store;
+            let (importing, after) = Importing::start(*session, job, timing, now, store, out);
+            self.links.insert(link, Link::Import(importing));
+            self.after_import(link, after);
+            // What the source sent behind ESTABLISH waits in the reader.
+            self.filled(now, link, &[], out);
+        } else {
+            // The source left while the node was deciding. Nothing came in, so nothing has to go.
+            let stage = Stage::Import(import::State::Failed);
+            out.post(Fact::Entered { job: job.name, stage });
+            let failure = crate::migration::failure::Failure::ConnectionLostToSource;
+            let outcome = crate::migration::job::Outcome::Failed(failure);
+            out.post(Fact::Ended { job: job.name, outcome, pause: None });
+        }
+    }
+
     fn answered(&mut self, now: Now, link: LinkId, reply: &[u8], out: &mut Actions) {
         let Some(Link::Client(session)) = self.links.get_mut(&link) else { return };
         if session.client.waiting != Waiting::Answer {
             return;
         }
-        let muted = crate::shard::serve::reply(&session.client, &mut session.outbox).is_muted();
-        let reply = if muted { &[] } else { reply };
-        if let Some(asked) = session.client.asked.take() {
-            self.data.answered(now, &asked, reply, &session.client);
-        }
-        if !reply.is_empty() {
+        let begun = session.outbox.end();
+        if !crate::shard::serve::reply(&session.client, &mut session.outbox).is_muted() {
             self.data.totals.bytes_out += reply.len() as u64;
             session.client.bytes_out += reply.len() as u64;
             session.outbox.write(reply);
+        }
+        let Session { client, outbox, .. } = &mut **session;
+        if let Some(asked) = client.asked.take() {
+            self.data.answered(now, &asked, client, outbox, begun);
         }
         session.client.commands += 1;
         if session.client.leaving {
@@ -129,6 +139,7 @@ impl Shard {
     /// Deletes the keys of slots that are confirmed to be no longer ours to keep: their tables are detached at once
     /// and freed in slices.
     fn drop_slots(&mut self, confirmed: &Confirmed) {
+        self.keys_vanish(|slot| confirmed.slots().contains(slot));
         self.data.effects.watched().touch_where(|_, key| confirmed.slots().contains(Slot::of(key)));
         for slot in confirmed.slots().slots() {
             self.data.store.detach(slot);

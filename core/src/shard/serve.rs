@@ -23,7 +23,7 @@ use crate::shard::route::{Place, Route, place, route, route_begun};
 use crate::shard::session::{Client, Queued, Replies, Session, Waiting};
 use crate::shard::transaction::{Exec, Transaction};
 use crate::shard::upcoming::Upcoming;
-use crate::shard::{ahead, connection, debug, reads, scrutiny, session, users};
+use crate::shard::{ahead, connection, debug, reads, session, users};
 use crate::slots::Slot;
 use crate::time::Now;
 use crate::wire::resp::{Argv, ArgvBuf, Limits, Reply, Wrong};
@@ -183,7 +183,7 @@ impl Session {
             self.client.transaction = Transaction::None;
             self.client.asking = false;
             self.client.commands += 1;
-            data.executed(now, &self.client, &self.outbox);
+            data.executed(now, &mut self.client, &mut self.outbox);
         }
     }
 }
@@ -261,6 +261,9 @@ fn turn_away(
     error: &str,
 ) {
     if !client.transaction.is_open() {
+        if let Some(tracker) = &mut client.tracker {
+            tracker.forget_exception();
+        }
         client.asking = false;
     }
     match command {
@@ -317,6 +320,10 @@ fn admit(
         client.transaction.queue(command, argv.into());
         begin_reply(client);
         reply(client, outbox).simple("QUEUED");
+        return Ran::Done;
+    }
+    if client.monitors && command.flags & (flags::WRITE | flags::READONLY) != 0 {
+        refuse(Some(command), client, outbox, data, "ERR Replica can't interact with the keyspace");
         return Ran::Done;
     }
     if stopped_by_hold(command, slot, client, data) {
@@ -460,8 +467,7 @@ fn run(
     };
     if matches!(ran, Ran::Done | Ran::Close) {
         client.commands += 1;
-        let ran = scrutiny::Ran::now(command, argv, outbox, begun, &mut data.scrutiny.laps);
-        data.ran(now, &ran, client);
+        data.ran(now, command, argv, client, outbox, begun);
     }
     // ASKING is for the next command, and for a whole transaction that begins with it.
     if command.id != Id::Asking && !client.transaction.is_open() && !client.transaction.is_running() {

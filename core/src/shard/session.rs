@@ -13,6 +13,7 @@ use crate::command::table::Command;
 use crate::ids::{ClientId, LinkId};
 use crate::input::Origin;
 use crate::link::Outbox;
+use crate::shard::tracking::Tracker;
 use crate::shard::transaction::Transaction;
 use crate::time::{Mono, Now};
 use crate::wire::resp::ArgvBuf;
@@ -50,6 +51,8 @@ pub(crate) enum Waiting {
     Hold,
     /// The node's answer.
     Answer,
+    /// The end of a WAIT.
+    Replicas,
     /// Its link is being closed by us: nothing more is heard.
     Closing,
 }
@@ -61,7 +64,7 @@ pub(crate) struct Queued {
     pub(crate) words: ArgvBuf,
 }
 
-/// A command that is with the node.
+/// A command that is with the node, or that waits.
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) command: &'static Command,
@@ -93,6 +96,10 @@ pub(crate) struct Client {
     pub(crate) no_touch: bool,
     pub(crate) no_evict: bool,
     pub(crate) capa_redirect: bool,
+    /// It watches all commands.
+    pub(crate) monitors: bool,
+    /// It tracks keys.
+    pub(crate) tracker: Option<Box<Tracker>>,
     pub(crate) replies: Replies,
     pub(crate) transaction: Transaction,
     /// MULTI or WATCH came once.
@@ -109,7 +116,7 @@ pub(crate) struct Client {
     /// Since when its outbox is over the soft limit.
     pub(crate) over_soft_since: Option<Mono>,
     pub(crate) last_command: Option<&'static Command>,
-    /// What it asked the node.
+    /// What it asked the node, or waits for.
     pub(crate) asked: Option<Box<Asked>>,
     /// When its EXEC began and where the reply to it begins.
     pub(crate) exec_begun: (u64, u64),
@@ -138,6 +145,8 @@ impl Session {
             no_touch: false,
             no_evict: false,
             capa_redirect: false,
+            monitors: false,
+            tracker: None,
             replies: Replies::On,
             transaction: Transaction::None,
             had_transaction: false,
@@ -193,11 +202,19 @@ impl Client {
     /// Flags of CLIENT LIST, `N` when there are none.
     pub(crate) fn flags(&self, watches: &Watched) -> Vec<u8> {
         let mut flags = Vec::new();
+        if self.monitors {
+            flags.push(b'O');
+        }
         if self.transaction.is_open() || self.transaction.is_running() {
             flags.push(b'x');
         }
-        if self.waiting == Waiting::Hold {
+        if matches!(self.waiting, Waiting::Hold | Waiting::Replicas) {
             flags.push(b'b');
+        }
+        if let Some(tracker) = &self.tracker {
+            flags.push(b't');
+            flags.extend(tracker.broken.then_some(b'R'));
+            flags.extend(tracker.bcast.then_some(b'B'));
         }
         if self.transaction.is_dirty() || self.transaction.is_overtaken(watches) {
             flags.push(b'd');

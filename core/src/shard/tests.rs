@@ -9,6 +9,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 mod moving;
 mod operator;
 mod pressing;
+mod watching;
 
 use super::*;
 use crate::mail::Order;

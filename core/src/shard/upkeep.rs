@@ -56,6 +56,7 @@ impl Shard {
     /// A deadline has come, or there is background work.
     pub(crate) fn ticked(&mut self, now: Now, out: &mut Actions) {
         self.woken |= self.data.holds.end_due(now.mono);
+        self.end_waits(now, out);
         self.upkeep.freed += self.data.store.free(FREE_PER_TURN);
         let budget = if core::mem::take(&mut self.upkeep.busy) { BUSY_BUDGET } else { IDLE_BUDGET };
         self.advance_exports(now, budget, out);

@@ -35,6 +35,8 @@ pub(crate) struct Request<'a> {
 pub(crate) enum Caller {
     Stays,
     Killed,
+    /// Its reply comes later.
+    Waits,
 }
 
 impl Shard {
@@ -63,7 +65,9 @@ impl Shard {
                 self.woken |= self.data.holds.end_reason(Reason::Client);
                 reply.ok();
             }
-            Id::ClientUnblock => unblock(request.argv, reply),
+            Id::ClientUnblock => self.unblock(now, request.argv, reply, out),
+            Id::ClientTracking => self.track(request, reply),
+            Id::Wait | Id::Waitaof => return self.wait(now, command.id, request, reply),
             Id::Debug => self.debug(now, request, reply, out),
             Id::ConfigResetstat => {
                 self.data.totals = crate::shard::data::Totals::default();
@@ -107,6 +111,7 @@ impl Shard {
         for name in hit {
             self.stop_job(now, name, &Failure::DataFlushed, out);
         }
+        self.data.scrutiny.tracking.flushed(Some(request.link));
         let Data { store, effects, .. } = &mut self.data;
         flush::flush(store, effects, (!all).then_some(request.db), &spared);
         reply.ok();
@@ -187,6 +192,7 @@ impl Shard {
                 }
             }
         }
+        self.keys_vanish(|other| other == slot);
         self.data.effects.watched().touch_where(|_, key| Slot::of(key) == slot);
         self.data.store.detach(slot);
         reply.ok();
@@ -305,9 +311,15 @@ impl Shard {
         match integer(argv.get(2)) {
             None => reply.error("ERR timeout is not an integer or out of range"),
             Some(ms) if ms < 0 => reply.error("ERR timeout is negative"),
+            Some(ms) if ms > i64::MAX - now.wall_ms() as i64 => {
+                reply.error("ERR timeout is out of range");
+            }
             Some(ms) => {
+                // A pause in force becomes neither shorter nor milder.
+                let old = self.data.holds.of_client();
+                let until = old.map_or(now.mono, |(_, until)| until).max(now.mono + Span::ms(ms as u64));
+                let class = old.map_or(class, |(old, _)| old.max(class));
                 self.data.holds.end_reason(Reason::Client);
-                let until = now.mono + Span::ms(ms as u64);
                 self.data.holds.begin(Scope::All, class, Reason::Client, Some(until));
                 reply.ok();
             }
@@ -326,17 +338,5 @@ impl Shard {
             exports.tell_job(name, export::Input::Stopped(failure.clone()), s);
         });
         self.tell_import(now, name, crate::shard::imports::stopped(failure), out);
-    }
-}
-
-/// CLIENT UNBLOCK id [TIMEOUT | ERROR]: nothing that blocks is built, so nobody is blocked.
-fn unblock(argv: Argv<'_>, reply: &mut Reply<'_>) {
-    let reason = argv.opt(3).filter(|_| argv.len() == 4);
-    if reason.is_some_and(|r| !is(r, b"timeout") && !is(r, b"error")) {
-        reply.error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
-    } else if integer(argv.get(2)).is_none() {
-        reply.error("ERR value is not an integer or out of range");
-    } else {
-        reply.int(0);
     }
 }

@@ -51,6 +51,9 @@ const CLIENT: &[Command] = &[
     connection(Id::ClientHelp, "client|help", 2, LOADING | STALE, "5.0.0").about("Lists the subcommands."),
     connection(Id::ClientId, "client|id", 2, NOSCRIPT | LOADING | STALE | ALLOW_BUSY, "5.0.0")
         .about("Tells the number of the connection."),
+    connection(Id::ClientImportSource, "client|import-source", 3, NOSCRIPT | LOADING | STALE, "8.1.0")
+        .about("Marks the connection as one that brings data from elsewhere.")
+        .args("enabled(ON|OFF)"),
     connection(Id::ClientInfo, "client|info", 2, NOSCRIPT | LOADING | STALE, "6.2.0")
         .about("Describes the connection.")
         .tips("nondeterministic_output"),
@@ -119,6 +122,12 @@ const CLIENT: &[Command] = &[
         .about("Names the connection.")
         .args("connection-name")
         .tips("request_policy:all_nodes response_policy:all_succeeded"),
+    connection(Id::ClientTracking, "client|tracking", -3, NOSCRIPT | LOADING | STALE, "6.0.0")
+        .about("Has the connection told of keys that change, so that it can keep values of its own.")
+        .cost("O(1), and more with prefixes")
+        .args("status(ON|OFF) [REDIRECT=client-id:int] [PREFIX=prefix**] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]"),
+    connection(Id::ClientTrackinginfo, "client|trackinginfo", 2, NOSCRIPT | LOADING | STALE, "6.2.0")
+        .about("Tells how the connection tracks keys."),
     connection(Id::ClientUnblock, "client|unblock", -3, ADMIN | NOSCRIPT | LOADING | STALE, "5.0.0")
         .about("Ends the waiting of a blocked client.")
         .cost("O(log N) with N being the number of clients")

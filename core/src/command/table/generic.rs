@@ -1,7 +1,7 @@
 //! Commands on keys of any type.
 
 use super::access::{ACCESS, DELETE, INSERT, OW, RM, RO, RW, UPDATE};
-use super::flags::{DENYOOM, FAST, LOADING, READONLY, STALE, WRITE};
+use super::flags::{BLOCKING, DENYOOM, FAST, LOADING, READONLY, STALE, WRITE};
 use super::{Command, Group, Id, KeySpec, acl};
 
 const fn generic(id: Id, name: &'static str, arity: i16, flags: u32, since: &'static str) -> Command {
@@ -111,6 +111,16 @@ pub(super) const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::rest(1, 1, RM | DELETE)])
         .args("key#0*")
         .tips("request_policy:multi_shard response_policy:agg_sum"),
+    generic(Id::Wait, "wait", 3, BLOCKING, "3.0.0")
+        .about("Waits until replicas have the writes of the connection.")
+        .acl(acl::CONNECTION)
+        .args("numreplicas:int timeout:int")
+        .tips("request_policy:all_shards response_policy:agg_min"),
+    generic(Id::Waitaof, "waitaof", 4, BLOCKING, "7.2.0")
+        .about("Waits until the writes of the connection are in append-only files, here and at replicas.")
+        .acl(acl::CONNECTION)
+        .args("numlocal:int numreplicas:int timeout:int")
+        .tips("request_policy:all_shards response_policy:agg_min"),
 ];
 
 /// Of OBJECT.

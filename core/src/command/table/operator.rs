@@ -1,7 +1,7 @@
 //! Commands for operators: what was slow, what was large, what hung.
 
-use super::flags::{ADMIN, LOADING, NOSCRIPT, STALE};
-use super::{Command, Group, Id};
+use super::flags::{ADMIN, FAST, LOADING, NOSCRIPT, READONLY, STALE};
+use super::{Command, Group, Id, acl};
 
 const fn operator(id: Id, name: &'static str, arity: i16, flags: u32, since: &'static str) -> Command {
     Command::new(Group::Server, 0, id, name, arity, flags, since)
@@ -16,6 +16,12 @@ pub(super) const COMMANDS: &[Command] = &[
         .about("Groups the commands about what took long.")
         .cost("Depends on the subcommand")
         .subcommands(LATENCY),
+    operator(Id::Lolwut, "lolwut", -1, READONLY | FAST, "5.0.0")
+        .about("Shows a picture and the version.")
+        .acl(acl::READ)
+        .args("[VERSION=version:int]"),
+    operator(Id::Monitor, "monitor", 1, ADMIN | NOSCRIPT | LOADING | STALE, "1.0.0")
+        .about("Shows all commands that clients give from now on."),
     operator(Id::Container, "slowlog", -2, 0, "2.2.12")
         .about("Groups the commands about slow commands.")
         .cost("Depends on the subcommand")

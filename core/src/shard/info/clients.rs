@@ -21,7 +21,7 @@ pub(super) fn clients(text: &mut Text, now: Now, shard: &Shard) {
     for session in sessions(shard) {
         longest_unread = longest_unread.max(session.reader.pending());
         longest_unsent = longest_unsent.max(session.outbox.len());
-        held += u32::from(session.client.waiting == Waiting::Hold);
+        held += u32::from(matches!(session.client.waiting, Waiting::Hold | Waiting::Replicas));
         watching += u32::from(session.client.transaction.watching() > 0);
     }
     let (reason, actions, timeout_ms) = shard.data.holds.paused(now.mono);
@@ -31,9 +31,10 @@ pub(super) fn clients(text: &mut Text, now: Now, shard: &Shard) {
     text.field("client_recent_max_input_buffer", longest_unread);
     text.field("client_recent_max_output_buffer", longest_unsent);
     text.field("blocked_clients", held);
-    text.all(&["tracking_clients", "pubsub_clients"], 0);
+    text.field("tracking_clients", shard.data.scrutiny.tracking.clients());
+    text.field("pubsub_clients", 0);
     text.field("watching_clients", watching);
-    text.field("clients_in_timeout_table", 0);
+    text.field("clients_in_timeout_table", shard.waits.with_deadline());
     text.field("total_watched_keys", shard.data.effects.watched_keys());
     text.all(&["total_blocking_keys", "total_blocking_keys_on_nokey"], 0);
     text.field("paused_reason", reason);

@@ -73,7 +73,10 @@ pub(super) fn stats(text: &mut Text, shard: &Shard) {
     text.all(&["latest_fork_usec", "total_forks", "migrate_cached_sockets", "slave_expires_tracked_keys"], 0);
     text.all(&["active_defrag_hits", "active_defrag_misses", "active_defrag_key_hits"], 0);
     text.all(&["active_defrag_key_misses", "total_active_defrag_time", "current_active_defrag_time"], 0);
-    text.all(&["tracking_total_keys", "tracking_total_items", "tracking_total_prefixes"], 0);
+    let [keys_tracked, items, prefixes] = shard.data.scrutiny.tracking.totals();
+    text.field("tracking_total_keys", keys_tracked);
+    text.field("tracking_total_items", items);
+    text.field("tracking_total_prefixes", prefixes);
     text.field("unexpected_error_replies", 0);
     text.field("total_error_replies", shard.data.tally.total_errors());
     text.field("dump_payload_sanitizations", 0);
