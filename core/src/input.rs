@@ -123,6 +123,8 @@ pub struct Vitals {
     pub rss: u64,
     /// Bytes the allocator holds for us, when it can tell.
     pub allocated: u64,
+    /// Of the resident bytes those that are no file's, when the system can tell: what the allocator holds.
+    pub resident: u64,
     /// Memory of the machine in bytes.
     pub total_system_memory: u64,
     /// CPU time of the process in the kernel, microseconds.

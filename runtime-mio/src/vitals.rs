@@ -9,7 +9,12 @@ use whimbrel_core::input::{Process, Vitals};
 
 /// Asks the operating system; the turns of the event loop are the caller's.
 pub(crate) fn observe() -> Vitals {
-    let mut vitals = Vitals { rss: rss(), total_system_memory: total_memory(), ..Vitals::default() };
+    let mut vitals = Vitals {
+        rss: rss(),
+        resident: anonymous(),
+        total_system_memory: total_memory(),
+        ..Vitals::default()
+    };
     if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {
         let micros =
             |time: nix::sys::time::TimeVal| u64::try_from(time.num_microseconds()).unwrap_or_default();
@@ -50,6 +55,13 @@ fn rss() -> u64 {
     let pages = fs::read_to_string("/proc/self/statm").ok();
     let pages = pages.and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
     pages.map_or(0, |pages| pages * page_size())
+}
+
+/// Bytes in memory that are no file's, from /proc.
+fn anonymous() -> u64 {
+    let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
 fn page_size() -> u64 {

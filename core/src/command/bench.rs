@@ -74,7 +74,7 @@ impl Bench {
     /// Runs a command; the bytes of its reply.
     pub(crate) fn run_argv(&mut self, argv: Argv<'_>) -> Vec<u8> {
         self.last = argv.into();
-        self.store.set_clock(super::context::lru_clock(self.now));
+        self.store.access_mut().set_time(self.now.wall_ms());
         let mut out = Outbox::default();
         let command = table::resolve(argv);
         let key = command.as_ref().ok().and_then(|command| table::keys_of(command, argv).next());

@@ -5,7 +5,7 @@ use super::refused::{Refused, WRONG_TYPE};
 use crate::config::Config;
 use crate::rng::Rng;
 use crate::slots::Slot;
-use crate::store::{At, Entry, Store, View};
+use crate::store::{At, Entry, Store, Touch, View};
 use crate::time::Now;
 use crate::wire::resp::Reply;
 
@@ -84,12 +84,20 @@ impl<'a> Cx<'a> {
 
     /// Like [`read`](Self::read), and the reply to write what the entry holds into.
     pub fn read_to_reply(&mut self, at: &At<'_>) -> (Option<&Entry>, &mut Reply<'a>) {
+        let touch = self.touch();
         let found = if self.is_gone(at) { None } else { self.store.get(at) };
         self.stats.count(found.is_some());
-        if let (Some(entry), false) = (found, self.no_touch) {
-            entry.set_clock(lru_clock(self.now));
+        if let Some(entry) = found {
+            entry.touch(touch);
         }
         (found, &mut self.reply)
+    }
+
+    /// What an access of this command leaves behind.
+    #[must_use]
+    #[inline]
+    pub fn touch(&self) -> Touch {
+        if self.no_touch { Touch::Keep } else { self.store.access().touch() }
     }
 
     /// The entry for a command that asks about a key (TTL, OBJECT, TYPE …): counts a hit or miss, and does not pass
@@ -100,8 +108,16 @@ impl<'a> Cx<'a> {
         found
     }
 
-    /// The entry for a command that may change it. Neither hit nor miss.
+    /// The entry for a command that may change it: neither hit nor miss, and an access whether it does or not.
     pub fn look(&mut self, at: &At<'_>) -> Option<&Entry> {
+        let touch = self.touch();
+        let found = self.peek(at)?;
+        found.touch(touch);
+        Some(found)
+    }
+
+    /// The entry for a command whose access is noted elsewhere, or is none. Neither hit nor miss.
+    pub fn peek(&mut self, at: &At<'_>) -> Option<&Entry> {
         if self.is_gone(at) { None } else { self.store.get(at) }
     }
 
@@ -188,10 +204,4 @@ pub fn bulk(reply: &mut Reply<'_>, entry: &Entry) {
         View::Inline(bytes) => reply.bulk(bytes),
         View::Shared(bytes) => reply.bulk_shared(bytes.clone()),
     }
-}
-
-/// The 24-bit access clock of entries: seconds of the wall clock.
-#[must_use]
-pub fn lru_clock(now: Now) -> u32 {
-    (now.wall.as_secs() & 0x00ff_ffff) as u32
 }

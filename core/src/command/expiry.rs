@@ -123,7 +123,7 @@ fn set<'a>(cx: &mut Cx<'_>, argv: Argv<'a>, form: Form) -> Outcome<'a> {
 /// PERSIST key
 pub(super) fn persist<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
     let at = cx.at(argv.get(1));
-    let volatile = is_volatile(cx, &at);
+    let volatile = cx.look(&at).is_some_and(|entry| entry.expiry_ms().is_some());
     if volatile {
         cx.store.set_expiry(&at, None);
         cx.changed(&at);
@@ -134,7 +134,7 @@ pub(super) fn persist<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
 
 /// Whether a key is there and has an expiry.
 pub(super) fn is_volatile(cx: &mut Cx<'_>, at: &At<'_>) -> bool {
-    cx.look(at).is_some_and(|entry| entry.expiry_ms().is_some())
+    cx.peek(at).is_some_and(|entry| entry.expiry_ms().is_some())
 }
 
 /// TTL key

@@ -16,6 +16,7 @@ pub mod introspect;
 mod keys;
 mod lcs;
 mod many;
+mod memory;
 pub mod number;
 mod object;
 pub mod options;
@@ -66,6 +67,7 @@ fn data_command(id: Id) -> Option<Run> {
         Id::Incrbyfloat => counter::incrbyfloat,
         Id::Keys => scan::keys,
         Id::Lcs => lcs::lcs,
+        Id::MemoryUsage => memory::usage,
         Id::Mget => many::mget,
         Id::Move => keys::move_key,
         Id::Mset => many::mset,

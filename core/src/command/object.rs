@@ -1,14 +1,20 @@
 //! OBJECT: what is known of a key besides its value.
 
-use super::context::{Cx, lru_clock};
+use super::context::Cx;
 use super::refused::{Outcome, Refused};
 use crate::store::{Encoding, Entry};
 use crate::wire::resp::Argv;
 
-/// Accesses are not counted, so no policy that counts them is ever in force.
+/// The policy remembers times of accesses, not their number.
 const NO_FREQUENCIES: Refused<'static> = Refused::Text(
     "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
      between policies at runtime LRU and LFU data will take some time to adjust.",
+);
+
+/// The policy counts accesses and remembers only their minute.
+const NO_IDLE_TIMES: Refused<'static> = Refused::Text(
+    "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies \
+     at runtime LRU and LFU data will take some time to adjust.",
 );
 
 const HELP: [&str; 11] = [
@@ -62,9 +68,9 @@ pub(super) fn refcount<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
 /// OBJECT IDLETIME key
 pub(super) fn idletime<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
     let at = cx.at(argv.get(2));
-    let clock = lru_clock(cx.now);
     match cx.ask(&at).map(Entry::clock) {
-        Some(last) => cx.reply.int(i64::from(clock.wrapping_sub(last) & 0x00ff_ffff)),
+        Some(_) if cx.config.maxmemory_policy.counts_accesses() => return Err(NO_IDLE_TIMES),
+        Some(stamp) => cx.reply.int(i64::from(cx.store.access().idle_secs(stamp))),
         None => cx.reply.null(),
     }
     Ok(())
@@ -73,10 +79,12 @@ pub(super) fn idletime<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
 /// OBJECT FREQ key
 pub(super) fn freq<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
     let at = cx.at(argv.get(2));
-    if cx.ask(&at).is_some() {
-        return Err(NO_FREQUENCIES);
-    }
-    cx.reply.null();
+    let Some(stamp) = cx.ask(&at).map(Entry::clock) else {
+        cx.reply.null();
+        return Ok(());
+    };
+    let frequency = cx.store.access().frequency(stamp).ok_or(NO_FREQUENCIES)?;
+    cx.reply.int(i64::from(frequency));
     Ok(())
 }
 

@@ -28,13 +28,15 @@ pub(super) fn set<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
         if !options.get {
             cx.reply.null();
         }
+        // The look at the key passes for an access.
+        cx.look(&at);
         return Ok(());
     }
     if !options.get {
         cx.reply.ok();
     }
     if deadline_ms.is_some_and(|ms| cx.is_past(ms as i64)) {
-        if cx.look(&at).is_some() {
+        if cx.peek(&at).is_some() {
             cx.delete_as_past(&at);
         }
         return Ok(());
@@ -58,9 +60,9 @@ fn is_met<'a>(cx: &mut Cx<'_>, at: &At<'_>, condition: Condition<'_>) -> Result<
             cx.is_gone(at);
             true
         }
-        Condition::Missing => cx.look(at).is_none(),
-        Condition::Present => cx.look(at).is_some(),
-        Condition::Equal(expected) => match cx.look(at) {
+        Condition::Missing => cx.peek(at).is_none(),
+        Condition::Present => cx.peek(at).is_some(),
+        Condition::Equal(expected) => match cx.peek(at) {
             Some(entry) => string(entry)? == expected,
             None => false,
         },
@@ -69,9 +71,11 @@ fn is_met<'a>(cx: &mut Cx<'_>, at: &At<'_>, condition: Condition<'_>) -> Result<
 
 /// Sets a key, whose time must not be over.
 pub(super) fn store(cx: &mut Cx<'_>, at: &At<'_>, value: &[u8], deadline_ms: Option<u64>, keep_ttl: bool) {
-    let encoding = Encoding::of(value);
+    let (encoding, touch) = (Encoding::of(value), cx.touch());
     if !keep_ttl || !cx.store.replace_value(at, Value::Str(value), encoding) {
-        cx.store.set(at, Value::Str(value), deadline_ms, encoding);
+        cx.store.overwrite(at, Value::Str(value), deadline_ms, encoding, touch);
+    } else if let Some(entry) = cx.store.get(at) {
+        entry.touch(touch);
     }
     cx.changed(at);
 }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::bench::{Bench, with_relative_times};
 use super::{Caller, flush, glob};
 use crate::slots::Slot;
-use crate::store::Layout;
+use crate::store::{Counting, Layout};
 use crate::wire::resp::{ArgvBuf, Proto, Value};
 
 /// One command of a recorded dialogue.
@@ -292,6 +292,15 @@ fn idle_time_ends_with_an_access() {
         ("APPEND k 1", false, 0),
         ("EXPIRE k 100", false, 0),
         ("SET k 1", false, 0),
+        ("SET k 1", true, 5),
+        ("SET k 1 KEEPTTL", false, 0),
+        ("SET k 1 NX", false, 0),
+        ("SET k 1 IFEQ 2", false, 0),
+        ("SETNX k 1", false, 0),
+        ("SETRANGE k 0 x", true, 5),
+        ("PERSIST k", false, 0),
+        ("GETEX k", false, 0),
+        ("LCS k j", false, 0),
         ("COPY k j", false, 0),
         ("DEL j", false, 5),
     ] {
@@ -305,7 +314,56 @@ fn idle_time_ends_with_an_access() {
     let mut bench = standalone();
     bench.run("SET k 1");
     bench.sleep_ms(5000);
-    assert_eq!(replies(&mut bench, &["RENAME k j", "OBJECT IDLETIME j"]), "+OK :5 ");
+    assert_eq!(replies(&mut bench, &["RENAME k j", "OBJECT IDLETIME j"]), "+OK :0 ");
+}
+
+#[test]
+fn an_lfu_policy_counts_accesses_instead() {
+    let mut bench = standalone();
+    bench.run("SET k 1");
+    let refused = "-ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
+                   switching between policies at runtime LRU and LFU data will take some time to adjust.\\r\\n";
+    assert_eq!(bench.run("OBJECT FREQ k"), refused);
+    assert_eq!(bench.run("OBJECT FREQ nope"), "$-1\\r\\n");
+    bench.config.set(&[(b"maxmemory-policy", b"allkeys-lfu")], true).unwrap();
+    let counting = Counting { log_factor: 0, decay_minutes: 1 };
+    bench.store.access_mut().set_counting(Some(counting));
+    bench.run("SET new 1");
+    for (line, count) in [
+        ("OBJECT FREQ new", 5),
+        ("GET new", 6),
+        ("SET new 2", 7),
+        ("SET new 2 XX", 8),
+        ("SET new 2 KEEPTTL", 9),
+        ("SET new 2 GET", 11),
+        ("GETSET new 2", 13),
+        ("INCR new", 14),
+        ("APPEND new 0", 15),
+        ("SETNX new 1", 16),
+        ("MSET new 1", 17),
+        ("SET new 1 EX 100", 18),
+        ("SETEX new 100 1", 19),
+        ("GETEX new PERSIST", 20),
+        ("EXPIRE new 100", 21),
+        ("TTL new", 21),
+        ("MSETNX new 2 b 3", 22),
+        ("MSETEX 1 new 1", 23),
+        ("SET new 1 IFEQ 1", 24),
+        ("SET new 1 IFEQ 2", 25),
+        ("SET new 2 NX GET", 27),
+        ("DELIFEQ new x", 28),
+        ("SETRANGE new 0 1", 29),
+        ("INCRBYFLOAT new 1", 30),
+    ] {
+        bench.run(line);
+        assert_eq!(bench.run("OBJECT FREQ new"), format!(":{count}\\r\\n"), "{line}");
+    }
+    bench.run("SET old 1");
+    bench.sleep_ms(3 * 60_000);
+    assert_eq!(bench.run("OBJECT FREQ old"), ":2\\r\\n", "it was not used for three minutes");
+    assert!(
+        bench.run("OBJECT IDLETIME k").starts_with("-ERR An LFU maxmemory policy is selected, idle time not")
+    );
 }
 
 /// All keys that SCAN finds, in the order it finds them.

@@ -192,6 +192,67 @@ words!(
     }
 );
 
+words!(
+    /// `maxmemory-policy`: which keys go when there is no room.
+    Policy {
+        /// Of those that expire, the ones not used for longest.
+        VolatileLru = "volatile-lru",
+        /// Of those that expire, the ones used least often.
+        VolatileLfu = "volatile-lfu",
+        /// Of those that expire, any.
+        VolatileRandom = "volatile-random",
+        /// Those that expire first.
+        VolatileTtl = "volatile-ttl",
+        /// The ones not used for longest.
+        AllkeysLru = "allkeys-lru",
+        /// The ones used least often.
+        AllkeysLfu = "allkeys-lfu",
+        /// Any.
+        AllkeysRandom = "allkeys-random",
+        /// None: commands that need memory are refused.
+        Noeviction = "noeviction",
+    }
+);
+
+impl Policy {
+    /// Whether entries remember how often they were used, instead of when.
+    #[must_use]
+    pub fn counts_accesses(self) -> bool {
+        matches!(self, Self::VolatileLfu | Self::AllkeysLfu)
+    }
+
+    /// Whether only keys that expire may go.
+    #[must_use]
+    pub fn is_volatile(self) -> bool {
+        matches!(self, Self::VolatileLru | Self::VolatileLfu | Self::VolatileRandom | Self::VolatileTtl)
+    }
+}
+
+/// `maxmemory-clients`: how much memory all clients together may use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClientsLimit {
+    /// So many bytes; 0 means no limit.
+    Bytes(u64),
+    /// A part of `maxmemory`, from 1 to 100.
+    Percent(u64),
+}
+
+impl Field for ClientsLimit {
+    fn read(text: &str) -> Self {
+        match text.strip_suffix('%') {
+            Some(percent) => Self::Percent(Field::read(percent)),
+            None => Self::Bytes(Field::read(text)),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Bytes(bytes) => bytes.to_string(),
+            Self::Percent(percent) => format!("{percent}%"),
+        }
+    }
+}
+
 macro_rules! config {
     ($($(#[$doc:meta])* $field:ident: $type:ty = $name:literal,)*) => {
         /// All settings of a process: typed fields for those that are built, text for the rest.
@@ -282,6 +343,20 @@ config! {
     client_query_buffer_limit: u64 = "client-query-buffer-limit",
     /// Most bytes of unsent replies per client.
     client_output_buffer_limit: OutputLimits = "client-output-buffer-limit",
+    /// Most bytes that the shard may ask for; 0: no limit.
+    maxmemory: u64 = "maxmemory",
+    /// Which keys go when there is no room.
+    maxmemory_policy: Policy = "maxmemory-policy",
+    /// Keys compared to find one to evict.
+    maxmemory_samples: u32 = "maxmemory-samples",
+    /// How long evictions may keep clients waiting, from 0 to 100.
+    maxmemory_eviction_tenacity: u32 = "maxmemory-eviction-tenacity",
+    /// Most bytes of all clients together.
+    maxmemory_clients: ClientsLimit = "maxmemory-clients",
+    /// How much harder each further step of a counter of accesses is.
+    lfu_log_factor: u32 = "lfu-log-factor",
+    /// Minutes without an access after which its counter falls by one; 0: never.
+    lfu_decay_time: u32 = "lfu-decay-time",
     /// Rounds of periodic work per second.
     hz: u32 = "hz",
     /// Free expired values in the background.

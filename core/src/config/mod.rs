@@ -29,7 +29,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 pub use fields::{
-    Allowed, BUS_OFFSET, Config, EndpointType, Loglevel, OutputLimit, OutputLimits, Permissions, SaveBehavior,
+    Allowed, BUS_OFFSET, ClientsLimit, Config, EndpointType, Loglevel, OutputLimit, OutputLimits,
+    Permissions, Policy, SaveBehavior,
 };
 pub use file::{CommandLine, Fatal};
 use setting::{Setting, Support};

@@ -66,7 +66,18 @@ fn refusals_are_worded_as_in_valkey() {
         (&["lazyfree-lazy-expire", "x"], failed("lazyfree-lazy-expire", "argument must be 'yes' or 'no'")),
         (&["proto-max-bulk-len", "1x"], failed("proto-max-bulk-len", "argument must be a memory value")),
         (&["SLOWLOG-max-len", "x"], failed("slowlog-max-len", "argument couldn't be parsed into an integer")),
-        (&["maxmemory", "1gb"], failed("maxmemory", NOT_YET)),
+        (
+            &["maxmemory-clients", "101%"],
+            failed("maxmemory-clients", "percentage argument must be less or equal to 100"),
+        ),
+        (
+            &["maxmemory-clients", "x"],
+            failed("maxmemory-clients", "argument must be a memory or percent value"),
+        ),
+        (
+            &["maxmemory-samples", "65"],
+            failed("maxmemory-samples", "argument must be between 1 and 64 inclusive"),
+        ),
         (&["save", "900 1"], failed("save", NOT_YET)),
         (&["port", "1"], failed("port", NOT_YET)),
         (&["requirepass", "\u{e9}", "bind", "1.2.3.4"], failed("bind", NOT_YET)),
@@ -103,6 +114,11 @@ fn values_are_shown_in_one_form() {
         ("slot-migration-max-failover-repl-bytes", "-1", "-1"),
         ("cluster-blacklist-ttl", "10", "10"),
         ("requirepass", "a b", "a b"),
+        ("maxmemory", "1gb", "1073741824"),
+        ("maxmemory-clients", "5%", "5%"),
+        ("maxmemory-clients", "1mb", "1048576"),
+        ("maxmemory-clients", "0%", "0"),
+        ("maxmemory-policy", "Volatile-LFU", "volatile-lfu"),
     ];
     let mut config = Config::default();
     for (name, value, shown) in rows {

@@ -68,6 +68,28 @@ impl Outbox {
         self.len
     }
 
+    /// Bytes of memory that it holds, shared chunks counted whole.
+    #[must_use]
+    #[inline]
+    pub fn memory(&self) -> usize {
+        let (unsent, chunks) = self.queued();
+        self.tail.capacity() + unsent + chunks * size_of::<Bytes>()
+    }
+
+    /// Unsent bytes in chunks, and how many chunks those are; what remains lies in the buffer that still grows.
+    #[must_use]
+    #[inline]
+    pub fn queued(&self) -> (usize, usize) {
+        let in_tail = if self.queue.is_empty() { self.tail.len() - self.head_sent } else { self.tail.len() };
+        (self.len - in_tail, self.queue.len())
+    }
+
+    /// Size of the buffer that still grows.
+    #[must_use]
+    pub fn buffer(&self) -> usize {
+        self.tail.capacity()
+    }
+
     /// Whether everything is sent.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -114,6 +114,12 @@ impl Import {
         self.course.applied(result, out);
     }
 
+    /// Bytes of memory asked for to keep what came and is not applied.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.reader.memory()
+    }
+
     /// Goes on with the reader of the session that ESTABLISH came through, and with what it holds behind it.
     ///
     /// # Panics

@@ -60,7 +60,8 @@ pub(crate) fn run(
         Id::ClientImportSource if is(argv.get(2), b"off") => reply(client, outbox).ok(),
         Id::ClientImportSource => reply(client, outbox).error("ERR Server is not in import mode"),
         Id::ClientInfo => {
-            let line = listing::line(now, client, outbox.len(), watches);
+            let words = argv.iter().map(<[u8]>::len).sum();
+            let line = listing::line(now, client, outbox, words, watches);
             reply(client, outbox).verbatim("txt", &format!("{line}\n"));
         }
         _ => reply(client, outbox).error(&not_built(&format!("'{}'", command.name.replace('|', " ")))),

@@ -4,7 +4,9 @@ use crate::acl;
 use crate::command::context::KeyStats;
 use crate::command::effects::Effects;
 use crate::rng::Rng;
+use crate::shard::eviction::Eviction;
 use crate::shard::exports::Exports;
+use crate::shard::footprint::Footprint;
 use crate::shard::hold::Holds;
 use crate::shard::scrutiny::Scrutiny;
 use crate::shard::tally::Tally;
@@ -25,6 +27,8 @@ pub(crate) struct Data {
     /// ACL LOG.
     pub(crate) refusals: acl::Log,
     pub(crate) secret: Secret,
+    pub(crate) eviction: Eviction,
+    pub(crate) footprint: Footprint,
 }
 
 /// Counters since start, for INFO.
@@ -40,4 +44,5 @@ pub(crate) struct Totals {
     pub(crate) writes: u64,
     pub(crate) output_limit_disconnections: u64,
     pub(crate) query_limit_disconnections: u64,
+    pub(crate) evicted_clients: u64,
 }

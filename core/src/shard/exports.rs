@@ -64,6 +64,11 @@ impl Exports {
         self.list.iter()
     }
 
+    /// The outboxes of all jobs.
+    pub(crate) fn outboxes(&mut self) -> impl Iterator<Item = &mut Outbox> {
+        self.list.iter_mut().map(|e| &mut e.outbox)
+    }
+
     /// The outbox of an export link.
     pub(crate) fn outbox(&mut self, link: LinkId) -> Option<&mut Outbox> {
         self.list.iter_mut().find(|e| e.link == link).map(|e| &mut e.outbox)

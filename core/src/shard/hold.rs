@@ -159,6 +159,11 @@ impl Holds {
         })
     }
 
+    /// Whether no key may be evicted anywhere: clients are paused, or in the middle of an EXEC.
+    pub(crate) fn stops_evictions(&self) -> bool {
+        self.list.iter().any(|hold| matches!(hold.scope, Scope::All))
+    }
+
     /// Whether a client's EXEC waits for the node: it will go on whatever holds began meanwhile.
     pub(crate) fn is_transaction_waiting(&self) -> bool {
         self.list.iter().any(|hold| matches!(hold.reason, Reason::Exec(_)))

@@ -46,11 +46,12 @@ fn connection(id: Id) -> Home {
 
 fn server(id: Id) -> Home {
     match id {
-        Id::Dbsize => Home::Data,
+        Id::Dbsize | Id::MemoryUsage => Home::Data,
         Id::ConfigGet | Id::Role | Id::Lastsave => Home::View,
         Id::ConfigSet | Id::ConfigRewrite | Id::Shutdown => Home::Node,
         Id::AclSetuser | Id::AclDeluser | Id::AclLoad | Id::AclSave => Home::Node,
         Id::Info | Id::Flushall | Id::Flushdb | Id::Swapdb | Id::Debug | Id::ConfigResetstat => Home::Whole,
+        Id::MemoryDoctor | Id::MemoryMallocStats | Id::MemoryPurge | Id::MemoryStats => Home::Whole,
         _ => Home::Session,
     }
 }

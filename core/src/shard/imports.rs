@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use crate::action::{Action, Actions, Ending, Purpose};
 use crate::command;
 use crate::command::context::{Caller, Cx};
-use crate::command::table::{self, Command, keys_of};
+use crate::command::table::{self, Command, flags, keys_of};
 use crate::config::Config;
 use crate::link::Outbox;
 use crate::mail::Fact;
@@ -16,6 +16,7 @@ use crate::migration::import::{self, Import, Read, Rejected};
 use crate::migration::job::{Job, Timing};
 use crate::migration::log::Stage;
 use crate::shard::data::Data;
+use crate::shard::eviction::Room;
 use crate::shard::home::{Home, home};
 use crate::shard::session::{Client, Session};
 use crate::slots::{Slot, SlotSet};
@@ -78,6 +79,11 @@ impl Importing {
         (importing, after)
     }
 
+    /// Bytes of memory that the link takes.
+    pub(crate) fn memory(&self) -> u64 {
+        (size_of::<Self>() + self.outbox.memory() + self.import.memory()) as u64
+    }
+
     /// Bytes from the source: every complete command is applied.
     pub(crate) fn filled(
         &mut self,
@@ -95,7 +101,11 @@ impl Importing {
                 Read::Starved => break,
                 Read::Heard => {}
                 Read::Apply { db, argv } => {
-                    let result = apply(now, db, argv, &self.slots, &mut self.replies, data, config);
+                    let result = if data.eviction.is_limited() && data.make_room(now, 0) == Room::None {
+                        apply_without_room(now, db, argv, &self.slots, &mut self.replies, data, config)
+                    } else {
+                        apply(now, db, argv, &self.slots, &mut self.replies, data, config)
+                    };
                     let result = result.map(|command| self.client.last_command = Some(command));
                     self.import.applied(result, &mut self.actions);
                 }
@@ -154,6 +164,22 @@ impl Importing {
         }
         after
     }
+}
+
+/// Applies one command of the stream, if it needs no memory.
+fn apply_without_room(
+    now: Now,
+    db: u32,
+    argv: Argv<'_>,
+    slots: &SlotSet,
+    replies: &mut Outbox,
+    data: &mut Data,
+    config: &Config,
+) -> Result<&'static Command, Rejected> {
+    if table::resolve(argv).is_ok_and(|command| command.is(flags::DENYOOM)) {
+        return Err(Rejected::Oom);
+    }
+    apply(now, db, argv, slots, replies, data, config)
 }
 
 /// Applies one command of the stream.

@@ -29,6 +29,8 @@ pub(crate) const COMMAND: &str = "command";
 pub(crate) const FAST_COMMAND: &str = "fast-command";
 /// Deleting what is past its time.
 pub(crate) const EXPIRE_CYCLE: &str = "expire-cycle";
+/// Evicting keys to make room.
+pub(crate) const EVICTION_CYCLE: &str = "eviction-cycle";
 
 /// The longest time that an event took in a second.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -3,24 +3,27 @@
 use alloc::format;
 use alloc::string::String;
 
+use bytes::Bytes;
+
 use crate::command::effects::Watched;
 use crate::input::Origin;
+use crate::link::Outbox;
 use crate::shard::session::Client;
 use crate::time::Now;
 
-/// The line of a client, without newline.
-pub(crate) fn line(now: Now, client: &Client, unsent: usize, watches: &Watched) -> String {
+/// The line of a client, without newline. `words` is the length of the command that it is giving.
+pub(crate) fn line(now: Now, client: &Client, outbox: &Outbox, words: usize, watches: &Watched) -> String {
     let flags = client.flags(watches);
     let watching = if client.transaction.is_overtaken(watches) { 0 } else { client.transaction.watching() };
-    row(now, client, unsent, &flags, watching)
+    row(now, client, outbox, words, &flags, watching)
 }
 
 /// The line of a link of a slot migration, which has flags of its own.
-pub(crate) fn describe(now: Now, client: &Client, unsent: usize, flags: &[u8]) -> String {
-    row(now, client, unsent, flags, 0)
+pub(crate) fn describe(now: Now, client: &Client, outbox: &Outbox, flags: &[u8]) -> String {
+    row(now, client, outbox, 0, flags, 0)
 }
 
-fn row(now: Now, client: &Client, unsent: usize, flags: &[u8], watching: usize) -> String {
+fn row(now: Now, client: &Client, outbox: &Outbox, words: usize, flags: &[u8], watching: usize) -> String {
     let text = |bytes: &[u8]| {
         String::from_utf8_lossy(bytes.split(|b| *b == 0).next().unwrap_or_default()).into_owned()
     };
@@ -33,11 +36,15 @@ fn row(now: Now, client: &Client, unsent: usize, flags: &[u8], watching: usize) 
         Some(_) if client.transaction.is_running() => "exec",
         Some(command) => command.name,
     };
-    let memory = client.transaction.bytes() + unsent;
+    let share = client.share;
+    let (queued, chunks) = outbox.queued();
+    let queued_memory = queued + chunks * size_of::<Bytes>();
+    // What was not reckoned yet: what it is given in this turn.
+    let total = share.total + outbox.len().saturating_sub(share.unsent) as u64 + words as u64;
     format!(
         "id={} addr={peer} laddr={local} fd=-1 name={} age={} idle={} flags={} capa={} db={} sub=0 psub=0 ssub=0 \
-         multi={} watch={} qbuf=0 qbuf-free=0 argv-mem=0 multi-mem={} rbs=0 rbp=0 obl=0 oll=0 omem={unsent} \
-         tot-mem={memory} events=r cmd={command} user={} redir={} resp={} lib-name={} lib-ver={} tot-net-in={} \
+         multi={} watch={} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={chunks} \
+         omem={queued_memory} tot-mem={total} events=r cmd={command} user={} redir={} resp={} lib-name={} lib-ver={} tot-net-in={} \
          tot-net-out={} tot-cmds={}",
         client.id,
         text(&client.name),
@@ -48,7 +55,13 @@ fn row(now: Now, client: &Client, unsent: usize, flags: &[u8], watching: usize) 
         client.db,
         if client.had_transaction { client.transaction.queued() as i64 } else { -1 },
         watching,
+        share.unread,
+        share.spare,
+        share.words + words,
         client.transaction.bytes(),
+        outbox.buffer(),
+        client.peak_unsent,
+        outbox.len() - queued,
         text(client.user.name()),
         client.tracker.as_ref().map_or(-1, |tracker| tracker.redirect_id()),
         client.proto.version(),

@@ -7,9 +7,11 @@ mod connection;
 mod data;
 mod debug;
 mod encode;
+mod eviction;
 mod exporting;
 mod exports;
 mod filter;
+mod footprint;
 mod histogram;
 mod hold;
 mod home;
@@ -19,6 +21,7 @@ mod jobs;
 mod latency;
 mod limits;
 mod listing;
+mod memory;
 mod monitor;
 mod notices;
 mod orders;
@@ -51,7 +54,7 @@ use hashbrown::HashMap;
 use crate::acl;
 use crate::action::{Action, Actions, Ending};
 use crate::cluster::View;
-use crate::command::context::{KeyStats, lru_clock};
+use crate::command::context::KeyStats;
 use crate::command::effects::Effects;
 use crate::command::table::Command;
 use crate::config::Config;
@@ -63,11 +66,14 @@ use crate::migration::{export, import};
 use crate::rng::Rng;
 use crate::shard::data::{Data, Totals};
 use crate::shard::debug::Debugging;
+use crate::shard::eviction::Eviction;
 use crate::shard::exporting::Surroundings;
 use crate::shard::exports::Exports;
+use crate::shard::footprint::Footprint;
 use crate::shard::hold::{Class, Holds, Reason, Scope};
 use crate::shard::imports::{After, Importing};
 use crate::shard::info::Process;
+use crate::shard::limits::Largest;
 use crate::shard::rates::{LongTurns, Pauses, Rates};
 use crate::shard::scrutiny::Scrutiny;
 use crate::shard::serve::{Env, Served};
@@ -114,6 +120,7 @@ pub struct Shard {
     pauses: Pauses,
     long_turns: LongTurns,
     peak_memory: u64,
+    largest: Largest,
     next_client: u64,
     next_link: u64,
     /// The hold of a client whose EXEC waits for the node.
@@ -131,26 +138,28 @@ impl Shard {
         rng.hex(&mut run_id);
         let mut fingerprint = [0; 6];
         rng.hex(&mut fingerprint);
-        let mut scrutiny = Scrutiny::default();
-        scrutiny.configure(&config);
         let layout = if config.cluster_enabled { Layout::Cluster } else { Layout::Standalone };
         let store =
             Store::new(StoreConfig { databases: config.databases_in_use(), layout, seed: rng.bits() });
+        let mut data = Data {
+            store,
+            effects: Effects::default(),
+            stats: KeyStats::default(),
+            rng,
+            exports: Exports::default(),
+            holds: Holds::default(),
+            totals: Totals::default(),
+            tally: Tally::default(),
+            eviction: Eviction::new(&config),
+            footprint: Footprint::default(),
+            scrutiny: Scrutiny::default(),
+            refusals: acl::Log::default(),
+            secret: Secret::of(seed),
+        };
+        data.configure(&config);
         Self {
             env: Env { config, view, jobs: Arc::default(), started: now, fingerprint },
-            data: Data {
-                store,
-                effects: Effects::default(),
-                stats: KeyStats::default(),
-                rng,
-                exports: Exports::default(),
-                holds: Holds::default(),
-                totals: Totals::default(),
-                tally: Tally::default(),
-                scrutiny,
-                refusals: acl::Log::default(),
-                secret: Secret::of(seed),
-            },
+            data,
             links: HashMap::default(),
             unlinked: HashMap::default(),
             waits: Waits::default(),
@@ -163,6 +172,7 @@ impl Shard {
             pauses: Pauses::default(),
             long_turns: LongTurns::default(),
             peak_memory: 0,
+            largest: Largest::default(),
             next_client: 1,
             next_link: 0,
             exec_hold: None,
@@ -177,7 +187,7 @@ impl Shard {
 
     /// Takes in one thing that happened. What has to be done is appended to `out`.
     pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Actions) -> Progress {
-        self.data.store.set_clock(lru_clock(now));
+        self.data.store.access_mut().set_time(now.wall_ms());
         match input {
             Input::Filled { link, bytes } => self.filled(now, link, bytes, out),
             Input::InboxFilled { link, len } => {
@@ -206,6 +216,7 @@ impl Shard {
             | Input::Read { .. }
             | Input::Mailed(Mail::Fact(_)) => {}
         }
+        self.evict_clients(now, out);
         self.wake(now, out);
         self.tell_watchers(out);
         self.with_exports(now, out, Exports::flush);
@@ -252,6 +263,7 @@ impl Shard {
         }
         self.data.totals.connections += 1;
         self.links.insert(link, Link::Client(session));
+        self.reckon(link);
     }
 
     fn next_id(&mut self) -> ClientId {
@@ -273,6 +285,7 @@ impl Shard {
                         session.client.reading_paused = true;
                         out.push(Action::PauseReading { link });
                     }
+                    self.reckon(link);
                     return;
                 }
                 self.serve(now, link, bytes, out);
@@ -280,6 +293,7 @@ impl Shard {
             Some(Link::Import(importing)) => {
                 let env = &self.env;
                 let after = importing.filled(now, bytes, &mut self.data, &env.config, out);
+                self.reckon(link);
                 self.after_import(link, after);
             }
             Some(Link::Export) => {
@@ -289,12 +303,19 @@ impl Shard {
         }
     }
 
-    /// Serves a client until it has to wait; commands about the whole shard are run in between.
+    /// Serves a client, and looks at what it takes after that.
     fn serve(&mut self, now: Now, link: LinkId, bytes: &[u8], out: &mut Actions) {
-        let mut bytes = bytes;
         self.upkeep.served();
+        self.serve_all(now, link, bytes, out);
+        self.reckon(link);
+    }
+
+    /// Serves a client until it has to wait; commands about the whole shard are run in between.
+    fn serve_all(&mut self, now: Now, link: LinkId, bytes: &[u8], out: &mut Actions) {
+        let mut bytes = bytes;
         loop {
             let Some(Link::Client(session)) = self.links.get_mut(&link) else { return };
+            session.client.alarm = limits::alarm(session, &self.env.config, &self.data.footprint);
             let unsent = session.outbox.len();
             let served = session.serve(now, bytes, &mut self.data, &self.env);
             bytes = &[];
@@ -340,6 +361,7 @@ impl Shard {
                         return;
                     }
                 },
+                Served::Crowded => self.uncrowd(now, link, out),
                 Served::Close(ending) => {
                     self.finish(now, link, ending, out);
                     return;
@@ -398,7 +420,12 @@ impl Shard {
     fn drained(&mut self, now: Now, link: LinkId, out: &mut Actions) {
         self.data.totals.writes += 1;
         match self.links.get_mut(&link) {
-            Some(Link::Client(session)) if session.outbox.is_empty() => session.outbox.shrink(),
+            Some(Link::Client(session)) => {
+                if session.outbox.is_empty() {
+                    session.outbox.shrink();
+                }
+                self.reckon(link);
+            }
             Some(Link::Export) => self.with_exports(now, out, |e, s| e.drained(link, s)),
             _ => {}
         }
@@ -407,6 +434,7 @@ impl Shard {
     pub(crate) fn closed(&mut self, now: Now, link: LinkId, out: &mut Actions) {
         match self.links.remove(&link) {
             Some(Link::Client(mut session)) => {
+                self.data.footprint.clients -= session.client.share.total;
                 session.client.transaction.discard(self.data.effects.watched());
                 self.data.holds.forget(link);
                 self.waits.forget(link);
@@ -414,6 +442,7 @@ impl Shard {
                 self.end_exec_hold(now, link, out);
             }
             Some(Link::Import(mut importing)) => {
+                self.data.footprint.leave(&mut importing.client);
                 let after = importing.tell(now, import::Input::Closed, &mut self.data.store, out);
                 if after != After::Ended {
                     self.unlinked.insert(importing.job.name, importing);
@@ -453,12 +482,15 @@ impl Shard {
         match after {
             After::Goes => {}
             After::Unlinked => {
-                if let Some(Link::Import(importing)) = self.links.remove(&link) {
+                if let Some(Link::Import(mut importing)) = self.links.remove(&link) {
+                    self.data.footprint.leave(&mut importing.client);
                     self.unlinked.insert(importing.job.name, importing);
                 }
             }
             After::Ended => {
-                self.links.remove(&link);
+                if let Some(Link::Import(mut importing)) = self.links.remove(&link) {
+                    self.data.footprint.leave(&mut importing.client);
+                }
             }
         }
     }
@@ -549,7 +581,7 @@ impl Shard {
     }
 
     fn progress(&self) -> Progress {
-        if self.data.store.has_detached() || self.data.exports.has_work() {
+        if self.data.store.has_detached() || self.data.exports.has_work() || self.data.eviction.is_running() {
             Progress::More
         } else {
             Progress::Idle

@@ -69,7 +69,7 @@ impl Shard {
     }
 
     fn configure(&mut self, now: Now, config: Arc<Config>, timing: Timing, out: &mut Actions) {
-        self.data.scrutiny.configure(&config);
+        self.data.configure(&config);
         let users_changed = self.env.config.users != config.users;
         self.env.config = config;
         self.data.exports.set_timing(timing);
@@ -81,6 +81,7 @@ impl Shard {
     /// The client that announced a migration to us becomes its source.
     fn start_import(&mut self, now: Now, link: LinkId, job: Arc<Job>, timing: Timing, out: &mut Actions) {
         if let Some(Link::Client(mut session)) = self.links.remove(&link) {
+            self.data.footprint.clients -= core::mem::take(&mut session.client.share).total;
             session.client.transaction.discard(self.data.effects.watched());
             self.forget_watcher(&mut session.client);
             let Session { client, outbox, .. } = &mut *session;

@@ -17,13 +17,14 @@ use crate::link::Outbox;
 use crate::mail::Asked;
 use crate::migration::log::JobLog;
 use crate::shard::data::Data;
+use crate::shard::eviction::{OUT_OF_MEMORY, Room, needs_memory};
 use crate::shard::hold::Kind;
 use crate::shard::home::{Home, home};
 use crate::shard::route::{Place, Route, place, route, route_begun};
 use crate::shard::session::{Client, Queued, Replies, Session, Waiting};
 use crate::shard::transaction::{Exec, Transaction};
 use crate::shard::upcoming::Upcoming;
-use crate::shard::{ahead, connection, debug, reads, session, users};
+use crate::shard::{ahead, connection, debug, limits, reads, session, users};
 use crate::slots::Slot;
 use crate::time::Now;
 use crate::wire::resp::{Argv, ArgvBuf, Limits, Reply, Wrong};
@@ -50,6 +51,8 @@ pub(crate) enum Served {
     Ask(Box<Asked>),
     /// Its command is about the whole shard; serving goes on after it.
     Whole(&'static Command, ArgvBuf),
+    /// It was answered so much that the limits of buffers have to be looked at; serving goes on if it may.
+    Crowded,
     /// The link has to be closed.
     Close(Ending),
 }
@@ -71,9 +74,16 @@ impl Session {
     pub(crate) fn serve(&mut self, now: Now, input: &[u8], data: &mut Data, env: &Env) -> Served {
         let mut upcoming = Upcoming::new(input);
         data.scrutiny.laps.start();
+        // What waits for EXEC came through the query buffer too.
+        let max_query = limits::of_query(&self.client, &env.config);
+        let Some(max_query) = max_query.checked_sub(self.client.transaction.bytes()) else {
+            data.totals.query_limit_disconnections += 1;
+            tracing::warn!("Closing client id={} that reached max query buffer length", self.client.id);
+            return Served::Close(Ending::Abrupt);
+        };
         let limits = Limits {
             max_bulk: env.config.proto_max_bulk_len as usize,
-            max_query: env.config.client_query_buffer_limit as usize,
+            max_query,
             authenticated: self.client.authenticated,
             ..Limits::default()
         };
@@ -87,6 +97,10 @@ impl Session {
                 continue;
             }
             self.end_exec(now, data);
+            if self.outbox.len() > self.client.alarm {
+                self.reader.keep(upcoming.rest());
+                return Served::Crowded;
+            }
             let Self { reader, outbox, client } = self;
             let limits = Limits { authenticated: client.authenticated, ..limits };
             if upcoming.is_empty() && reader.is_clear() {
@@ -316,6 +330,10 @@ fn admit(
             return Ran::Done;
         }
     };
+    if data.eviction.is_limited() && lacks_room(now, command, client, outbox, data) {
+        refuse(Some(command), client, outbox, data, OUT_OF_MEMORY);
+        return Ran::Done;
+    }
     if client.transaction.is_open() && !ends_multi(command.id) {
         client.transaction.queue(command, argv.into());
         begin_reply(client);
@@ -358,6 +376,12 @@ fn forbidden(command: &'static Command, client: &Client, env: &Env) -> Option<Co
     } else {
         None
     }
+}
+
+/// Makes room for what the command may need; whether there is none.
+fn lacks_room(now: Now, command: &Command, client: &Client, outbox: &Outbox, data: &mut Data) -> bool {
+    let unsent = outbox.len().saturating_sub(client.share.unsent) as u64;
+    data.make_room(now, unsent) == Room::None && needs_memory(command, client)
 }
 
 /// Commands that run at once between MULTI and EXEC.

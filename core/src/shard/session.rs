@@ -13,6 +13,7 @@ use crate::command::table::Command;
 use crate::ids::{ClientId, LinkId};
 use crate::input::Origin;
 use crate::link::Outbox;
+use crate::shard::footprint::Share;
 use crate::shard::tracking::Tracker;
 use crate::shard::transaction::Transaction;
 use crate::time::{Mono, Now};
@@ -120,6 +121,12 @@ pub(crate) struct Client {
     pub(crate) asked: Option<Box<Asked>>,
     /// When its EXEC began and where the reply to it begins.
     pub(crate) exec_begun: (u64, u64),
+    /// What it took when that was looked at last.
+    pub(crate) share: Share,
+    /// Replies of this length are a reason to look at the limits of buffers.
+    pub(crate) alarm: usize,
+    /// The most that was unsent in the last seconds.
+    pub(crate) peak_unsent: usize,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) commands: u64,
@@ -160,6 +167,9 @@ impl Session {
             last_command: None,
             asked: None,
             exec_begun: (0, 0),
+            share: Share::default(),
+            alarm: usize::MAX,
+            peak_unsent: 0,
             bytes_in: 0,
             bytes_out: 0,
             commands: 0,

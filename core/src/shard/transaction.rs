@@ -38,6 +38,8 @@ pub(crate) enum Transaction {
         watched: Vec<WatchedKey>,
         /// Commands to run at EXEC.
         queue: Vec<Queued>,
+        /// Bytes of those.
+        bytes: usize,
         /// A command was refused: EXEC will be too.
         refused: bool,
     },
@@ -106,7 +108,7 @@ impl Transaction {
     /// Bytes of the queued commands.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Open { queue, .. } => queue.iter().map(|q| q.words.memory()).sum(),
+            Self::Open { bytes, .. } => *bytes,
             _ => 0,
         }
     }
@@ -117,12 +119,13 @@ impl Transaction {
             Self::Watching(keys) => keys,
             _ => Vec::new(),
         };
-        *self = Self::Open { watched, queue: Vec::new(), refused: false };
+        *self = Self::Open { watched, queue: Vec::new(), bytes: 0, refused: false };
     }
 
     /// A command between MULTI and EXEC.
     pub(crate) fn queue(&mut self, command: &'static Command, words: ArgvBuf) {
-        if let Self::Open { queue, .. } = self {
+        if let Self::Open { queue, bytes, .. } = self {
+            *bytes += size_of::<Queued>() + words.memory();
             queue.push(Queued { command, words });
         }
     }
@@ -167,7 +170,7 @@ impl Transaction {
 
     /// EXEC: the commands to run, or why not.
     pub(crate) fn exec(&mut self, now: Now, store: &Store, watches: &mut Watched) -> Exec {
-        let Self::Open { mut watched, queue, refused } = core::mem::take(self) else {
+        let Self::Open { mut watched, queue, refused, .. } = core::mem::take(self) else {
             return Exec::Refused;
         };
         let changed = watched.iter().any(|w| {

@@ -3,15 +3,12 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::action::{Action, Actions, Ending};
+use crate::action::Actions;
 use crate::config::Config;
-use crate::ids::LinkId;
 use crate::input::Origin;
+use crate::shard::Shard;
 use crate::shard::exports::{BUSY_BUDGET, IDLE_BUDGET};
 use crate::shard::latency::EXPIRE_CYCLE;
-
-use crate::shard::session::Waiting;
-use crate::shard::{Link, Shard, limits};
 use crate::store::Due;
 use crate::time::{Mono, Now, Span};
 
@@ -64,6 +61,9 @@ impl Shard {
             self.with_exports(now, out, |e, s| e.tick(s));
         }
         self.tick_imports(now, out);
+        if self.data.eviction.is_running() {
+            self.data.make_room(now, 0);
+        }
         if now.mono >= self.upkeep.next_round {
             self.upkeep.next_round = now.mono + ROUND;
             self.sample(now);
@@ -73,6 +73,9 @@ impl Shard {
                 let nanos = self.data.scrutiny.laps.lap();
                 self.data.scrutiny.expire_nanos += nanos;
                 self.data.scrutiny.latency.took(now, EXPIRE_CYCLE, nanos);
+            }
+            if self.data.eviction.is_limited() {
+                self.data.make_room(now, 0);
             }
             self.data.store.give_back(GIVE_BACK_PER_ROUND);
             self.police_clients(now, out);
@@ -113,36 +116,6 @@ impl Shard {
             let word: &[u8] = if self.env.config.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
             effects.deleted_by_us(&at, word);
             exports.append(effects, crate::wire::resp::ArgvBuf::default().argv());
-        }
-    }
-
-    /// Closes clients that are idle too long or do not read what they asked for.
-    fn police_clients(&mut self, now: Now, out: &mut Actions) {
-        let config = &self.env.config;
-        let timeout = Span::secs(u64::from(config.timeout));
-        let limit = config.client_output_buffer_limit.normal;
-        let mut slow = 0;
-        let mut gone: Vec<LinkId> = Vec::new();
-        for (link, l) in &mut self.links {
-            let Link::Client(session) = l else { continue };
-            let client = &mut session.client;
-            let pending = session.outbox.len() as u64;
-            if limits::over(pending, &limit, 0, &mut client.over_soft_since, now.mono) {
-                tracing::warn!("Client id={} closed for overcoming of output buffer limits.", client.id);
-                slow += 1;
-                gone.push(*link);
-            } else if timeout > Span::ZERO
-                && matches!(client.waiting, Waiting::Nothing | Waiting::Closing)
-                && now.mono.since(client.last_active) > timeout
-            {
-                tracing::debug!("Closing idle client");
-                gone.push(*link);
-            }
-        }
-        self.data.totals.output_limit_disconnections += slow;
-        for link in gone {
-            out.push(Action::Close { link, ending: Ending::Abrupt });
-            self.closed(now, link, out);
         }
     }
 }

@@ -58,7 +58,7 @@ pub(crate) fn note(
     env: &Env,
 ) {
     let watches = data.effects.watches();
-    let line = || listing::line(now, client, 0, watches);
+    let line = || listing::line(now, client, &Outbox::default(), 0, watches);
     data.refusals.add(now.wall, (reason, context), (user, object), line, env.config.acllog_max_len);
 }
 

@@ -17,7 +17,7 @@ use crate::shard::filter::Filter;
 use crate::shard::hold::{Class, Reason, Scope};
 use crate::shard::imports::Importing;
 use crate::shard::serve::not_built;
-use crate::shard::{Link, Shard, info, jobs, listing, slot_stats};
+use crate::shard::{Link, Shard, info, jobs, listing, memory, slot_stats};
 use crate::slots::{Slot, SlotSet};
 use crate::time::{Now, Span};
 use crate::wire::resp::number::integer;
@@ -54,6 +54,13 @@ impl Shard {
                 let text = info::render(now, self, request.argv);
                 reply.verbatim("txt", &text);
             }
+            Id::MemoryStats => memory::stats(self, reply),
+            Id::MemoryDoctor => reply.verbatim("txt", &memory::doctor(self)),
+            Id::MemoryMallocStats => reply.bulk(b"Stats not supported for the current allocator"),
+            Id::MemoryPurge => {
+                self.purge();
+                reply.ok();
+            }
             Id::ClusterGetslotmigrations => jobs::render(self, reply),
             Id::Flushall | Id::Flushdb => self.flush(now, command.id, request, reply, out),
             Id::Swapdb => self.swap(request.argv, reply),
@@ -77,6 +84,7 @@ impl Shard {
                 self.data.scrutiny.expire_nanos = 0;
                 self.data.stats = crate::command::context::KeyStats::default();
                 self.long_turns = crate::shard::rates::LongTurns::default();
+                self.data.eviction.forget_counts();
                 reply.ok();
             }
             _ => reply.error(&not_built(&format!("'{}'", command.name.replace('|', " ")))),
@@ -209,23 +217,25 @@ impl Shard {
         let mut rows: Vec<(ClientId, String)> = Vec::new();
         let watches = self.data.effects.watches();
         let spared = filter.skip_me.filter(|skip| *skip).map(|_| request.link);
-        for (_, link) in self.links.iter().filter(|(link, _)| spared != Some(**link)) {
+        for (name, link) in self.links.iter().filter(|(link, _)| spared != Some(**link)) {
             match link {
                 Link::Client(session)
                     if filter.matches(&session.client, &session.client.flags(watches), now) =>
                 {
-                    let row = listing::line(now, &session.client, session.outbox.len(), watches);
+                    let mine =
+                        if *name == request.link { request.argv.iter().map(<[u8]>::len).sum() } else { 0 };
+                    let row = listing::line(now, &session.client, &session.outbox, mine, watches);
                     rows.push((session.client.id, row));
                 }
                 Link::Import(importing) if filter.matches(&importing.client, b"i", now) => {
-                    let unsent = importing.outbox.len();
-                    rows.push((importing.client.id, listing::describe(now, &importing.client, unsent, b"i")));
+                    let row = listing::describe(now, &importing.client, &importing.outbox, b"i");
+                    rows.push((importing.client.id, row));
                 }
                 _ => {}
             }
         }
         for exporting in self.data.exports.iter().filter(|e| filter.matches(&e.client, b"E", now)) {
-            let row = listing::describe(now, &exporting.client, exporting.outbox.len(), b"E");
+            let row = listing::describe(now, &exporting.client, &exporting.outbox, b"E");
             rows.push((exporting.client.id, row.replacen("user=default", "user=(superuser)", 1)));
         }
         rows.sort_by_key(|(id, _)| *id);

@@ -30,12 +30,14 @@ pub(super) struct Db {
 #[derive(Clone, Copy)]
 pub(super) struct Group {
     pub(super) keys: u64,
+    /// Keys with an expiry.
+    pub(super) expires: u64,
     /// No entry is due before this.
     pub(super) due_ms: u64,
 }
 
 impl Group {
-    const EMPTY: Self = Self { keys: 0, due_ms: u64::MAX };
+    const EMPTY: Self = Self { keys: 0, expires: 0, due_ms: u64::MAX };
 }
 
 impl Db {
@@ -125,6 +127,7 @@ impl Db {
         if let Some(groups) = &mut self.groups {
             let group = &mut groups[slot.index() / GROUP];
             group.keys = group.keys.wrapping_add_signed(keys);
+            group.expires = group.expires.wrapping_add_signed(expires);
             group.due_ms = group.due_ms.min(due_ms);
         }
     }

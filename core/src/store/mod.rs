@@ -19,6 +19,7 @@
 //! assert_eq!(store.len(0), 1);
 //! ```
 
+mod access;
 mod cursor;
 mod db;
 mod entry;
@@ -27,6 +28,7 @@ mod garbage;
 mod hashes;
 mod leaf;
 mod node;
+mod sample;
 mod scan;
 mod slab;
 mod table;
@@ -35,9 +37,11 @@ mod value;
 use alloc::vec::Vec;
 use core::mem::size_of;
 
+pub use access::{Access, Counting, Touch};
 pub use cursor::{Cursor, StepEnd};
 pub use entry::Entry;
 pub use expiry::Due;
+pub use sample::{Drawn, Pool};
 pub use value::{EMBSTR_MAX, Encoding, INLINE_MAX, Kind, Value, View};
 
 use crate::slots::{SLOTS, Slot, SlotSet};
@@ -135,8 +139,8 @@ pub struct Store {
     hashes: Hashes,
     /// Slots whose keys nobody sees: being imported.
     hidden: SlotSet,
-    /// The access clock that entries get when they are made or changed.
-    clock: u32,
+    /// What entries remember of accesses.
+    access: Access,
     /// Memory of all tables, detached ones too.
     tables: u64,
     sweep: Sweep,
@@ -155,7 +159,7 @@ impl Store {
             layout: config.layout,
             hashes: Hashes::new(config.seed),
             hidden: SlotSet::new(),
-            clock: 0,
+            access: Access::new(config.seed),
             garbage: Garbage::default(),
             slab: Slab::new(),
             tables: 0,
@@ -210,22 +214,38 @@ impl Store {
         self.dbs[at.db as usize].table(at.slot).map_or(0, |table| table.peek(at.hash))
     }
 
-    /// The access clock that entries get when they are made or changed; its low 24 bits count.
-    pub fn set_clock(&mut self, clock: u32) {
-        self.clock = clock;
+    /// The clock of accesses.
+    #[must_use]
+    #[inline]
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
-    fn traits(&self, expiry_ms: Option<u64>, encoding: Encoding) -> Traits {
-        Traits { expiry_ms, encoding, clock: self.clock }
+    /// The clock of accesses, to be set.
+    pub fn access_mut(&mut self) -> &mut Access {
+        &mut self.access
     }
 
     /// Puts a key with its value, over what it held before. A value that fits into the memory of the one before is
-    /// written where that lies. True when the key was there before.
+    /// written where that lies. It passes for an access. True when the key was there before.
     pub fn set(&mut self, at: &At<'_>, value: Value<'_>, expiry_ms: Option<u64>, encoding: Encoding) -> bool {
-        let (mut value, traits) = (Some(value), self.traits(expiry_ms, encoding));
+        let touch = self.access.touch();
+        self.overwrite(at, value, expiry_ms, encoding, touch)
+    }
+
+    /// Like [`Store::set`], but `touch` is what becomes of the memory of accesses if the key was there before.
+    pub fn overwrite(
+        &mut self,
+        at: &At<'_>,
+        value: Value<'_>,
+        expiry_ms: Option<u64>,
+        encoding: Encoding,
+        touch: Touch,
+    ) -> bool {
+        let (mut value, traits) = (Some(value), Traits { expiry_ms, encoding, clock: self.access.fresh() });
         let found = self.edit(at, |e, slab| {
             if let Some(value) = value.take() {
-                e.assign(slab, value, traits);
+                e.assign(slab, value, Traits { clock: touch.apply(e.clock()), ..traits });
             }
         });
         if let Some(value) = value {
@@ -272,20 +292,20 @@ impl Store {
     /// there is no such key.
     pub fn copy(&mut self, from: &At<'_>, to: &At<'_>) -> bool {
         let Some(entry) = self.get(from) else { return false };
-        let entry = entry.copied(&self.slab, to.key, self.clock);
+        let entry = entry.copied(&self.slab, to.key, self.access.fresh());
         self.put(to, entry);
         true
     }
 
     /// Replaces the value of a key and keeps its expiry. False when there is no such key.
     pub fn replace_value(&mut self, at: &At<'_>, value: Value<'_>, encoding: Encoding) -> bool {
-        self.modify(at, |e, slab| e.set_value(slab, value, encoding)).is_some()
+        self.edit(at, |e, slab| e.set_value(slab, value, encoding)).is_some()
     }
 
     /// Adds bytes at the end of a string, which becomes `raw`. Answers its new length, or nothing when there is no
     /// such key.
     pub fn append(&mut self, at: &At<'_>, tail: &[u8]) -> Option<usize> {
-        self.modify(at, |e, slab| {
+        self.edit(at, |e, slab| {
             e.append(slab, tail);
             e.view().as_slice().len()
         })
@@ -294,7 +314,7 @@ impl Store {
     /// Writes bytes at an offset of a string, which becomes `raw` and grows by zeros as needed. Answers its new
     /// length, or nothing when there is no such key.
     pub fn write_range(&mut self, at: &At<'_>, offset: usize, patch: &[u8]) -> Option<usize> {
-        self.modify(at, |e, slab| {
+        self.edit(at, |e, slab| {
             e.write_range(slab, offset, patch);
             e.view().as_slice().len()
         })
@@ -302,7 +322,7 @@ impl Store {
 
     /// Sets or clears the expiry of a key (milliseconds since the Unix epoch). False when there is no such key.
     pub fn set_expiry(&mut self, at: &At<'_>, expiry_ms: Option<u64>) -> bool {
-        self.modify(at, |e, slab| e.set_expiry(slab, expiry_ms)).is_some()
+        self.edit(at, |e, slab| e.set_expiry(slab, expiry_ms)).is_some()
     }
 
     /// Takes a key out and frees what it held. False when there is no such key.
@@ -320,23 +340,6 @@ impl Store {
         db.book(at.slot, hidden, &change);
         self.tables = self.tables.wrapping_add_signed(change.bytes);
         Some(entry)
-    }
-
-    /// Notes an access to a key; the low 24 bits of `clock` count.
-    pub fn touch(&mut self, at: &At<'_>, clock: u32) {
-        if let Some(entry) = self.get(at) {
-            entry.set_clock(clock);
-        }
-    }
-
-    /// Runs an edit that passes for an access.
-    fn modify<R>(&mut self, at: &At<'_>, edit: impl FnOnce(&mut Entry, &Slab) -> R) -> Option<R> {
-        let clock = self.clock;
-        self.edit(at, |entry, slab| {
-            let out = edit(entry, slab);
-            entry.set_clock(clock);
-            out
-        })
     }
 
     /// Runs an edit that keeps the key, and books what it changed.
@@ -402,6 +405,12 @@ impl Store {
             overhead: self.tables + lists,
             slack: figures.asked - figures.entries,
         }
+    }
+
+    /// Memory of the tables of one database.
+    #[must_use]
+    pub fn tables_memory(&self, db: u32) -> u64 {
+        self.dbs[db as usize].bytes()
     }
 
     /// Memory of one key: its entry, and its share of the small table that the entry lies in (MEMORY USAGE).

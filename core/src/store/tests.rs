@@ -218,7 +218,7 @@ fn change(store: &mut Store, model: &mut Model, rng: &mut Rng, pool: u64, grow: 
             held.into_iter().for_each(|held| drop(model.keys.insert((db, key.clone()), held)));
         }
         _ if rng.one_in(40) => change_much(store, model, rng, at.slot),
-        _ => store.touch(&at, 7),
+        _ => store.get(&at).into_iter().for_each(|entry| entry.touch(Touch::At(7))),
     }
 }
 
@@ -347,7 +347,8 @@ fn no_insert_or_removal_moves_more_than_a_leaf_and_a_directory() {
     let keys = 600_000u32;
     for n in 0..keys {
         let key = n.to_be_bytes();
-        let entry = Entry::new(&store.slab, &key, Value::Str(b""), store.traits(None, Encoding::Embstr));
+        let traits = Traits { expiry_ms: None, encoding: Encoding::Embstr, clock: 0 };
+        let entry = Entry::new(&store.slab, &key, Value::Str(b""), traits);
         let hash = store.hashes.of(&key);
         let change = store.dbs[0].table_mut(slot).add(hash, entry, &store.hashes);
         worst = worst.max(change.moved);

@@ -1,7 +1,8 @@
 //! Commands about the server.
 
 use super::flags::{ADMIN, ALLOW_BUSY, FAST, LOADING, NO_MULTI, NOSCRIPT, READONLY, STALE, WRITE};
-use super::{Command, Group, Id, acl};
+use super::specs::KeySpec;
+use super::{Command, Group, Id, access, acl};
 
 const fn server(id: Id, name: &'static str, arity: i16, flags: u32, since: &'static str) -> Command {
     Command::new(Group::Server, 0, id, name, arity, flags, since)
@@ -51,6 +52,10 @@ pub(super) const COMMANDS: &[Command] = &[
         .about("Tells when the dataset was last saved, as a Unix time.")
         .acl(acl::ADMIN | acl::DANGEROUS)
         .tips("nondeterministic_output"),
+    server(Id::Container, "memory", -2, 0, "4.0.0")
+        .about("Groups what tells about the use of memory.")
+        .cost("Depends on the subcommand")
+        .subcommands(MEMORY),
     server(Id::Role, "role", 1, NOSCRIPT | LOADING | STALE | FAST, "2.8.12")
         .about("Tells the part of the server in replication.")
         .acl(acl::ADMIN | acl::DANGEROUS),
@@ -127,4 +132,28 @@ const CONFIG: &[Command] = &[
         .cost("O(N) with N being the number of parameters")
         .args("data{parameter value}*")
         .tips("request_policy:all_nodes response_policy:all_succeeded"),
+];
+
+/// Of MEMORY.
+const MEMORY: &[Command] = &[
+    server(Id::MemoryDoctor, "memory|doctor", 2, 0, "4.0.0")
+        .about("Says in words what is odd about the use of memory.")
+        .tips("nondeterministic_output request_policy:all_shards response_policy:special"),
+    server(Id::MemoryHelp, "memory|help", 2, LOADING | STALE, "4.0.0").about("Lists the subcommands."),
+    server(Id::MemoryMallocStats, "memory|malloc-stats", 2, LOADING, "4.0.0")
+        .about("Tells what the allocator counts.")
+        .cost("Depends on how much memory there is")
+        .tips("nondeterministic_output request_policy:all_shards response_policy:special"),
+    server(Id::MemoryPurge, "memory|purge", 2, LOADING, "4.0.0")
+        .about("Gives memory back that is kept for later.")
+        .cost("Depends on how much memory there is")
+        .tips("request_policy:all_shards response_policy:all_succeeded"),
+    server(Id::MemoryStats, "memory|stats", 2, 0, "4.0.0")
+        .about("Counts the use of memory by what it is used for.")
+        .tips("nondeterministic_output request_policy:all_shards response_policy:special"),
+    server(Id::MemoryUsage, "memory|usage", -3, READONLY, "4.0.0")
+        .about("Tells how much memory a key takes.")
+        .cost("O(N) with N being the number of samples")
+        .keys(&[KeySpec::one(2, access::RO)])
+        .args("key#0 [SAMPLES=count:int]"),
 ];

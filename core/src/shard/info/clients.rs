@@ -14,13 +14,9 @@ pub(super) fn sessions(shard: &Shard) -> impl Iterator<Item = &Session> {
 }
 
 pub(super) fn clients(text: &mut Text, now: Now, shard: &Shard) {
-    let mut longest_unread = 0;
-    let mut longest_unsent = 0;
     let mut held = 0;
     let mut watching = 0;
     for session in sessions(shard) {
-        longest_unread = longest_unread.max(session.reader.pending());
-        longest_unsent = longest_unsent.max(session.outbox.len());
         held += u32::from(matches!(session.client.waiting, Waiting::Hold | Waiting::Replicas));
         watching += u32::from(session.client.transaction.watching() > 0);
     }
@@ -28,8 +24,9 @@ pub(super) fn clients(text: &mut Text, now: Now, shard: &Shard) {
     text.field("connected_clients", shard.links.len());
     text.field("cluster_connections", shard.env.view.links.len());
     text.field("maxclients", shard.env.config.maxclients);
-    text.field("client_recent_max_input_buffer", longest_unread);
-    text.field("client_recent_max_output_buffer", longest_unsent);
+    let (input, output) = shard.largest.recent();
+    text.field("client_recent_max_input_buffer", input);
+    text.field("client_recent_max_output_buffer", output);
     text.field("blocked_clients", held);
     text.field("tracking_clients", shard.data.scrutiny.tracking.clients());
     text.field("pubsub_clients", 0);

@@ -11,6 +11,7 @@ mod text;
 use alloc::string::String;
 
 use crate::shard::Shard;
+use crate::shard::memory::Figures;
 use crate::shard::rates::Counters;
 use crate::time::Now;
 use crate::wire::resp::Argv;
@@ -46,7 +47,7 @@ pub(crate) fn render(now: Now, shard: &Shard, argv: Argv<'_>) -> String {
             Section::Clients => clients::clients(&mut text, now, shard),
             Section::Memory => memory::memory(&mut text, shard),
             Section::Persistence => stats::persistence(&mut text, shard),
-            Section::Stats => stats::stats(&mut text, shard),
+            Section::Stats => stats::stats(&mut text, now, shard),
             Section::Replication => stats::replication(&mut text, shard),
             Section::Cpu => server::cpu(&mut text, shard),
             Section::Commandstats => stats::commands(&mut text, shard),
@@ -67,7 +68,7 @@ impl Shard {
     /// Notes what INFO shows over time: rates, and the most memory that was in use. Call it each 100 ms.
     pub(crate) fn sample(&mut self, now: Now) {
         self.rates.sample(now.mono, self.counters());
-        self.peak_memory = self.peak_memory.max(memory::used(self));
+        self.peak_memory = self.peak_memory.max(Figures::of(self).used);
     }
 
     fn counters(&self) -> Counters {

@@ -4,7 +4,6 @@ use alloc::format;
 use alloc::string::String;
 
 use crate::cluster::render;
-use crate::command::context::lru_clock;
 use crate::shard::Shard;
 use crate::shard::info::text::Text;
 use crate::time::Now;
@@ -37,7 +36,7 @@ pub(super) fn server(text: &mut Text, now: Now, shard: &Shard) {
     text.field("uptime_in_seconds", uptime_secs);
     text.field("uptime_in_days", uptime_secs / (24 * 60 * 60));
     text.all(&["hz", "configured_hz", "clients_hz"], config.hz);
-    text.field("lru_clock", lru_clock(now));
+    text.field("lru_clock", shard.data.store.access().seconds());
     text.field("executable", &process.executable);
     text.field("config_file", &process.config_file);
     text.field("io_threads_active", 0);

@@ -8,7 +8,7 @@ use crate::shard::Shard;
 use crate::shard::info::server::run_id;
 use crate::shard::info::text::{Text, share};
 use crate::shard::rates::Metric;
-use crate::time::Span;
+use crate::time::{Now, Span};
 
 /// Bytes sent to targets of slot migrations, by links that are gone and links that are there.
 pub(super) fn export_bytes(shard: &Shard) -> u64 {
@@ -42,7 +42,7 @@ pub(super) fn persistence(text: &mut Text, shard: &Shard) {
     text.field("slot_migration_fork_in_progress", 0);
 }
 
-pub(super) fn stats(text: &mut Text, shard: &Shard) {
+pub(super) fn stats(text: &mut Text, now: Now, shard: &Shard) {
     let (totals, keys) = (&shard.data.totals, &shard.data.stats);
     let export_bytes = export_bytes(shard);
     text.field("total_connections_received", totals.connections);
@@ -65,8 +65,12 @@ pub(super) fn stats(text: &mut Text, shard: &Shard) {
     text.ratio("expired_keys_with_volatile_items_stale_perc", 0.0);
     text.field("expired_time_cap_reached_count", 0);
     text.field("expire_cycle_cpu_milliseconds", shard.data.scrutiny.expire_nanos / 1_000_000);
-    text.all(&["evicted_keys", "evicted_clients", "evicted_scripts"], 0);
-    text.all(&["total_eviction_exceeded_time", "current_eviction_exceeded_time"], 0);
+    let (exceeded, ever_exceeded) = shard.data.eviction.exceeded(now.mono);
+    text.field("evicted_keys", shard.data.eviction.evicted());
+    text.field("evicted_clients", totals.evicted_clients);
+    text.field("evicted_scripts", 0);
+    text.field("total_eviction_exceeded_time", ever_exceeded.as_ms());
+    text.field("current_eviction_exceeded_time", exceeded.as_ms());
     text.field("keyspace_hits", keys.hits);
     text.field("keyspace_misses", keys.misses);
     text.all(&["pubsub_channels", "pubsub_patterns", "pubsubshard_channels"], 0);

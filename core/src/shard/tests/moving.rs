@@ -58,7 +58,7 @@ impl Bench {
     }
 
     /// The export's link comes up and the target agrees; its snapshot is sent.
-    fn stream(&mut self) -> String {
+    pub(super) fn stream(&mut self) -> String {
         let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7000);
         self.shard.handle(self.now, Input::Connected { link: LinkId::dialed(1), local }, &mut self.out);
         self.sent();
@@ -75,7 +75,7 @@ impl Bench {
     }
 
     /// What the target gets, one command per line.
-    fn sent(&mut self) -> String {
+    pub(super) fn sent(&mut self) -> String {
         let Some(outbox) = self.shard.outbox(LinkId::dialed(1)) else { return String::new() };
         let bytes: Vec<u8> = outbox.chunks().flatten().copied().collect();
         outbox.advance(bytes.len());
@@ -87,7 +87,7 @@ impl Bench {
     }
 
     /// An import of the moved slot comes in as client 2.
-    fn start_import(&mut self) -> Arc<Job> {
+    pub(super) fn start_import(&mut self) -> Arc<Job> {
         self.feed(2, "CLUSTER SYNCSLOTS ESTABLISH x\r\n");
         let job = Self::job(2);
         self.order(Order::StartImport { link: link(2), job: job.clone(), timing: Timing::default() });
@@ -262,13 +262,13 @@ fn a_transaction_runs_whole_in_a_slot_that_is_moved_away_by_hand() {
 #[test]
 fn a_client_that_is_being_closed_may_not_owe_for_ever() {
     let mut bench = Bench::in_cluster(None);
-    let mut config = (*bench.shard.env.config).clone();
-    config.set(&[(b"client-output-buffer-limit", b"normal 1000 0 0")], true).expect("settings");
-    bench.order(Order::Configure(Arc::new(config), Timing::default()));
-    let ping = format!("PING {}\r\n", "x".repeat(2000));
+    let ping = format!("PING {}\r\n", "x".repeat(20_000));
     let input = format!("{ping}QUIT\r\n");
     bench.shard.handle(bench.now, Input::Filled { link: link(1), bytes: input.as_bytes() }, &mut bench.out);
     assert!(bench.out.list.contains(&Action::Close { link: link(1), ending: Ending::Flushed }));
+    let mut config = (*bench.shard.env.config).clone();
+    config.set(&[(b"client-output-buffer-limit", b"normal 1000 0 0")], true).expect("settings");
+    bench.order(Order::Configure(Arc::new(config), Timing::default()));
     bench.pass(Span::ms(200));
     assert!(bench.out.list.contains(&Action::Close { link: link(1), ending: Ending::Abrupt }));
 }
