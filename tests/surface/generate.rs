@@ -94,6 +94,17 @@ const BOTH: &[(&str, u32)] = &[
     ("CLIENT REPLY (ON|$w)", 1),
     ("CLIENT CACHING (YES|NO|$w)", 1),
     ("CLIENT CAPA $w", 1),
+    ("CLIENT TRACKINGINFO", 1),
+    ("CLIENT TRACKING (OFF|NONE|ON BCAST OPTIN|ON OPTIN OPTOUT|ON PREFIX a|ON REDIRECT 99999999)", 2),
+    ("CLIENT TRACKING ON BCAST PREFIX ($w PREFIX abc PREFIX ab|abc PREFIX abcd)", 1),
+    ("CLIENT IMPORT-SOURCE (ON|OFF|$w)", 1),
+    ("WAIT (0|-1|abc) (0|10|-1|$w)", 2),
+    ("WAIT 1 5", 1),
+    ("WAITAOF (0|1|2|-1|$w) (0|-1|abc) (0|-1|$w)", 2),
+    ("SLOWLOG GET (0|-2|abc|5 $w)", 1),
+    ("COMMANDLOG (GET (0|-1|-2|$w)|LEN|RESET|$w) (large-request|LARGE-REPLY|$w)", 3),
+    ("LATENCY (HISTORY|GRAPH|RESET|HISTOGRAM) nothing", 1),
+    ("LATENCY (LATEST|RESET|DOCTOR $w|$w)", 1),
     ("CLIENT UNBLOCK $i [TIMEOUT|ERROR|$w]", 1),
     ("CLIENT UNPAUSE", 1),
     ("CLIENT PAUSE (0|1|-1|abc|0 (ALL|WRITE|$w))", 1),
@@ -275,8 +286,16 @@ impl Generator {
         let mut words = self.make(line);
         // A long pause or a server that ends would stop the search; a missing slot or another node would make the rest
         // of it say little.
-        let fragile =
-            ["CLIENT PAUSE", "DEBUG SLEEP", "SHUTDOWN", "CLUSTER MEET", "CLUSTER (ADDSLOTS", "MSETEX 2 a"];
+        let fragile = [
+            "CLIENT PAUSE",
+            "CLIENT TRACKING",
+            "WAIT",
+            "DEBUG SLEEP",
+            "SHUTDOWN",
+            "CLUSTER MEET",
+            "CLUSTER (ADDSLOTS",
+            "MSETEX 2 a",
+        ];
         if self.rng.one_in(14) && !fragile.iter().any(|begin| line.starts_with(begin)) {
             self.spoil(&mut words);
         }

@@ -40,6 +40,8 @@ pub(crate) struct Totals {
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) import_bytes: u64,
+    /// Rounds of expiry that ended before all keys whose time is over were found.
+    pub(crate) expire_limits: u64,
     pub(crate) reads: u64,
     pub(crate) writes: u64,
     pub(crate) output_limit_disconnections: u64,

@@ -74,7 +74,7 @@ use crate::shard::hold::{Class, Holds, Reason, Scope};
 use crate::shard::imports::{After, Importing};
 use crate::shard::info::Process;
 use crate::shard::limits::Largest;
-use crate::shard::rates::{LongTurns, Pauses, Rates};
+use crate::shard::rates::{LongTurns, Loops, Pauses, Rates};
 use crate::shard::scrutiny::Scrutiny;
 use crate::shard::serve::{Env, Served};
 use crate::shard::session::{Session, Waiting};
@@ -119,6 +119,7 @@ pub struct Shard {
     rates: Rates,
     pauses: Pauses,
     long_turns: LongTurns,
+    loops: Loops,
     peak_memory: u64,
     largest: Largest,
     next_client: u64,
@@ -171,6 +172,7 @@ impl Shard {
             rates: Rates::new(now.mono),
             pauses: Pauses::default(),
             long_turns: LongTurns::default(),
+            loops: Loops::default(),
             peak_memory: 0,
             largest: Largest::default(),
             next_client: 1,
@@ -207,7 +209,10 @@ impl Shard {
                 });
             }
             Input::Mailed(Mail::Order(order)) => self.obey(now, order, out),
-            Input::Observed(vitals) => self.vitals = vitals,
+            Input::Observed(vitals) => {
+                self.loops.observe(now.mono, &self.vitals, &vitals);
+                self.vitals = vitals;
+            }
             Input::Turned { took, cpu } => self.long_turns.note(took, cpu),
             Input::Introduced(process) => self.process = process,
             Input::Ticked => self.ticked(now, out),

@@ -1,6 +1,7 @@
 //! Figures that only mean something over time: what happens per second, how long hand-overs held writes, and how long
 //! turns of the event loop take.
 
+use crate::input::Vitals;
 use crate::time::{Mono, Span};
 
 /// Samples that a rate is averaged over: 1.6 s when one is taken each 100 ms, as in Valkey.
@@ -66,6 +67,41 @@ impl Rates {
     /// Growth in KiB per second, of a counter of bytes.
     pub(crate) fn kib_per_second(&self, metric: Metric) -> f64 {
         self.per_second(metric) as f64 / 1024.0
+    }
+}
+
+/// Turns of the driver's event loop, as far as they count: since the start or CONFIG RESETSTAT.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Loops {
+    at: Mono,
+    /// What stood there when counts were set back.
+    base: (u64, u64),
+    /// Turns per second lately.
+    pub(crate) per_second: u64,
+    /// How long one took lately, in microseconds.
+    pub(crate) usec_each: u64,
+}
+
+impl Loops {
+    /// The driver looked at itself: what happened since it did so before.
+    pub(crate) fn observe(&mut self, now: Mono, before: &Vitals, vitals: &Vitals) {
+        let micros = now.since(self.at).0;
+        let turns = vitals.turns.saturating_sub(before.turns);
+        if micros > 0 {
+            self.per_second = (u128::from(turns) * 1_000_000 / u128::from(micros)) as u64;
+            self.usec_each = vitals.turns_us.saturating_sub(before.turns_us) / turns.max(1);
+        }
+        self.at = now;
+    }
+
+    /// Turns, and microseconds spent in them.
+    pub(crate) fn totals(&self, vitals: &Vitals) -> (u64, u64) {
+        (vitals.turns.saturating_sub(self.base.0), vitals.turns_us.saturating_sub(self.base.1))
+    }
+
+    /// Counts from here.
+    pub(crate) fn reset(&mut self, vitals: &Vitals) {
+        *self = Self { at: self.at, base: (vitals.turns, vitals.turns_us), ..Self::default() };
     }
 }
 
@@ -172,6 +208,21 @@ mod tests {
         let mut rates = Rates::new(Mono(0));
         rates.sample(Mono(1_000_000), [u64::MAX; 5]);
         assert_eq!(rates.per_second(Metric::BytesIn), u64::MAX / 16);
+    }
+
+    #[test]
+    fn turns_are_counted_from_the_last_reset() {
+        let vitals = |turns, turns_us| Vitals { turns, turns_us, ..Vitals::default() };
+        let mut loops = Loops { at: START, ..Loops::default() };
+        let (first, second) = (vitals(300, 6_000), vitals(400, 9_000));
+        loops.observe(START + Span::ms(1500), &Vitals::default(), &first);
+        assert_eq!((loops.per_second, loops.usec_each, loops.totals(&first)), (200, 20, (300, 6_000)));
+        loops.reset(&first);
+        assert_eq!((loops.per_second, loops.usec_each, loops.totals(&first)), (0, 0, (0, 0)));
+        loops.observe(START + Span::ms(2500), &first, &second);
+        assert_eq!((loops.per_second, loops.usec_each, loops.totals(&second)), (100, 30, (100, 3_000)));
+        loops.observe(START + Span::ms(2500), &second, &second);
+        assert_eq!(loops.per_second, 100, "no time, nothing new");
     }
 
     #[test]

@@ -34,6 +34,11 @@ impl Upkeep {
         Self { next_round: now.mono + ROUND, freed: 0, busy: false }
     }
 
+    /// Counts from here what is freed.
+    pub(crate) fn reset(&mut self) {
+        self.freed = 0;
+    }
+
     pub(crate) fn deadline(&self) -> Mono {
         self.next_round
     }
@@ -104,6 +109,7 @@ impl Shard {
         let mut found = Vec::new();
         let mut budget = EXPIRE_PER_ROUND;
         self.data.store.expire_due(now.wall_ms(), &mut budget, &mut found);
+        self.data.totals.expire_limits += u64::from(budget == 0);
         for Due { db, slot, key } in found {
             if self.data.holds.writes_held(Some(slot)) {
                 continue;

@@ -84,6 +84,9 @@ impl Shard {
                 self.data.scrutiny.expire_nanos = 0;
                 self.data.stats = crate::command::context::KeyStats::default();
                 self.long_turns = crate::shard::rates::LongTurns::default();
+                self.loops.reset(&self.vitals);
+                self.rates = crate::shard::rates::Rates::new(now.mono);
+                self.upkeep.reset();
                 self.data.eviction.forget_counts();
                 reply.ok();
             }

@@ -77,7 +77,7 @@ pub(super) fn cpu(text: &mut Text, shard: &Shard) {
     text.seconds("used_cpu_user_children", 0);
     text.seconds("used_cpu_sys_main_thread", vitals.cpu_sys_us);
     text.seconds("used_cpu_user_main_thread", vitals.cpu_user_us);
-    text.seconds("used_active_time_main_thread", vitals.turns_us);
+    text.seconds("used_active_time_main_thread", shard.loops.totals(vitals).1);
 }
 
 pub(super) fn cluster(text: &mut Text, shard: &Shard) {

@@ -63,7 +63,7 @@ pub(super) fn stats(text: &mut Text, now: Now, shard: &Shard) {
     text.field("expired_fields", 0);
     text.ratio("expired_stale_perc", 0.0);
     text.ratio("expired_keys_with_volatile_items_stale_perc", 0.0);
-    text.field("expired_time_cap_reached_count", 0);
+    text.field("expired_time_cap_reached_count", totals.expire_limits);
     text.field("expire_cycle_cpu_milliseconds", shard.data.scrutiny.expire_nanos / 1_000_000);
     let (exceeded, ever_exceeded) = shard.data.eviction.exceeded(now.mono);
     text.field("evicted_keys", shard.data.eviction.evicted());
@@ -95,10 +95,12 @@ pub(super) fn stats(text: &mut Text, now: Now, shard: &Shard) {
     text.field("client_query_buffer_limit_disconnections", totals.query_limit_disconnections);
     text.field("client_output_buffer_limit_disconnections", totals.output_limit_disconnections);
     text.all(&["reply_buffer_shrinks", "reply_buffer_expands"], 0);
-    text.field("eventloop_cycles", shard.vitals.turns);
-    text.field("eventloop_duration_sum", shard.vitals.turns_us);
+    let (turns, turns_us) = shard.loops.totals(&shard.vitals);
+    text.field("eventloop_cycles", turns);
+    text.field("eventloop_duration_sum", turns_us);
     text.field("eventloop_duration_cmd_sum", shard.data.scrutiny.busy_nanos / 1000);
-    text.all(&["instantaneous_eventloop_cycles_per_sec", "instantaneous_eventloop_duration_usec"], 0);
+    text.field("instantaneous_eventloop_cycles_per_sec", shard.loops.per_second);
+    text.field("instantaneous_eventloop_duration_usec", shard.loops.usec_each);
     let refusals = &shard.data.refusals;
     text.field("acl_access_denied_auth", refusals.auth);
     text.field("acl_access_denied_cmd", refusals.commands);
