@@ -99,7 +99,7 @@ fn count(plan: &Plan) -> u64 {
 }
 
 fn fill(node: &Node, prefix: String, numbers: Range<u64>, until_ms: Option<u64>) -> Result<u32, Trouble> {
-    Fill { prefix, numbers, key_len: KEY, value_len: VALUE, until_ms }.run(node.port(), 1)
+    Fill { prefix, numbers, key_len: KEY, value_len: VALUE, until_ms }.run(node.port(), 2)
 }
 
 /// All slots grow; then all keys expire.
