@@ -64,6 +64,15 @@ pub fn program(arguments: impl IntoIterator<Item = String>) -> i32 {
     serve(config, line.file.is_some())
 }
 
+/// Has the kernel give us memory in pages of the usual size only. To clear a huge one takes milliseconds on some
+/// machines, in which nobody is served.
+fn disable_huge_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(e) = nix::sys::prctl::set_thp_disable(true) {
+        tracing::warn!("Transparent huge pages stay on: {e}");
+    }
+}
+
 /// Reads all configuration there is; on failure, what to print.
 fn configuration(line: &CommandLine, from_stdin: &str) -> Result<Config, String> {
     let mut text = String::new();
@@ -162,6 +171,9 @@ fn serve(mut config: Config, has_file: bool) -> i32 {
     logging::install(config.loglevel, logfile);
     report(&config, has_file);
     raise_descriptor_limit(&mut config);
+    if config.disable_thp {
+        disable_huge_pages();
+    }
 
     let pidfile = (!config.pidfile.is_empty()).then(|| Path::new(&config.dir).join(&config.pidfile));
     let server = match Server::new(config, true) {

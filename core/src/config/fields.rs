@@ -377,6 +377,8 @@ config! {
     loglevel: Loglevel = "loglevel",
     /// Path of a file with the process id; empty: none.
     pidfile: String = "pidfile",
+    /// No transparent huge pages for this process.
+    disable_thp: bool = "disable-thp",
     /// Run in the background.
     daemonize: bool = "daemonize",
     /// Who may use DEBUG.

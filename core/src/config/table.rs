@@ -95,7 +95,7 @@ pub(super) static SETTINGS: [Setting; 227] = [
     row("dbfilename", Text, "dump.rdb", Ignored).protected(),
     row("debug-context", Text, "", Ignored).hidden(),
     row("dir", Dir, ".", Built).at_start().protected(),
-    row("disable-thp", Bool, "yes", Ignored).immutable(),
+    row("disable-thp", Bool, "yes", Built).immutable(),
     row("dual-channel-replication-enabled", Bool, "no", Ignored),
     row("enable-debug-assert", Bool, "no", Ignored).immutable().hidden(),
     row("enable-debug-command", Word(&["no", "yes", "local"]), "no", Built).immutable(),

@@ -586,7 +586,8 @@ impl Shard {
     }
 
     fn progress(&self) -> Progress {
-        if self.data.store.has_detached() || self.data.exports.has_work() || self.data.eviction.is_running() {
+        let background = self.data.store.has_detached() || self.data.eviction.is_running();
+        if background || self.data.exports.has_work() || self.upkeep.has_work() {
             Progress::More
         } else {
             Progress::Idle

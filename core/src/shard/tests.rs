@@ -72,6 +72,30 @@ fn pipelined_commands_are_answered_in_order() {
     assert_eq!(bench.feed(1, "NG\r\n"), "+PONG\r\n");
 }
 
+#[test]
+fn keys_past_their_time_are_deleted_in_slices_until_none_is_left() {
+    let mut bench = Bench::new(&[]);
+    bench.connect(1);
+    for n in 0..5000 {
+        assert_eq!(bench.feed(1, &format!("SET {n} v PX 50\r\n")), "+OK\r\n");
+    }
+    assert_eq!(bench.feed(1, "SET stays v\r\n"), "+OK\r\n");
+    // One round comes, and everything else is announced work.
+    bench.now.mono = bench.now.mono + Span::ms(100);
+    bench.now.wall.0 += 100_000;
+    let mut left = 5001;
+    for slice in 0.. {
+        let progress = bench.shard.handle(bench.now, Input::Ticked, &mut bench.out);
+        let keys = bench.shard.data.store.len(0);
+        assert!(left - keys <= 512 + 56, "{} keys in slice {slice}", left - keys);
+        left = keys;
+        if progress == Progress::Idle {
+            break;
+        }
+    }
+    assert_eq!(left, 1);
+}
+
 /// Commands that arrive together are looked at together; nobody may see a difference.
 #[test]
 fn a_pipeline_means_the_same_however_it_is_cut() {

@@ -14,8 +14,10 @@ use crate::time::{Mono, Now, Span};
 
 /// Keys freed in one turn: about 0.2 ms.
 const FREE_PER_TURN: usize = 2_000;
-/// Keys looked at for expiry in one round.
-const EXPIRE_PER_ROUND: usize = 2_000;
+/// Keys looked at for expiry in one turn while clients are being served: about 30 µs of their time.
+const BUSY_EXPIRY: usize = 64;
+/// Keys looked at for expiry in one turn when nobody else wants the shard.
+const IDLE_EXPIRY: usize = 512;
 /// Regions of 2 MB given back to the allocator in one round: up to 80 MB a second.
 const GIVE_BACK_PER_ROUND: usize = 4;
 /// Time between rounds of upkeep.
@@ -27,11 +29,13 @@ pub(crate) struct Upkeep {
     freed: u64,
     /// Whether clients were served since the last turn of background work.
     busy: bool,
+    /// Keys whose time is over may be left from this round.
+    expiring: bool,
 }
 
 impl Upkeep {
     pub(crate) fn new(now: Now) -> Self {
-        Self { next_round: now.mono + ROUND, freed: 0, busy: false }
+        Self { next_round: now.mono + ROUND, freed: 0, busy: false, expiring: false }
     }
 
     /// Counts from here what is freed.
@@ -48,6 +52,11 @@ impl Upkeep {
         self.freed
     }
 
+    /// Whether there is more to do before the next deadline.
+    pub(crate) fn has_work(&self) -> bool {
+        self.expiring
+    }
+
     /// Clients were served in this turn.
     pub(crate) fn served(&mut self) {
         self.busy = true;
@@ -60,8 +69,8 @@ impl Shard {
         self.woken |= self.data.holds.end_due(now.mono);
         self.end_waits(now, out);
         self.upkeep.freed += self.data.store.free(FREE_PER_TURN);
-        let budget = if core::mem::take(&mut self.upkeep.busy) { BUSY_BUDGET } else { IDLE_BUDGET };
-        self.advance_exports(now, budget, out);
+        let busy = core::mem::take(&mut self.upkeep.busy);
+        self.advance_exports(now, if busy { BUSY_BUDGET } else { IDLE_BUDGET }, out);
         if self.data.exports.deadline().is_some_and(|at| at <= now.mono) {
             self.with_exports(now, out, |e, s| e.tick(s));
         }
@@ -72,19 +81,21 @@ impl Shard {
         if now.mono >= self.upkeep.next_round {
             self.upkeep.next_round = now.mono + ROUND;
             self.sample(now);
-            if self.debugging.expires_by_itself {
-                self.data.scrutiny.laps.start();
-                self.expire_some(now);
-                let nanos = self.data.scrutiny.laps.lap();
-                self.data.scrutiny.expire_nanos += nanos;
-                self.data.scrutiny.latency.took(now, EXPIRE_CYCLE, nanos);
-            }
             if self.data.eviction.is_limited() {
                 self.data.make_room(now, 0);
             }
+            self.upkeep.expiring = true;
             self.data.store.give_back(GIVE_BACK_PER_ROUND);
             self.police_clients(now, out);
             self.with_exports(now, out, |e, s| e.tick(s));
+        }
+        self.upkeep.expiring &= self.debugging.expires_by_itself;
+        if self.upkeep.expiring {
+            self.data.scrutiny.laps.start();
+            self.upkeep.expiring = !self.expire_some(now, if busy { BUSY_EXPIRY } else { IDLE_EXPIRY });
+            let nanos = self.data.scrutiny.laps.lap();
+            self.data.scrutiny.expire_nanos += nanos;
+            self.data.scrutiny.latency.took(now, EXPIRE_CYCLE, nanos);
         }
     }
 
@@ -104,12 +115,13 @@ impl Shard {
         }
     }
 
-    /// Deletes some keys whose time is over, unless writes to their slots are held.
-    fn expire_some(&mut self, now: Now) {
+    /// Deletes some keys whose time is over, unless writes to their slots are held. Whether all slots have been looked
+    /// through.
+    fn expire_some(&mut self, now: Now, budget: usize) -> bool {
         let mut found = Vec::new();
-        let mut budget = EXPIRE_PER_ROUND;
-        self.data.store.expire_due(now.wall_ms(), &mut budget, &mut found);
-        self.data.totals.expire_limits += u64::from(budget == 0);
+        let mut budget = budget;
+        let ended = self.data.store.expire_due(now.wall_ms(), &mut budget, &mut found);
+        self.data.totals.expire_limits += u64::from(!ended);
         for Due { db, slot, key } in found {
             if self.data.holds.writes_held(Some(slot)) {
                 continue;
@@ -123,6 +135,7 @@ impl Shard {
             effects.deleted_by_us(&at, word);
             exports.append(effects, crate::wire::resp::ArgvBuf::default().argv());
         }
+        ended
     }
 }
 

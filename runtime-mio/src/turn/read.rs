@@ -9,7 +9,7 @@ use crate::links::{Phase, Stream};
 use crate::listen::{unmapped, words};
 use crate::machine::Which;
 
-/// Reads from one link before the others have their turn.
+/// Reads from one link before the others have their turn, into the memory of a large value: that costs little.
 const READS: usize = 4;
 
 impl Turn {
@@ -95,6 +95,10 @@ impl Turn {
                     }
                     let room = scratch.len();
                     self.scratch = scratch;
+                    if matches!(result, Ok(len) if len == room) && !ending {
+                        // A full buffer is a thousand small commands: the others have waited long enough.
+                        break;
+                    }
                     (result, room)
                 }
             };
