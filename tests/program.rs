@@ -176,14 +176,11 @@ fn a_configuration_that_is_not_understood_is_refused_with_its_line() {
 fn what_is_not_built_is_refused_in_one_clear_line() {
     let cases = [
         "appendonly yes",
-        "maxmemory 100mb",
         "save 900 1",
         "replicaof 127.0.0.1 7001",
         "tls-port 7000",
         "tls-cluster yes",
         "tls-replication yes",
-        "aclfile users.acl",
-        "user alice on >secret ~* +@all",
         "rename-command FLUSHALL nothing",
         "loadmodule /some/module.so",
         "min-replicas-to-write 1",

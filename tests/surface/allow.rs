@@ -40,7 +40,9 @@ fn allowance(words: &[Word]) -> Allowance {
     match name(words).as_str() {
         "ttl" | "expiretime" | "object idletime" => Allowance::Near(1),
         "pttl" | "pexpiretime" => Allowance::Near(200),
-        "object refcount" | "client id" | "lastsave" | "command count" => Allowance::AnyNumber,
+        "object refcount" | "memory usage" | "client id" | "lastsave" | "command count" => {
+            Allowance::AnyNumber
+        }
         "time" => Allowance::AnyNumbers,
         "keys" => Allowance::AnyOrder,
         "command list" => Allowance::Fewer,
