@@ -51,11 +51,14 @@ pub fn commands(draft: &Draft<'_>, plain: bool, rng: &mut Rng) -> Vec<Vec<u8>> {
                 _ => vec![command(&[b"APPEND", name, token.as_bytes()])],
             }
         }
-        (_, What::Increment) => match rng.below(if plain { 1 } else { 5 }) {
+        (_, What::Increment) => match rng.below(if plain { 1 } else { 7 }) {
             0 => vec![command(&[b"INCR", name])],
             1 => vec![command(&[b"INCRBY", name, b"1"])],
             2 => vec![command(&[b"DECRBY", name, b"-1"])],
             3 => vec![command(&[b"INCRBYFLOAT", name, b"1"])],
+            // With commands that others than the shard answer: the node, and the view.
+            4 => transaction(&[&[b"CONFIG", b"SET", b"hz", b"12"], &[b"INCR", name]]),
+            5 => transaction(&[&[b"CLUSTER", b"SLOTS"], &[b"CLUSTER", b"INFO"], &[b"INCR", name]]),
             _ => transaction(&[&[b"INCRBY", name, b"3"], &[b"DECR", name], &[b"DECR", name]]),
         },
     }

@@ -302,12 +302,29 @@ impl World {
             }
             // After the walks: they may find keys expired.
             commands.push(command(&[b"DBSIZE"]));
+            commands.push(command(&[b"INFO", b"keyspace"]));
+            for slot in &hidden {
+                let number = slot.number().to_string();
+                let cursor = format!("0-{{{}}}-0", tag(slot.number()));
+                let words: [&[u8]; 6] =
+                    [b"CLUSTERSCAN", cursor.as_bytes(), b"SLOT", number.as_bytes(), b"COUNT", b"1000"];
+                commands.push(command(&words));
+            }
             let Some(mut replies) = self.ask(p, &commands) else { return };
+            let walks = replies.split_off(replies.len() - hidden.len());
+            let told = replies.pop().map(|r| r.text()).unwrap_or_default();
             let total = replies.pop().and_then(|r| r.int());
-            let scanned = replies[2].items().get(1).cloned().unwrap_or(Reply::Bulk(None));
+            let of_db = format!("db{db}:keys=");
+            let keys =
+                told.lines().find_map(|line| line.strip_prefix(&of_db)?.split(',').next()?.parse().ok());
+            if keys.unwrap_or(0) != total.unwrap_or(0) {
+                violated("INV-HIDE", format!("process {p}: INFO tells {keys:?} keys, DBSIZE {total:?}"));
+            }
+            let names = |reply: &Reply| reply.items().get(1).cloned().unwrap_or(Reply::Bulk(None));
+            let scans: Vec<Reply> = walks.iter().chain([&replies[2]]).map(names).collect();
             let random = std::slice::from_ref(&replies[3]);
-            for key in replies[1].items().iter().chain(scanned.items()).chain(random).filter_map(Reply::bulk)
-            {
+            let scanned = scans.iter().flat_map(Reply::items);
+            for key in replies[1].items().iter().chain(scanned).chain(random).filter_map(Reply::bulk) {
                 if hidden.contains(&Slot::of(key)) {
                     let key = String::from_utf8_lossy(key);
                     violated("INV-HIDE", format!("process {p} shows key {key}, which it is importing"));

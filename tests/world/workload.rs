@@ -92,7 +92,18 @@ async fn write(client: &mut Client, key: usize, kind: Kind) {
     if kind == Kind::Pair {
         mark(if commands.len() > 1 { "a transaction was sent" } else { "a write of two keys was sent" });
     }
-    let end = match client.run(slot, db, &commands).await {
+    let invoke = ctx.now();
+    let waits = commands.iter().any(|c| c.windows(6).any(|word| word == b"CONFIG"));
+    let fate = client.run(slot, db, &commands).await;
+    if waits {
+        // Everything at a process waits while a transaction waits for its node.
+        let all = (0..plan.processes).map(|p| (p, invoke, ctx.now() + 1_000_000));
+        match &fate {
+            Fate::Answered(answer) => ctx.0.orders.borrow_mut().push((answer.process, invoke, ctx.now())),
+            Fate::Never | Fate::Unknown => ctx.0.orders.borrow_mut().extend(all),
+        }
+    }
+    let end = match fate {
         Fate::Never => End::Never,
         Fate::Unknown => {
             mark("a write whose fate nobody knows");
