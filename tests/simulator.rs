@@ -67,6 +67,7 @@ const MARKS: &[&str] = &[
     "a slot was taken from its owner",
     "a transaction waited for the node",
     "a transaction was sent",
+    "a value was written where the one before had expired",
     "a walk through the cluster ended",
     "a wall clock jumped ahead",
     "a wall clock jumped back",

@@ -23,6 +23,8 @@ pub fn commands(draft: &Draft<'_>, plain: bool, rng: &mut Rng) -> Vec<Vec<u8>> {
     let Draft { name, second, value, .. } = *draft;
     match (draft.kind, draft.what) {
         (Kind::Pair, _) => pair(draft, rng),
+        // Only where the time of the value before is over: at the target it has to be gone too.
+        (Kind::Expiring, What::Set { ttl: None }) => vec![command(&[b"SET", name, value, b"NX"])],
         (_, What::Set { ttl: None }) if plain => vec![command(&[b"SET", name, value])],
         (_, What::Set { ttl: None }) => register(draft, rng),
         (_, What::Set { ttl: Some(ttl) }) => {

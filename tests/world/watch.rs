@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use whimbrel_core::cluster::View;
-use whimbrel_core::ids::JobName;
+use whimbrel_core::ids::{JobName, NodeId};
 use whimbrel_core::mail::{Fact, Mail, Order};
 use whimbrel_core::migration::export;
 use whimbrel_core::migration::job::Outcome;
@@ -36,6 +36,8 @@ pub struct Watch {
     /// The newest content that each process wanted to save.
     wanted: Vec<Saved>,
     looked_at: u64,
+    /// Who took a slot over last, and with which epoch.
+    decided: BTreeMap<Slot, (NodeId, u64)>,
     /// Jobs that a known hole reached, and which.
     pub holes: BTreeMap<JobName, &'static str>,
     /// The slots of those jobs.
@@ -50,6 +52,7 @@ impl Watch {
             durable: vec![vec![Saved::default()]; processes],
             wanted: vec![Saved::default(); processes],
             looked_at: 0,
+            decided: BTreeMap::new(),
             holes: BTreeMap::new(),
             tainted: SlotSet::new(),
         }
@@ -140,6 +143,9 @@ impl World {
                         format!("process {p} reports success and owns {mine} of {all} slots"),
                     );
                 }
+                if !is_export {
+                    self.check_decided(&view, &job.ranges);
+                }
                 mark(if is_export {
                     "migration succeeded at the source"
                 } else {
@@ -205,6 +211,7 @@ impl World {
         if self.watch.compared[p] != print {
             self.watch.compared[p] = print;
             self.compare_owners();
+            self.check_served(p);
         }
         if letting_go {
             self.look_for_bumps();
@@ -215,6 +222,35 @@ impl World {
         if self.now >= self.watch.looked_at + HIDE_EVERY && hiding {
             self.watch.looked_at = self.now;
             self.check_hidden(p);
+        }
+    }
+
+    /// INV-PERSIST: what a process serves is its own on its disk.
+    fn check_served(&self, p: usize) {
+        let process = &self.processes[p];
+        let (Some(view), Some(saved)) = (&process.view, self.watch.durable(p).next()) else { return };
+        let slots = &view.myself().slots;
+        if let Some(slot) =
+            slots.slots().find(|slot| !saved.slots.contains(*slot)).filter(|_| process.is_up())
+        {
+            violated("INV-PERSIST", format!("process {p} serves slot {slot}, which its disk could forget"));
+        }
+    }
+
+    /// INV-DEC, as far as it applies: the epochs of those who took a slot over grow.
+    fn check_decided(&mut self, view: &View, ranges: &SlotRanges) {
+        let (id, epoch) = (view.myself().id, view.myself().config_epoch);
+        let slots: Vec<Slot> = self.plan.slots.iter().filter_map(|s| Slot::new(*s)).collect();
+        for slot in slots.into_iter().filter(|slot| ranges.contains(*slot)) {
+            let before = self.watch.decided.insert(slot, (id, epoch));
+            if let Some((other, old)) = before.filter(|(other, old)| *other != id && *old >= epoch)
+                && !self.is_tainted(slot)
+            {
+                violated(
+                    "INV-DEC",
+                    format!("{id} took slot {slot} with epoch {epoch} after {other} with {old}"),
+                );
+            }
         }
     }
 

@@ -75,6 +75,7 @@ async fn write(client: &mut Client, key: usize, kind: Kind) {
     let what = match kind {
         Kind::Register if plan.deletes && ctx.one_in(4) => What::Delete,
         Kind::Register | Kind::Bulk | Kind::Pair => What::Set { ttl: None },
+        Kind::Expiring if ctx.one_in(3) => What::Set { ttl: None },
         Kind::Expiring => What::Set { ttl: Some((50 + ctx.below(900)) * 1000) },
         Kind::List => What::Append,
         Kind::Counter => What::Increment,
@@ -110,8 +111,17 @@ async fn write(client: &mut Client, key: usize, kind: Kind) {
             client.say(|| format!("does not know the fate of operation {} on key {key}", op.id));
             End::Unknown
         }
+        Fate::Answered(answer) if kind == Kind::Expiring && answer.replies[0] == Reply::Bulk(None) => {
+            note_hold(&ctx, slot, &answer);
+            End::Never
+        }
         Fate::Answered(answer) => {
             note_hold(&ctx, slot, &answer);
+            mark(if what == (What::Set { ttl: None }) && kind == Kind::Expiring {
+                "a value was written where the one before had expired"
+            } else {
+                "a write was acknowledged"
+            });
             End::Done(number(answer.replies.last()))
         }
     };
@@ -119,7 +129,7 @@ async fn write(client: &mut Client, key: usize, kind: Kind) {
         format!("client {}: operation {} {what:?} on key {key} slot {slot}: {end:?}", client.number, op.id)
     });
     let tainted = ctx.0.history.borrow().is_tainted(slot);
-    if end == End::Never && plan.is_calm() && !tainted {
+    if end == End::Never && kind != Kind::Expiring && plan.is_calm() && !tainted {
         violated("LIV-OWN", format!("slot {slot}: a write found no server in a run without faults"));
     }
     ctx.0.history.borrow_mut().end(&op, end, ctx.now());
