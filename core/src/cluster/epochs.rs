@@ -1,6 +1,7 @@
 //! The logical clock of the cluster and the epochs of slot claims.
 
 use super::Cluster;
+use super::node_table::NodeIx;
 
 /// Outcome of CLUSTER BUMPEPOCH.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,6 +40,17 @@ impl Cluster {
         let epoch = self.next_epoch();
         tracing::info!(epoch, "epoch raised without consensus");
         Bump::Bumped(epoch)
+    }
+
+    /// The same for slots that another node owns: an epoch that this node shares with another, because neither has
+    /// heard of the other's yet or gives way, would not be above the owner's.
+    pub(super) fn bump_above_all(&mut self) {
+        let mine = self.nodes.myself().config_epoch;
+        let is_shared = self.nodes.iter().any(|(ix, _)| ix != NodeIx::MYSELF && self.nodes.epoch(ix) == mine);
+        if matches!(self.bump_without_consensus(), Bump::Still(_)) && is_shared {
+            let epoch = self.next_epoch();
+            tracing::info!(epoch, "epoch raised without consensus: another node has the one before");
+        }
     }
 
     /// Two primaries have the same epoch: the one with the smaller name takes another.

@@ -95,7 +95,7 @@ impl Takings {
 /// stock Valkey nobody is asked, and nobody has confirmed it when this returns.
 pub fn take_over(cluster: &mut Cluster, now: Now, job: JobName, slots: &SlotRanges, out: &mut Vec<Action>) {
     cluster.begin(now);
-    cluster.bump_without_consensus();
+    cluster.bump_above_all();
     let set = slots.to_set();
     for slot in set.iter() {
         if let Some(source) = cluster.slots.owner(slot).filter(|&owner| owner != NodeIx::MYSELF) {
@@ -166,7 +166,7 @@ impl Cluster {
     pub(super) fn take_let_go(&mut self, slot: Slot) {
         self.open.close(slot);
         self.assign(&only(slot), Some(NodeIx::MYSELF), Reason::SourceLetGo);
-        self.bump_without_consensus();
+        self.bump_above_all();
         self.todo.announce = true;
     }
 }

@@ -202,7 +202,12 @@ impl Node {
     /// Runs a check of a migration request against what this node knows.
     fn on_ground<T>(&self, operation: Operation, check: impl FnOnce(&Ground<'_>) -> T) -> T {
         let view = self.cluster.as_ref().map_or_else(|| self.published.view(), Cluster::view);
-        let owner_of = |slot: Slot| view.owner(slot).map(|row| row.id);
+        // What could still be forgotten in a crash cannot be given away, and jobs are settled by the published view,
+        // which does not show it yet.
+        let undurable = self.waiting.undurable();
+        let durable = |slot: &Slot| !undurable.contains(*slot);
+        let owner_of =
+            |slot: Slot| Some(slot).filter(durable).and_then(|slot| view.owner(slot)).map(|row| row.id);
         let knows = |id: &NodeId| view.find(*id).is_some_and(|row| !row.handshake);
         let is_moving = |slot: Slot| self.jobs.moves(operation, slot);
         check(&Ground {

@@ -6,8 +6,8 @@ use whimbrel_core::slots::Slot;
 use whimbrel_core::wire::bus::State;
 
 use super::{
-    SECOND, World, assert_reached, at_once, begin, ends, finish, key, migrate, migrate_from, owners, pass,
-    reach, says, settled, slot,
+    SECOND, World, assert_reached, at_once, begin, ends, finish, key, last, migrate, migrate_from, owners,
+    pass, reach, says, send, settled, slot,
 };
 use crate::world::journal;
 use crate::world::net::Class;
@@ -111,6 +111,49 @@ fn story_r14_two_epochs_collide() {
     assert!(world.processes[2].serves(other) && !world.processes[1].owns(other));
 }
 
+/// R14: source and target share an epoch, and the source, which has to give way, has not heard of it. The target's
+/// claim has a higher one, or nobody else would believe it.
+#[test]
+fn story_r14_the_target_shares_the_epoch_of_its_source() {
+    let mut world = begin(Plan::calm(3));
+    let ids = world.shared.node_ids.borrow().clone();
+    // The source has the smaller name.
+    let (source, target) = if ids[0] < ids[1] { (0, 1) } else { (1, 0) };
+    let moves = Slot::new([100, 6000][source]).expect("a slot");
+    for (from, to) in [(source, target), (target, source), (2, source)] {
+        silence(&mut world, from, to, 300_000);
+    }
+    for p in [source, target] {
+        world.tell(p, &["CLUSTER", "BUMPEPOCH"]);
+    }
+    let epoch = |w: &World, p: usize| w.processes[p].view.as_ref().map_or(0, |v| v.myself().config_epoch);
+    let collide = |w: &World| epoch(w, source) == 4 && epoch(w, target) == 4;
+    assert!(world.run_until(SECOND / 10, collide), "no collision");
+    // Now the target hears the source, and the source still nobody.
+    world.cuts.heal();
+    silence(&mut world, target, source, 3 * SECOND / 2);
+    silence(&mut world, 2, source, 3 * SECOND / 2);
+    let id = world.node_id(source);
+    let heard = |w: &World| {
+        let view = w.processes[target].view.as_ref();
+        view.and_then(|v| v.find(id)).map(|row| row.config_epoch) == Some(4)
+    };
+    assert!(world.run_until(SECOND, heard), "the target does not hear the source");
+    let number = moves.to_string();
+    let words = ["CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", &number, &number, "NODE", &ids[target]];
+    world.tell(source, &words);
+    assert!(world.run_until(SECOND, |w| w.processes[target].owns(moves)), "{}", journal::last_lines());
+    assert!(epoch(&world, target) > epoch(&world, source), "both have {}", epoch(&world, source));
+    finish(&mut world);
+    let agree = |w: &World| {
+        let owner = w.node_id(target);
+        let views = w.processes.iter().filter_map(|p| p.view.as_ref());
+        views.filter_map(|view| view.owner(moves)).all(|row| row.id == owner)
+            && w.processes[target].serves(moves)
+    };
+    assert!(world.run_until(20 * SECOND, agree), "{}", journal::last_lines());
+}
+
 /// Has process 0 give slot 100 to 1, die, and come back with the nodes.conf of before. `cut` says whether those who
 /// know of the move are kept from telling it.
 fn old_conf(cut: bool) -> World {
@@ -174,6 +217,23 @@ fn story_r17_a_second_migration_is_refused() {
     }
     finish(&mut world);
     settled(&mut world, 1, 10 * SECOND);
+}
+
+/// R17: the target is asked to pass the slot on while its disk is still at the take-over. It was granted, and its
+/// export was settled by a view that did not show the gain: a success that moved nothing.
+#[test]
+fn story_r17_a_gain_that_is_not_durable_is_not_given_away() {
+    let mut world = begin(Plan { disk: (300_000, 1), ..Plan::calm(3) });
+    migrate(&mut world);
+    reach(&mut world, 1, Stage::Import(import::State::FailoverGranted));
+    let id = world.shared.node_ids.borrow()[0].clone();
+    let words = ["CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", "100", "100", "NODE", &id];
+    let answers = send(&mut world, 1, &[&words]);
+    finish(&mut world);
+    settled(&mut world, 1, 10 * SECOND);
+    assert!(last(&answers).starts_with("-ERR"), "{}", last(&answers));
+    assert_eq!(ends(&world), ("success".into(), "success".into()));
+    assert_eq!(world.processes[1].jobs.iter().count(), 1);
 }
 
 /// R17: the target passes the slot on before the source has heard of the first take-over: the source hears of the
