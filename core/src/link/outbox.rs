@@ -52,6 +52,19 @@ impl Outbox {
         }
     }
 
+    /// Appends what `f` writes behind the bytes that are there, which is about `len` bytes: one look at the sizes for
+    /// many small pieces.
+    #[inline]
+    pub fn extend(&mut self, len: usize, f: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.tail.len();
+        self.tail.reserve(len);
+        f(&mut self.tail);
+        self.len += self.tail.len() - before;
+        if self.tail.len() >= CHUNK {
+            self.close_tail();
+        }
+    }
+
     /// Appends a shared chunk without copying it.
     pub fn push(&mut self, chunk: Bytes) {
         if chunk.is_empty() {

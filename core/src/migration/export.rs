@@ -182,6 +182,13 @@ impl Export {
         matches!(self.phase, Phase::WaitingToPause { asked: None }) && !self.pause_prevented
     }
 
+    /// Whether writes need not be on their way at once: the hand-over does not wait for them.
+    #[must_use]
+    pub fn may_gather(&self) -> bool {
+        matches!(self.phase, Phase::Snapshotting | Phase::Replicating)
+            || matches!(self.phase, Phase::WaitingToPause { asked: None }) && self.pause_prevented
+    }
+
     /// What must stand before a command for database `db` on the link: nothing when the link is in it already.
     ///
     /// After the snapshot the database counts as unknown. A 9.1 target stays in the database of the snapshot's last

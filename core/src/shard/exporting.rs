@@ -21,11 +21,15 @@ use crate::shard::session::Client;
 use crate::shard::{encode, limits};
 use crate::slots::{Slot, SlotSet};
 use crate::store::{At, Cursor, StepEnd, Store};
-use crate::time::{Mono, Now, Wall};
+use crate::time::{Mono, Now, Span, Wall};
 use crate::wire::resp::Argv;
 
 /// The cursor moves on while less than this is unsent. One idle budget: a larger queue is only lag.
 const ROOM: usize = 256 * 1024;
+/// Writes go to the target in packets of at least this …
+const PACKET: usize = 64 * 1024;
+/// … or when the first of them has waited so long. One by one they would cost as much as the commands that made them.
+const GATHER: Span = Span(500);
 /// Writes to the moving slots are slowed while more than this is unsent …
 const PRESSURE_ABOVE: usize = 1024 * 1024;
 /// … until it is less than this again.
@@ -57,6 +61,10 @@ pub(crate) struct Exporting {
     appended: usize,
     /// Bytes of live writes appended so far.
     written: u64,
+    /// A message of the job waits to be sent: nothing is gathered before it.
+    urgent: bool,
+    /// When what was gathered goes.
+    gathered_until: Option<Mono>,
 }
 
 /// What an export step needs of the shard.
@@ -106,6 +114,8 @@ impl Exporting {
             connected: false,
             appended: 0,
             written: 0,
+            urgent: false,
+            gathered_until: None,
         }
     }
 
@@ -117,7 +127,10 @@ impl Exporting {
                 Some(to) => s.out.push(Action::Connect { link: self.link, to, purpose: Purpose::Migration }),
                 None => return Then::NoAddress,
             },
-            export::Action::Send(bytes) => self.outbox.push(bytes),
+            export::Action::Send(bytes) => {
+                self.outbox.push(bytes);
+                self.urgent = true;
+            }
             export::Action::ForkSnapshot => {
                 self.cursor = Some(Cursor::new(s.store, self.job.ranges.clone()));
                 self.followed = true;
@@ -182,6 +195,7 @@ impl Exporting {
         self.connected = false;
         self.followed = false;
         self.cursor = None;
+        self.gathered_until = None;
         self.outbox.clear();
     }
 
@@ -274,6 +288,21 @@ impl Exporting {
             let id = s.holds.begin(scope, Class::Writes, Reason::Backpressure, Some(until));
             self.pressure.begun(id, until, self.passed());
         }
+    }
+
+    /// Whether what waits is to be sent now.
+    pub(crate) fn is_due(&mut self, now: Mono) -> bool {
+        let may_wait = self.export.may_gather() && !self.urgent && self.outbox.len() < PACKET;
+        if may_wait && *self.gathered_until.get_or_insert(now + GATHER) > now {
+            return false;
+        }
+        (self.urgent, self.gathered_until) = (false, None);
+        true
+    }
+
+    /// When the job has something to do.
+    pub(crate) fn deadline(&self) -> Option<Mono> {
+        [self.export.poll_timeout(), self.gathered_until].into_iter().flatten().min()
     }
 
     fn passed(&self) -> Passed {

@@ -17,11 +17,6 @@ use crate::store::{At, Store};
 use crate::time::Mono;
 use crate::wire::resp::Argv;
 
-/// Bytes of snapshot encoded in one turn while clients are being served: about 20 µs of their time.
-pub(crate) const BUSY_BUDGET: usize = 16 * 1024;
-/// Bytes of snapshot encoded in one turn when nobody else wants the shard.
-pub(crate) const IDLE_BUDGET: usize = 256 * 1024;
-
 /// All export jobs of the shard.
 #[derive(Default)]
 pub(crate) struct Exports {
@@ -175,7 +170,9 @@ impl Exports {
     pub(crate) fn flush(&mut self, s: &mut Surroundings<'_>) {
         for exporting in self.list.iter_mut().filter(|e| e.is_connected() && !e.outbox.is_empty()) {
             exporting.press(s);
-            s.out.push(Action::Flush { link: exporting.link });
+            if exporting.is_due(s.now.mono) {
+                s.out.push(Action::Flush { link: exporting.link });
+            }
         }
     }
 
@@ -205,7 +202,7 @@ impl Exports {
 
     /// When `tick` has something to do.
     pub(crate) fn deadline(&self) -> Option<Mono> {
-        self.list.iter().filter_map(|e| e.export.poll_timeout()).min()
+        self.list.iter().filter_map(Exporting::deadline).min()
     }
 
     fn on_link(&self, link: LinkId) -> Option<usize> {

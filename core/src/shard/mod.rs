@@ -33,6 +33,7 @@ mod route;
 mod scrutiny;
 mod serve;
 mod session;
+mod slices;
 mod slot_stats;
 mod tally;
 mod tracking;
@@ -310,7 +311,7 @@ impl Shard {
 
     /// Serves a client, and looks at what it takes after that.
     fn serve(&mut self, now: Now, link: LinkId, bytes: &[u8], out: &mut Actions) {
-        self.upkeep.served();
+        self.upkeep.served(now);
         self.serve_all(now, link, bytes, out);
         self.reckon(link);
     }

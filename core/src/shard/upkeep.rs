@@ -7,8 +7,8 @@ use crate::action::Actions;
 use crate::config::Config;
 use crate::input::Origin;
 use crate::shard::Shard;
-use crate::shard::exports::{BUSY_BUDGET, IDLE_BUDGET};
 use crate::shard::latency::EXPIRE_CYCLE;
+use crate::shard::slices::Slices;
 use crate::store::Due;
 use crate::time::{Mono, Now, Span};
 
@@ -29,13 +29,20 @@ pub(crate) struct Upkeep {
     freed: u64,
     /// Whether clients were served since the last turn of background work.
     busy: bool,
+    slices: Slices,
     /// Keys whose time is over may be left from this round.
     expiring: bool,
 }
 
 impl Upkeep {
     pub(crate) fn new(now: Now) -> Self {
-        Self { next_round: now.mono + ROUND, freed: 0, busy: false, expiring: false }
+        Self {
+            next_round: now.mono + ROUND,
+            freed: 0,
+            busy: false,
+            slices: Slices::new(now.mono),
+            expiring: false,
+        }
     }
 
     /// Counts from here what is freed.
@@ -57,9 +64,10 @@ impl Upkeep {
         self.expiring
     }
 
-    /// Clients were served in this turn.
-    pub(crate) fn served(&mut self) {
+    /// A client was served.
+    pub(crate) fn served(&mut self, now: Now) {
         self.busy = true;
+        self.slices.served(now.mono);
     }
 }
 
@@ -70,7 +78,11 @@ impl Shard {
         self.end_waits(now, out);
         self.upkeep.freed += self.data.store.free(FREE_PER_TURN);
         let busy = core::mem::take(&mut self.upkeep.busy);
-        self.advance_exports(now, if busy { BUSY_BUDGET } else { IDLE_BUDGET }, out);
+        if self.data.exports.has_work()
+            && let Some(budget) = self.upkeep.slices.next(now.mono)
+        {
+            self.with_exports(now, out, |exports, s| exports.advance(budget, s));
+        }
         if self.data.exports.deadline().is_some_and(|at| at <= now.mono) {
             self.with_exports(now, out, |e, s| e.tick(s));
         }
@@ -97,11 +109,6 @@ impl Shard {
             self.data.scrutiny.expire_nanos += nanos;
             self.data.scrutiny.latency.took(now, EXPIRE_CYCLE, nanos);
         }
-    }
-
-    /// Moves snapshots on.
-    pub(crate) fn advance_exports(&mut self, now: Now, budget: usize, out: &mut Actions) {
-        self.with_exports(now, out, |exports, s| exports.advance(budget, s));
     }
 
     fn tick_imports(&mut self, now: Now, out: &mut Actions) {

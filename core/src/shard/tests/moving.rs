@@ -386,3 +386,36 @@ fn a_prevented_take_over_comes_when_it_is_allowed_and_never_when_the_job_is_over
     bench.feed(1, "DEBUG SLOTMIGRATION PREVENT-FAILOVER 0\r\n");
     assert!(!bench.told(takes_over));
 }
+
+#[test]
+fn writes_are_gathered_for_the_target_until_the_end_is_near() {
+    let flushes = |bench: &mut Bench| {
+        let flush = Action::Flush { link: LinkId::dialed(1) };
+        let found = bench.out.list.contains(&flush);
+        bench.out.list.clear();
+        found
+    };
+    let mut bench = Bench::in_cluster(None);
+    bench.start_export();
+    bench.stream();
+    flushes(&mut bench);
+    bench.feed(1, "SET {x}k 1\r\n");
+    assert!(!flushes(&mut bench));
+    assert_eq!(bench.shard.poll_timeout(), Some(bench.now.mono + Span(500)));
+    bench.pass(Span(499));
+    assert!(!flushes(&mut bench));
+    bench.pass(Span(1));
+    assert!(flushes(&mut bench), "it waited long enough");
+    assert!(bench.sent().contains("SET {x}k 1"));
+    bench.feed(1, &format!("SET {{x}}k {}\r\n", "v".repeat(65_000)));
+    assert!(!flushes(&mut bench));
+    bench.feed(1, &format!("SET {{x}}k {}\r\n", "v".repeat(1000)));
+    assert!(flushes(&mut bench), "it is enough for a packet");
+    bench.feed(1, "SET {x}k 2\r\n");
+    flushes(&mut bench);
+    bench.target(REQUEST_PAUSE);
+    assert!(flushes(&mut bench), "now the target waits for all of it");
+    bench.sent();
+    bench.feed(1, "DEBUG SLOTMIGRATION PREVENT-PAUSE 1\r\n");
+    assert_eq!(bench.shard.poll_timeout().map(|at| at > bench.now.mono), Some(true));
+}
