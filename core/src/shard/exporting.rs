@@ -292,6 +292,11 @@ impl Exporting {
 
     /// Whether what waits is to be sent now.
     pub(crate) fn is_due(&mut self, now: Mono) -> bool {
+        if self.outbox.is_empty() {
+            // The driver sent it with something else.
+            (self.urgent, self.gathered_until) = (false, None);
+            return false;
+        }
         let may_wait = self.export.may_gather() && !self.urgent && self.outbox.len() < PACKET;
         if may_wait && *self.gathered_until.get_or_insert(now + GATHER) > now {
             return false;

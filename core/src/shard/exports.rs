@@ -168,7 +168,7 @@ impl Exports {
 
     /// Slows writers that outrun their link and announces what the streams have to send; at the end of every step.
     pub(crate) fn flush(&mut self, s: &mut Surroundings<'_>) {
-        for exporting in self.list.iter_mut().filter(|e| e.is_connected() && !e.outbox.is_empty()) {
+        for exporting in self.list.iter_mut().filter(|e| e.is_connected()) {
             exporting.press(s);
             if exporting.is_due(s.now.mono) {
                 s.out.push(Action::Flush { link: exporting.link });

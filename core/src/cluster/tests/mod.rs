@@ -5,6 +5,7 @@ mod conf;
 mod failing;
 mod joining;
 mod net;
+mod ownership;
 mod recorded;
 mod rig;
 mod slots;

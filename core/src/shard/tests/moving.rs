@@ -407,6 +407,10 @@ fn writes_are_gathered_for_the_target_until_the_end_is_near() {
     bench.pass(Span(1));
     assert!(flushes(&mut bench), "it waited long enough");
     assert!(bench.sent().contains("SET {x}k 1"));
+    bench.feed(1, "SET {x}k 1\r\n");
+    bench.sent();
+    bench.pass(Span::ms(1));
+    assert!(bench.shard.poll_timeout() > Some(bench.now.mono), "nothing is left to wait for");
     bench.feed(1, &format!("SET {{x}}k {}\r\n", "v".repeat(65_000)));
     assert!(!flushes(&mut bench));
     bench.feed(1, &format!("SET {{x}}k {}\r\n", "v".repeat(1000)));
