@@ -106,7 +106,7 @@ async fn walk(client: &mut Client, db: u32) {
         // It dwells where slots move.
         let hot = ctx.0.hot.borrow().contains(&slot);
         if hot || ctx.one_in(3) {
-            ctx.sleep(ctx.below(if hot { 80_000 } else { 30_000 })).await;
+            ctx.sleep(ctx.below(if hot { 400_000 } else { 30_000 })).await;
         }
     }
     line(|| format!("a walk was given up after {MOST_CALLS} calls at {cursor}"));
