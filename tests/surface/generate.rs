@@ -101,7 +101,6 @@ const BOTH: &[(&str, u32)] = &[
     ("CLIENT TRACKING ON BCAST PREFIX ($w PREFIX abc PREFIX ab|abc PREFIX abcd)", 1),
     ("CLIENT IMPORT-SOURCE (ON|OFF|$w)", 1),
     ("WAIT (0|-1|abc) (0|10|-1|$w)", 2),
-    ("WAIT 1 5", 1),
     ("WAITAOF (0|1|2|-1|$w) (0|-1|abc) (0|-1|$w)", 2),
     ("SLOWLOG GET (0|-2|abc|5 $w)", 1),
     ("COMMANDLOG (GET (0|-1|-2|$w)|LEN|RESET|$w) (large-request|LARGE-REPLY|$w)", 3),

@@ -82,8 +82,23 @@ impl Shard {
             _ => false,
         };
         for notice in self.data.scrutiny.tracking.take(noloop) {
-            self.tell(&notice, out);
+            if self.is_in_transaction(&notice) {
+                self.data.scrutiny.tracking.postpone(notice);
+            } else {
+                self.tell(&notice, out);
+            }
         }
+    }
+
+    /// Whether who would hear of it is in the middle of an EXEC: nothing may come between the replies to its commands.
+    fn is_in_transaction(&self, notice: &Notice) -> bool {
+        let session = |link: LinkId| match self.links.get(&link) {
+            Some(Link::Client(session)) => Some(&session.client),
+            _ => None,
+        };
+        let redirect = session(notice.to).and_then(|client| client.tracker.as_ref()?.redirect);
+        let listener = redirect.map_or(notice.to, |(_, other)| other);
+        session(listener).is_some_and(|client| client.transaction.is_running())
     }
 
     fn show_lines(&mut self, out: &mut Actions) {

@@ -336,6 +336,11 @@ impl Tracking {
         !self.notices.is_empty() || self.prefixes.values().any(|broadcast| !broadcast.keys.is_empty())
     }
 
+    /// This cannot be told now.
+    pub(crate) fn postpone(&mut self, notice: Notice) {
+        self.notices.push(notice);
+    }
+
     /// What is to be told to `link` and not yet about prefixes.
     pub(crate) fn take_own(&mut self, link: LinkId) -> Vec<Notice> {
         if self.notices.iter().all(|notice| notice.to != link) {

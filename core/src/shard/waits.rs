@@ -62,10 +62,8 @@ fn parse(now: Now, id: Id, argv: Argv<'_>) -> Result<(i64, Option<Mono>), &'stat
     if !(0..=1).contains(&local) {
         return Err("ERR value is out of range, value must between 0 and 1");
     }
-    let replicas = integer(argv.get(2)).ok_or(NOT_AN_INTEGER)?;
-    if replicas < 0 {
-        return Err("ERR value is out of range, must be positive");
-    }
+    let replicas = integer(argv.get(2)).filter(|n| *n >= 0);
+    let replicas = replicas.ok_or("ERR value is out of range, must be positive")?;
     let until = timeout(now, argv.get(3))?;
     if local > 0 { Err(NO_AOF) } else { Ok((replicas, until)) }
 }

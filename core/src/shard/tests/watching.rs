@@ -42,6 +42,18 @@ fn a_client_hears_of_its_own_changes_behind_the_reply() {
 }
 
 #[test]
+fn nothing_comes_between_the_replies_of_a_transaction() {
+    let mut bench = tracking("on");
+    let said = bench.feed(1, "GET k\r\nMULTI\r\nSET k 1\r\nCONFIG SET maxclients 5\r\nGET k\r\nEXEC\r\n");
+    assert!(said.ends_with("*3\r\n+OK\r\n"), "{said}");
+    bench.pass(Span::ms(1));
+    assert_eq!(bench.said(1), "");
+    let order = Order::Answer { link: link(1), reply: "+DONE\r\n".into() };
+    bench.shard.handle(bench.now, Input::Mailed(order.into()), &mut bench.out);
+    assert_eq!(bench.said(1), format!("+DONE\r\n$1\r\n1\r\n{}", invalid("k")));
+}
+
+#[test]
 fn a_client_hears_of_the_changes_of_others() {
     let mut bench = tracking("on noloop");
     bench.feed(1, "MGET k a own\r\nSET own 1\r\n");
@@ -181,6 +193,7 @@ fn what_cannot_be_waited_for() {
         ("WAIT 1 9223372036854775807", "-ERR timeout is out of range"),
         ("WAITAOF 2 0 0", "-ERR value is out of range, value must between 0 and 1"),
         ("WAITAOF 0 -1 0", "-ERR value is out of range, must be positive"),
+        ("WAITAOF 0 x 0", "-ERR value is out of range, must be positive"),
         ("WAITAOF 1 0 x", "-ERR timeout is not an integer or out of range"),
         ("WAITAOF 1 0 0", "-ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."),
         ("CLIENT PAUSE 9223372036854775807", "-ERR timeout is out of range"),
