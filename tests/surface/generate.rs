@@ -126,10 +126,7 @@ const BOTH: &[(&str, u32)] = &[
     ("COMMAND $w", 1),
     ("CONFIG GET (maxmemory|timeout|hz|save|tcp-*|databases|$w)+", 3),
     ("CONFIG SET (timeout|hz|$w) $i", 2),
-    (
-        "CONFIG SET (maxmemory-samples|maxmemory-clients|maxmemory-policy|maxmemory-eviction-tenacity) (allkeys-lfu|noeviction|5|0|1%|$i)",
-        2,
-    ),
+    ("CONFIG SET (maxmemory-samples|maxmemory-policy|maxmemory-eviction-tenacity) ($i|$w)", 2),
     ("CONFIG $w", 1),
     ("DEBUG DIGEST", 1),
     ("DEBUG SLEEP (0|0.001|abc)", 1),
