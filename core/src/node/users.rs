@@ -77,7 +77,7 @@ impl Node {
             Err(why) => Err(format!("Error loading ACLs, opening file '{path}': {why}")),
         };
         let outcome = loaded.map(|users| self.replace_users(users, out));
-        self.answer_ticket(ticket, outcome.as_ref().map(|()| ()).map_err(String::as_str), out);
+        self.answer_ticket(ticket, outcome.as_ref().copied().map_err(String::as_str), out);
     }
 
     fn replace_users(&mut self, users: Users, out: &mut Actions) {
