@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use core::mem::size_of;
 
+use super::slab::ForTables;
 use super::table::Table;
 use super::{Change, Layout};
 use crate::slots::{SLOTS, Slot};
@@ -46,7 +47,7 @@ impl Db {
     }
 
     /// Makes the tables at the first key. Answers the memory that it took.
-    pub(super) fn allocate(&mut self, layout: Layout) -> u64 {
+    pub(super) fn allocate(&mut self, layout: Layout, memory: ForTables) -> u64 {
         if self.has_tables() {
             return 0;
         }
@@ -54,7 +55,7 @@ impl Db {
             Layout::Cluster => SLOTS,
             Layout::Standalone => 1,
         };
-        self.tables = (0..count).map(|_| Table::default()).collect();
+        self.tables = (0..count).map(|_| Table::new(memory)).collect();
         self.groups = Some(Box::new([Group::EMPTY; GROUPS]));
         let bytes = (count * size_of::<Table>() + size_of::<[Group; GROUPS]>()) as u64;
         self.bytes += bytes;
@@ -150,8 +151,8 @@ impl Db {
     }
 
     /// Takes the table of a slot out.
-    pub(super) fn detach_slot(&mut self, slot: Slot, hidden: bool) -> Option<Table> {
-        let table = core::mem::take(self.tables.get_mut(slot.index())?);
+    pub(super) fn detach_slot(&mut self, slot: Slot, hidden: bool, memory: ForTables) -> Option<Table> {
+        let table = core::mem::replace(self.tables.get_mut(slot.index())?, Table::new(memory));
         let change = Change {
             bytes: -(table.bytes() as i64),
             keys: -(table.len() as i64),

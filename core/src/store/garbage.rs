@@ -12,7 +12,7 @@ use crate::slots::{Slot, SlotSet};
 /// Keys that nobody can reach any more but whose memory is not yet given back.
 #[derive(Default)]
 pub(super) struct Garbage {
-    current: Table,
+    current: Option<Table>,
     slots: Vec<Table>,
     databases: Vec<Box<[Table]>>,
     opened: IntoIter<Table>,
@@ -64,19 +64,25 @@ impl Garbage {
     fn free(&mut self, budget: usize) -> u64 {
         let (mut budget, before) = (budget, self.keys);
         while budget > 0 && self.has_work() {
-            let (keys, bytes, done) = self.current.free(&mut budget);
+            let Some(table) = &mut self.current else {
+                self.next_table();
+                continue;
+            };
+            let (keys, bytes, done) = table.free(&mut budget);
             self.keys -= keys;
             self.bytes -= bytes;
             if done {
-                self.next_table();
+                self.keys -= table.len();
+                self.bytes -= table.bytes();
+                self.current = None;
             }
         }
         before - self.keys
     }
 
     fn next_table(&mut self) {
-        if let Some(table) = self.slots.pop().or_else(|| self.opened.next()) {
-            self.current = table;
+        self.current = self.slots.pop().or_else(|| self.opened.next());
+        if self.current.is_some() {
             return;
         }
         self.slots = Vec::new();
@@ -100,7 +106,7 @@ impl Store {
     pub fn detach(&mut self, slot: Slot) {
         let hidden = self.hidden.contains(slot);
         for db in &mut self.dbs {
-            if let Some(table) = db.detach_slot(slot, hidden) {
+            if let Some(table) = db.detach_slot(slot, hidden, self.slab.tables()) {
                 self.garbage.push(table);
             }
         }
@@ -168,7 +174,7 @@ mod tests {
             let databases = self.databases.iter().flat_map(|tables| tables.iter());
             let rest = self.slots.iter().chain(self.opened.as_slice()).chain(databases);
             rest.for_each(|table| table.audit(&store.hashes, &mut sums));
-            self.current.count(&mut sums);
+            self.current.iter().for_each(|table| table.count(&mut sums));
             let lists: usize = self.databases.iter().map(|tables| size_of_val(&tables[..])).sum();
             assert_eq!(self.keys, sums.keys);
             assert_eq!(self.bytes, sums.bytes + lists as u64 + self.opened_bytes);

@@ -4,6 +4,7 @@ use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use super::entry::Entry;
+use super::slab::ForTables;
 use super::{Change, Hashes};
 
 #[cfg(test)]
@@ -20,7 +21,7 @@ const COSTLY: usize = 4096;
 
 /// Entries whose positions share their leading bits.
 pub(super) struct Leaf {
-    pub(super) table: HashTable<Entry>,
+    pub(super) table: HashTable<Entry, ForTables>,
     /// No entry here is due before this, in milliseconds since the Unix epoch.
     pub(super) due_ms: u64,
     /// How many entries have an expiry.
@@ -30,8 +31,14 @@ pub(super) struct Leaf {
 }
 
 impl Leaf {
-    pub(super) const fn new() -> Self {
-        Self { table: HashTable::new(), due_ms: u64::MAX, volatile: 0, depth: 0 }
+    pub(super) const fn new(memory: ForTables) -> Self {
+        Self { table: HashTable::new_in(memory), due_ms: u64::MAX, volatile: 0, depth: 0 }
+    }
+
+    /// Takes the table, and leaves an empty one.
+    fn take_table(&mut self) -> HashTable<Entry, ForTables> {
+        let memory = *self.table.allocator();
+        core::mem::replace(&mut self.table, HashTable::new_in(memory))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -81,7 +88,7 @@ impl Leaf {
         if len == 0 || (self.table.num_buckets() > 16 && len * 8 <= self.table.num_buckets()) {
             let before = self.table.allocation_size();
             if len == 0 {
-                self.table = HashTable::new();
+                drop(self.take_table());
             } else {
                 change.moved += len;
                 self.table.shrink_to(len * 2, |e| hashes.of(e.key()));
@@ -112,10 +119,11 @@ impl Leaf {
         change.moved += self.table.len();
         change.bytes -= self.table.allocation_size() as i64;
         let entries: SmallVec<[(u64, Entry); FULL]> =
-            core::mem::take(&mut self.table).into_iter().map(|e| (hashes.of(e.key()), e)).collect();
+            self.take_table().into_iter().map(|e| (hashes.of(e.key()), e)).collect();
         let high_len = entries.iter().filter(|(hash, _)| hash & bit != 0).count();
         let depth = self.depth + 1;
-        let part = |len| Self { table: HashTable::with_capacity(len), depth, ..Self::new() };
+        let memory = *self.table.allocator();
+        let part = |len| Self { table: HashTable::with_capacity_in(len, memory), depth, ..Self::new(memory) };
         let (mut low, mut high) = (part(entries.len() - high_len), part(high_len));
         for (hash, entry) in entries {
             let side = if hash & bit != 0 { &mut high } else { &mut low };
@@ -131,7 +139,7 @@ impl Leaf {
     pub(super) fn absorb(&mut self, mut other: Self, hashes: &Hashes, change: &mut Change) {
         change.moved += other.table.len();
         change.bytes -= other.table.allocation_size() as i64;
-        for entry in core::mem::take(&mut other.table) {
+        for entry in other.take_table() {
             self.add(hashes.of(entry.key()), entry, hashes, change);
         }
     }
@@ -185,6 +193,6 @@ mod tests {
     #[test]
     fn a_leaf_has_sixty_four_buckets_when_full() {
         assert_eq!(HashTable::<Entry>::with_capacity(FULL).num_buckets(), 64);
-        assert_eq!(size_of::<Leaf>(), 48);
+        assert_eq!(size_of::<Leaf>(), 56);
     }
 }

@@ -260,7 +260,7 @@ impl Store {
         debug_assert_eq!(entry.key(), at.key, "an entry lies under its own key");
         let hidden = self.hidden.contains(at.slot);
         let (layout, db) = (self.layout, &mut self.dbs[at.db as usize]);
-        self.tables += db.allocate(layout);
+        self.tables += db.allocate(layout, self.slab.tables());
         let change = db.table_mut(at.slot).add(at.hash, entry, &self.hashes);
         db.book(at.slot, hidden, &change);
         self.tables = self.tables.wrapping_add_signed(change.bytes);
@@ -403,7 +403,7 @@ impl Store {
         Allocated {
             dataset: figures.entries + figures.objects,
             overhead: self.tables + lists,
-            slack: figures.asked - figures.entries,
+            slack: figures.asked - figures.entries - figures.tables,
         }
     }
 

@@ -1,11 +1,11 @@
-//! Where entries lie: blocks of a multiple of eight bytes, cut from chunks that have blocks of one size each.
+//! Where entries and their tables lie: blocks of a multiple of eight bytes, cut from chunks that have blocks of one size each.
 //!
 //! General allocators round a size up by up to a quarter; here it is at most seven bytes. Every chunk starts with a
 //! header and is aligned to its own size, so that a block alone leads to its chunk and from there to the slab. Chunks
 //! are cut from regions, large enough that what is lost by alignment does not count: an allocator that aligns chunk by
 //! chunk leaves as much empty as it gives, and huge pages make that real memory. Empty chunks serve every size, and
 //! empty regions that were not needed for a while are given back to the allocator bit by bit. Sizes above [`LIMIT`] are
-//! allocations of their own.
+//! allocations of their own. Tables lie here because what growing leaves behind then serves entries.
 //!
 //! A slab belongs to one store and so do the blocks from it: both are used by one thread at a time.
 
@@ -18,6 +18,8 @@ use core::cell::Cell;
 use core::mem::size_of;
 use core::num::NonZero;
 use core::ptr::NonNull;
+
+use allocator_api2::alloc::{AllocError, Allocator};
 
 /// Sizes of blocks are multiples of this, and so are their addresses.
 pub(super) const UNIT: usize = 8;
@@ -32,11 +34,12 @@ const PAGE: usize = 4096;
 pub(super) const PATIENCE: usize = 64;
 /// One class per multiple of [`UNIT`] up to [`LIMIT`]; that of size 0 stays empty.
 const CLASSES: usize = LIMIT / UNIT + 1;
-/// What lies before an allocation of its own: where its slab is.
-const PREFIX: usize = size_of::<NonNull<State>>();
+/// What lies before an allocation of its own: where its slab is. Also the alignment of such an allocation.
+const PREFIX: usize = 16;
 
 const HEADER: usize = size_of::<Chunk>();
-const _: () = assert!(HEADER.is_multiple_of(UNIT) && PREFIX.is_multiple_of(UNIT));
+// Blocks of a multiple of 16 bytes are aligned to that, as tables need it.
+const _: () = assert!(HEADER.is_multiple_of(PREFIX) && PREFIX >= size_of::<NonNull<State>>());
 
 const REGION_LAYOUT: Layout = match Layout::from_size_align(REGION, PAGE) {
     Ok(layout) => layout,
@@ -46,15 +49,17 @@ const REGION_LAYOUT: Layout = match Layout::from_size_align(REGION, PAGE) {
 /// What memory a slab has, in bytes.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(super) struct Figures {
-    /// Blocks in use and allocations of their own.
+    /// Blocks and allocations of their own that entries have.
     pub(super) entries: u64,
+    /// Bytes that tables have.
+    pub(super) tables: u64,
     /// What objects hold besides.
     pub(super) objects: u64,
-    /// Asked of the allocator for regions, for allocations of their own, and for the slab itself.
+    /// Asked of the allocator for regions, for allocations of their own, and for what keeps track of them.
     pub(super) asked: u64,
 }
 
-/// The memory of a store's entries.
+/// The memory of a store's entries and tables.
 pub(super) struct Slab {
     /// Lives until the slab is dropped and no block is left.
     state: NonNull<State>,
@@ -84,14 +89,18 @@ struct State {
     /// Bytes in allocations of their own.
     apart: Cell<usize>,
     objects: Cell<usize>,
+    /// Bytes that tables asked for, and what they got.
+    tables: Cell<usize>,
+    table_blocks: Cell<usize>,
     /// The slab was dropped: the state goes with the last block.
     orphaned: Cell<bool>,
 }
 
-/// What lies at the start of a region. Its chunks are at the multiples of [`CHUNK`] behind that.
+/// A region, whose chunks lie at the multiples of [`CHUNK`] in it.
 struct Region {
     links: Links<Region>,
     state: NonNull<State>,
+    start: NonNull<u8>,
     /// Chunks that were in use once, linked by `next`.
     freed: Cell<Option<NonNull<Chunk>>>,
     /// Where the first chunk starts that was never in use, counted from the region's start.
@@ -138,7 +147,9 @@ impl Linked for Region {
 }
 
 impl<T: Linked> List<T> {
-    const NEW: Self = Self(Cell::new(None));
+    const fn new() -> Self {
+        Self(Cell::new(None))
+    }
 
     fn first(&self) -> Option<NonNull<T>> {
         self.0.get()
@@ -232,9 +243,9 @@ fn chunk_of(block: NonNull<u8>) -> NonNull<Chunk> {
 impl State {
     fn new() -> Self {
         Self {
-            roomy: [const { List::NEW }; CLASSES],
-            open: List::NEW,
-            empty: List::NEW,
+            roomy: [const { List::new() }; CLASSES],
+            open: List::new(),
+            empty: List::new(),
             empties: Cell::new(0),
             idle: Cell::new(0),
             regions: Cell::new(0),
@@ -242,36 +253,39 @@ impl State {
             in_blocks: Cell::new(0),
             apart: Cell::new(0),
             objects: Cell::new(0),
+            tables: Cell::new(0),
+            table_blocks: Cell::new(0),
             orphaned: Cell::new(false),
         }
     }
 
     /// A new region, in no list.
     fn map(&self) -> NonNull<Region> {
-        // SAFETY: the layout is not empty; the header fits and is aligned.
-        unsafe {
-            let Some(start) = NonNull::new(alloc(REGION_LAYOUT)) else { handle_alloc_error(REGION_LAYOUT) };
-            let first = (start.addr().get() + size_of::<Region>()).next_multiple_of(CHUNK);
-            start.cast::<Region>().write(Region {
-                links: Links { prev: Cell::new(None), next: Cell::new(None) },
-                state: NonNull::from(self),
-                freed: Cell::new(None),
-                fresh: Cell::new(first - start.addr().get()),
-                used: Cell::new(0),
-            });
-            add(&self.regions, 1);
-            start.cast()
-        }
+        // SAFETY: the layout is not empty.
+        let Some(start) = NonNull::new(unsafe { alloc(REGION_LAYOUT) }) else {
+            handle_alloc_error(REGION_LAYOUT)
+        };
+        add(&self.regions, 1);
+        let first = start.addr().get().next_multiple_of(CHUNK);
+        NonNull::from(Box::leak(Box::new(Region {
+            links: Links { prev: Cell::new(None), next: Cell::new(None) },
+            state: NonNull::from(self),
+            start,
+            freed: Cell::new(None),
+            fresh: Cell::new(first - start.addr().get()),
+            used: Cell::new(0),
+        })))
     }
 
     /// Gives empty regions back to the allocator.
     fn unmap(&self, count: usize) {
         for _ in 0..count {
             let Some(region) = self.empty.first() else { return };
-            // SAFETY: an empty region has no chunk in use, and after this nothing leads to it.
+            // SAFETY: an empty region has no chunk in use, and after this nothing leads to it; it was made by `Box::leak`.
             unsafe {
                 self.empty.remove(region);
-                dealloc(region.cast::<u8>().as_ptr(), REGION_LAYOUT);
+                let region = Box::from_raw(region.as_ptr());
+                dealloc(region.start.as_ptr(), REGION_LAYOUT);
             }
             sub(&self.empties, 1);
             sub(&self.regions, 1);
@@ -308,7 +322,7 @@ impl State {
                 None => {
                     let fresh = owner.fresh.get();
                     owner.fresh.set(fresh + CHUNK);
-                    region.cast::<u8>().add(fresh).cast()
+                    owner.start.add(fresh).cast()
                 }
             };
             chunk.write(Chunk {
@@ -352,6 +366,22 @@ impl State {
                 // First in line: regions with little room are filled before emptier ones.
                 self.open.push(region);
             }
+        }
+    }
+
+    fn allocate(&self, size: usize) -> NonNull<u8> {
+        add(&self.live, 1);
+        if size <= LIMIT {
+            add(&self.in_blocks, room(size));
+            return self.take(size.div_ceil(UNIT));
+        }
+        let layout = apart(size);
+        add(&self.apart, layout.size());
+        // SAFETY: the layout is not empty, and has room and alignment for the prefix.
+        unsafe {
+            let Some(start) = NonNull::new(alloc(layout)) else { handle_alloc_error(layout) };
+            start.cast::<NonNull<Self>>().write(NonNull::from(self));
+            start.add(PREFIX)
         }
     }
 
@@ -420,29 +450,22 @@ impl Slab {
 
     /// Memory for `size` bytes, at least 1, aligned to [`UNIT`]; [`release`] takes it back.
     pub(super) fn allocate(&self, size: usize) -> NonNull<u8> {
-        let state = self.state();
-        add(&state.live, 1);
-        if size <= LIMIT {
-            add(&state.in_blocks, room(size));
-            return state.take(size.div_ceil(UNIT));
-        }
-        let layout = apart(size);
-        add(&state.apart, layout.size());
-        // SAFETY: the layout is not empty, and has room and alignment for the prefix.
-        unsafe {
-            let Some(start) = NonNull::new(alloc(layout)) else { handle_alloc_error(layout) };
-            start.cast::<NonNull<State>>().write(self.state);
-            start.add(PREFIX)
-        }
+        self.state().allocate(size)
+    }
+
+    /// Memory for tables.
+    pub(super) fn tables(&self) -> ForTables {
+        ForTables(self.state)
     }
 
     pub(super) fn figures(&self) -> Figures {
         let state = self.state();
-        let apart = state.apart.get() as u64;
+        let regions = state.regions.get() * (REGION + size_of::<Region>());
         Figures {
-            entries: state.in_blocks.get() as u64 + apart,
+            entries: (state.in_blocks.get() + state.apart.get() - state.table_blocks.get()) as u64,
+            tables: state.tables.get() as u64,
             objects: state.objects.get() as u64,
-            asked: (state.regions.get() * REGION + size_of::<State>()) as u64 + apart,
+            asked: (regions + size_of::<State>() + state.apart.get()) as u64,
         }
     }
 
@@ -468,9 +491,49 @@ impl Drop for Slab {
     }
 }
 
+/// The slab as the tables of its store see it. Tables, like entries, never leave their store.
+#[derive(Clone, Copy)]
+pub(super) struct ForTables(NonNull<State>);
+
+// SAFETY: as for `Slab`: tables move with their store.
+unsafe impl Send for ForTables {}
+
+impl ForTables {
+    /// What an allocation takes: rounded up to its alignment, which makes the block aligned.
+    fn block(layout: Layout) -> usize {
+        assert!(layout.align() <= PREFIX, "tables are aligned to at most 16 bytes");
+        layout.size().next_multiple_of(layout.align())
+    }
+
+    fn state(&self) -> &State {
+        // SAFETY: whoever has a table has the store, whose slab keeps the state; after the slab the state stays as long
+        // as there is memory from it to be given back.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+// SAFETY: memory stays valid until it is given back, whichever copy of the handle does that: all lead to the same state.
+unsafe impl Allocator for ForTables {
+    fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        let (state, size) = (self.state(), Self::block(layout));
+        let at = state.allocate(size);
+        add(&state.tables, layout.size());
+        add(&state.table_blocks, footprint(size));
+        Ok(NonNull::slice_from_raw_parts(at, layout.size()))
+    }
+
+    unsafe fn deallocate(&self, at: NonNull<u8>, layout: Layout) {
+        let (state, size) = (self.state(), Self::block(layout));
+        sub(&state.tables, layout.size());
+        sub(&state.table_blocks, footprint(size));
+        // SAFETY: the caller's promise, and the same size as when it was allocated.
+        unsafe { release(at, size) }
+    }
+}
+
 /// The layout of an allocation of its own.
 fn apart(size: usize) -> Layout {
-    Layout::from_size_align(room(size) + PREFIX, UNIT).expect("an entry smaller than the address space")
+    Layout::from_size_align(room(size) + PREFIX, PREFIX).expect("an entry smaller than the address space")
 }
 
 /// The state of the slab that memory of `size` bytes is from.

@@ -6,6 +6,7 @@ use core::mem::size_of;
 use super::entry::Entry;
 use super::leaf::{FULL, Leaf, SPARSE};
 use super::node::{NextDue, Node, Span};
+use super::slab::ForTables;
 use super::{Change, Hashes, position};
 
 /// All entries of one slot in one database.
@@ -26,13 +27,11 @@ struct Big {
     expires: u64,
 }
 
-impl Default for Table {
-    fn default() -> Self {
-        Self { root: Root::Leaf(Leaf::new()), bytes: 0 }
-    }
-}
-
 impl Table {
+    pub(super) const fn new(memory: ForTables) -> Self {
+        Self { root: Root::Leaf(Leaf::new(memory)), bytes: 0 }
+    }
+
     pub(super) fn len(&self) -> u64 {
         match &self.root {
             Root::Leaf(leaf) => leaf.len() as u64,
@@ -116,7 +115,8 @@ impl Table {
             if leaf.len() < FULL {
                 return;
             }
-            let leaf = core::mem::replace(leaf, Leaf::new());
+            let memory = *leaf.table.allocator();
+            let leaf = core::mem::replace(leaf, Leaf::new(memory));
             let (keys, expires) = (leaf.len() as u64, u64::from(leaf.volatile));
             let node = Node::new(0, leaf);
             change.bytes += (size_of::<Big>() + node.lists()) as i64;
@@ -212,20 +212,17 @@ impl Table {
     /// Frees entries until about `budget` are gone. Answers how many, how much smaller the table is, and whether
     /// nothing is left.
     pub(super) fn free(&mut self, budget: &mut usize) -> (u64, u64, bool) {
+        let mut change = Change::NONE;
         let (keys, bytes) = (self.len(), self.bytes);
-        match &mut self.root {
-            Root::Big(big) => {
-                let mut change = Change::NONE;
-                let done = big.node.free(budget, &mut change);
-                self.book(&change);
-                if !done {
-                    return (keys - self.len(), bytes - self.bytes, false);
-                }
+        let done = match &mut self.root {
+            Root::Big(big) => big.node.free(budget, &mut change),
+            Root::Leaf(leaf) => {
+                *budget = budget.saturating_sub(leaf.cost());
+                true
             }
-            Root::Leaf(leaf) => *budget = budget.saturating_sub(leaf.cost()),
-        }
-        *self = Self::default();
-        (keys, bytes, true)
+        };
+        self.book(&change);
+        (keys - self.len(), bytes - self.bytes, done)
     }
 }
 
