@@ -18,8 +18,8 @@ const FREE_PER_TURN: usize = 2_000;
 const BUSY_EXPIRY: usize = 64;
 /// Keys looked at for expiry in one turn when nobody else wants the shard.
 const IDLE_EXPIRY: usize = 512;
-/// Regions of 2 MB given back to the allocator in one round: up to 80 MB a second.
-const GIVE_BACK_PER_ROUND: usize = 4;
+/// Regions of 512 KB given back to the allocator in one round: up to 80 MB a second.
+const GIVE_BACK_PER_ROUND: usize = 16;
 /// Time between rounds of upkeep.
 const ROUND: Span = Span::ms(100);
 

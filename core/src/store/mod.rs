@@ -423,7 +423,7 @@ impl Store {
     }
 
     /// Gives memory that entries have not needed since the last call back to the allocator: a small part of it, at most
-    /// `most` regions of 2 MB. To be called from time to time.
+    /// `most` regions of 512 KB. To be called from time to time.
     pub fn give_back(&mut self, most: usize) {
         self.slab.give_back(most);
     }

@@ -27,8 +27,8 @@ pub(super) const UNIT: usize = 8;
 pub(super) const LIMIT: usize = 2048;
 /// The size and the alignment of a chunk.
 pub(super) const CHUNK: usize = 32 * 1024;
-/// The size of a region. A page less than 2 MB, because allocators add a header and round up again.
-pub(super) const REGION: usize = 2 * 1024 * 1024 - PAGE;
+/// The size of a region. mimalloc cuts blocks of this size from whole megabytes; of other sizes it loses 2 to 9 %.
+pub(super) const REGION: usize = 512 * 1024;
 const PAGE: usize = 4096;
 /// Of what is idle, one part in so many is given back at a time.
 pub(super) const PATIENCE: usize = 64;

@@ -153,7 +153,7 @@ fn little_is_lost_between_blocks() {
         let chunks = count.div_ceil((CHUNK - HEADER) / size);
         assert!(regions <= chunks.div_ceil(REGION / CHUNK - 1));
         let lost = asked as f64 / (count * size) as f64 - 1.0;
-        assert!(cfg!(miri) || count * size < 10 * REGION || lost < 0.10, "{lost} of {size}");
+        assert!(cfg!(miri) || count * size < 10 * REGION || lost < 0.15, "{lost} of {size}");
         slab.audit();
         held.into_iter().for_each(Held::free);
         slab.audit();
