@@ -121,14 +121,15 @@ impl Store {
     /// The same, but the keys of `spared` slots stay.
     pub fn detach_db_but(&mut self, db: u32, spared: &SlotSet) {
         let place = &mut self.dbs[db as usize];
-        let hidden = &self.hidden;
-        let out =
-            spared.iter().filter_map(|s| place.detach_slot(s, hidden.contains(s)).map(|table| (s, table)));
+        let (hidden, memory) = (&self.hidden, self.slab.tables());
+        let out = spared
+            .iter()
+            .filter_map(|s| place.detach_slot(s, hidden.contains(s), memory).map(|table| (s, table)));
         let kept: Vec<(Slot, Table)> = out.collect();
         self.detach_db(db);
         let place = &mut self.dbs[db as usize];
         for (slot, table) in kept {
-            self.tables += place.allocate(self.layout);
+            self.tables += place.allocate(self.layout, memory);
             place.attach_slot(slot, self.hidden.contains(slot), table);
         }
     }
