@@ -323,9 +323,9 @@ fn a_node_is_who_it_was_after_a_crash() {
 #[test]
 fn huge_pages_are_for_those_who_ask() {
     for (arguments, enabled) in [(&[][..], "0"), (&["--disable-thp", "no"], "1")] {
-        let server = start(arguments);
+        let mut server = start(arguments);
         let status =
-            fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("a process's status");
+            fs::read_to_string(format!("/proc/{}/status", server.child().id())).expect("a process's status");
         let line = status.lines().find_map(|line| line.strip_prefix("THP_enabled:"));
         assert_eq!(line.map(str::trim), Some(enabled), "{arguments:?}");
     }
