@@ -18,10 +18,18 @@ impl Clock {
     }
 
     pub(crate) fn now(&self) -> Now {
-        let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { mono: Mono(micros(self.start.elapsed())), wall: Wall(micros(wall)) }
+        Now { mono: self.mono(), wall: Wall(micros(wall)) }
     }
+
+    /// Reads the monotonic clock alone.
+    pub(crate) fn mono(&self) -> Mono {
+        Mono(micros(self.start.elapsed()))
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Nanoseconds since the first call, for durations that are only reported: from the time stamp counter where there is

@@ -40,8 +40,10 @@ impl Stream {
     }
 
     /// Sends slices in one call, as far as there is room.
-    pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(crate) fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        // The usual reply is one slice, for which the kernel has a shorter way.
         match self {
+            Self::Tcp(stream) if slices.len() == 1 => stream.write(&slices[0]),
             Self::Tcp(stream) => stream.write_vectored(slices),
             Self::Unix(stream) => stream.write_vectored(slices),
         }

@@ -136,10 +136,14 @@ impl Turn {
         if let Some(code) = self.exit {
             return Ok(code);
         }
+        let mut end = self.clock.mono();
         loop {
-            match self.poll.poll(&mut events, self.patience()) {
+            match self.poll.poll(&mut events, self.patience(end)) {
                 Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {
+                    end = self.clock.mono();
+                    continue;
+                }
                 Err(e) => return Err(e),
             }
             self.now = self.clock.now();
@@ -151,7 +155,8 @@ impl Turn {
             self.tick();
             self.settle();
             self.flush();
-            if let Some(LongTurn { took, cpu }) = self.meter.end(self.clock.now().mono) {
+            end = self.clock.mono();
+            if let Some(LongTurn { took, cpu }) = self.meter.end(end) {
                 self.step(Which::Shard, Input::Turned { took, cpu });
             }
             if let Some(code) = self.exit {
@@ -161,8 +166,8 @@ impl Turn {
         }
     }
 
-    /// How long to wait for events: not at all while there is work.
-    fn patience(&self) -> Option<Duration> {
+    /// How long to wait for events from `now` on: not at all while there is work.
+    fn patience(&self, now: Mono) -> Option<Duration> {
         let busy = self.more.contains(&true)
             || !self.links.dirty.is_empty()
             || !self.links.unread.is_empty()
@@ -171,7 +176,6 @@ impl Turn {
         if busy {
             return Some(Duration::ZERO);
         }
-        let now = self.clock.now().mono;
         let observe = Mono(self.observed.0 + OBSERVE_US);
         let timers = [self.machines.node.poll_timeout(), self.machines.shard.poll_timeout(), Some(observe)];
         let next = timers.into_iter().flatten().min().unwrap_or(observe);
@@ -209,6 +213,7 @@ impl Turn {
                             conn.ending |= event.is_read_closed() || event.is_error();
                         }
                         self.read(slot);
+                        self.send_large(slot);
                     }
                 }
             }

@@ -3,3 +3,4 @@
 mod outbox;
 
 pub use outbox::Outbox;
+pub(crate) use outbox::Rooms;

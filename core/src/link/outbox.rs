@@ -2,6 +2,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::ops::Deref;
 
 use bytes::Bytes;
 
@@ -10,6 +11,8 @@ use crate::ids::Ticket;
 /// A run of own bytes at least this long is closed and queued as one chunk instead of growing further, so
 /// that growth never copies more than this.
 const CHUNK: usize = 64 * 1024;
+/// Chunks that were sent and are kept to be filled again, at most.
+const SPARE: usize = 8;
 
 /// The queue of bytes that a link still has to send.
 ///
@@ -29,9 +32,7 @@ const CHUNK: usize = 64 * 1024;
 /// ```
 #[derive(Debug, Default)]
 pub struct Outbox {
-    queue: VecDeque<Bytes>,
-    /// Own bytes after everything in `queue`.
-    tail: Vec<u8>,
+    room: Room,
     /// Bytes of the first chunk that are already sent.
     head_sent: usize,
     len: usize,
@@ -41,13 +42,47 @@ pub struct Outbox {
     holds: VecDeque<(u64, Ticket)>,
 }
 
+/// The memory of an outbox.
+#[derive(Debug, Default)]
+struct Room {
+    queue: VecDeque<Chunk>,
+    /// Own bytes after everything in `queue`.
+    tail: Vec<u8>,
+    /// Empty ones to go on in when the tail is closed.
+    spare: Vec<Vec<u8>>,
+}
+
+/// A closed piece of the queue.
+#[derive(Debug)]
+enum Chunk {
+    Own(Vec<u8>),
+    Shared(Bytes),
+}
+
+impl Room {
+    fn is_none(&self) -> bool {
+        self.tail.capacity() == 0 && self.queue.capacity() == 0
+    }
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
 impl Outbox {
     /// Appends a copy of `bytes`.
     #[inline]
     pub fn write(&mut self, bytes: &[u8]) {
-        self.tail.extend_from_slice(bytes);
+        self.room.tail.extend_from_slice(bytes);
         self.len += bytes.len();
-        if self.tail.len() >= CHUNK {
+        if self.room.tail.len() >= CHUNK {
             self.close_tail();
         }
     }
@@ -56,11 +91,11 @@ impl Outbox {
     /// many small pieces.
     #[inline]
     pub fn extend(&mut self, len: usize, f: impl FnOnce(&mut Vec<u8>)) {
-        let before = self.tail.len();
-        self.tail.reserve(len);
-        f(&mut self.tail);
-        self.len += self.tail.len() - before;
-        if self.tail.len() >= CHUNK {
+        let before = self.room.tail.len();
+        self.room.tail.reserve(len);
+        f(&mut self.room.tail);
+        self.len += self.room.tail.len() - before;
+        if self.room.tail.len() >= CHUNK {
             self.close_tail();
         }
     }
@@ -72,7 +107,7 @@ impl Outbox {
         }
         self.close_tail();
         self.len += chunk.len();
-        self.queue.push_back(chunk);
+        self.room.queue.push_back(Chunk::Shared(chunk));
     }
 
     /// Bytes appended and not sent.
@@ -86,21 +121,23 @@ impl Outbox {
     #[inline]
     pub fn memory(&self) -> usize {
         let (unsent, chunks) = self.queued();
-        self.tail.capacity() + unsent + chunks * size_of::<Bytes>()
+        let spare: usize = self.room.spare.iter().map(Vec::capacity).sum();
+        self.room.tail.capacity() + spare + unsent + chunks * size_of::<Chunk>()
     }
 
     /// Unsent bytes in chunks, and how many chunks those are; what remains lies in the buffer that still grows.
     #[must_use]
     #[inline]
     pub fn queued(&self) -> (usize, usize) {
-        let in_tail = if self.queue.is_empty() { self.tail.len() - self.head_sent } else { self.tail.len() };
-        (self.len - in_tail, self.queue.len())
+        let Room { queue, tail, .. } = &self.room;
+        let in_tail = if queue.is_empty() { tail.len() - self.head_sent } else { tail.len() };
+        (self.len - in_tail, queue.len())
     }
 
     /// Size of the buffer that still grows.
     #[must_use]
     pub fn buffer(&self) -> usize {
-        self.tail.capacity()
+        self.room.tail.capacity()
     }
 
     /// Whether everything is sent.
@@ -121,7 +158,7 @@ impl Outbox {
     #[inline]
     pub fn own_since(&self, position: u64) -> &[u8] {
         let len = self.end().saturating_sub(position) as usize;
-        self.tail.len().checked_sub(len).map_or(&[], |start| &self.tail[start..])
+        self.room.tail.len().checked_sub(len).map_or(&[], |start| &self.room.tail[start..])
     }
 
     /// What is appended from now on is not sent before `ticket` is done.
@@ -151,10 +188,11 @@ impl Outbox {
     pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
         let mut left = self.sendable();
         let mut skip = self.head_sent;
-        self.queue
+        self.room
+            .queue
             .iter()
-            .map(Bytes::as_ref)
-            .chain(core::iter::once(self.tail.as_slice()))
+            .map(|chunk| &**chunk)
+            .chain(core::iter::once(self.room.tail.as_slice()))
             .map_while(move |chunk| {
                 let chunk = &chunk[skip..];
                 skip = 0;
@@ -174,25 +212,30 @@ impl Outbox {
         self.len -= n;
         self.sent += n as u64;
         let mut n = n + self.head_sent;
-        while let Some(first) = self.queue.front() {
+        while let Some(first) = self.room.queue.front() {
             if n < first.len() {
                 break;
             }
             n -= first.len();
-            self.queue.pop_front();
+            if let Some(Chunk::Own(mut bytes)) = self.room.queue.pop_front()
+                && bytes.capacity() <= 2 * CHUNK
+                && self.room.spare.len() < SPARE
+            {
+                bytes.clear();
+                self.room.spare.push(bytes);
+            }
         }
-        if self.queue.is_empty() && n == self.tail.len() {
-            self.tail.clear();
+        if self.room.queue.is_empty() && n == self.room.tail.len() {
+            self.room.tail.clear();
             n = 0;
         }
         self.head_sent = n;
     }
 
-    /// Gives back the memory of an outbox with nothing to send, for links that fall idle.
+    /// Gives back the memory of an outbox with nothing to send.
     pub fn shrink(&mut self) {
         if self.is_empty() {
-            self.tail = Vec::new();
-            self.queue = VecDeque::new();
+            self.room = Room::default();
         }
     }
 
@@ -202,23 +245,73 @@ impl Outbox {
     }
 
     fn close_tail(&mut self) {
-        if self.tail.is_empty() {
+        if self.room.tail.is_empty() {
             return;
         }
-        if self.queue.is_empty() && self.head_sent > 0 {
+        if self.room.queue.is_empty() && self.head_sent > 0 {
             // The part of the tail that is gone must not stay in front of the chunk.
-            self.tail.drain(..self.head_sent);
+            self.room.tail.drain(..self.head_sent);
             self.head_sent = 0;
         }
-        // A full chunk is seldom the last: the next one is made in one piece instead of growing to the same size.
-        let next = if self.tail.len() >= CHUNK { Vec::with_capacity(CHUNK + CHUNK / 8) } else { Vec::new() };
-        self.queue.push_back(Bytes::from(core::mem::replace(&mut self.tail, next)));
+        let mut next = self.room.spare.pop().unwrap_or_default();
+        if self.room.tail.len() >= CHUNK {
+            // A full chunk is seldom the last: the next one is made in one piece instead of growing to the same size.
+            next.reserve(CHUNK + CHUNK / 8);
+        }
+        self.room.queue.push_back(Chunk::Own(core::mem::replace(&mut self.room.tail, next)));
+    }
+}
+
+/// Memory that outboxes gave back, for others to use again: it is mapped already, and near.
+///
+/// A link has memory only while it has something to send, and what one link has sent is what the next one writes
+/// to. What is not used again is given back to the allocator by and by, see [`age`](Self::age).
+#[derive(Debug, Default)]
+pub(crate) struct Rooms {
+    free: Vec<Room>,
+    /// The least that was free since the last [`age`](Self::age).
+    unused: usize,
+}
+
+/// Most rooms that are kept: as many links as may well have something to send in one turn.
+const ROOMS: usize = 64;
+/// A room that once queued more chunks than this is not kept.
+const CHUNKS: usize = 64;
+
+impl Rooms {
+    /// Gives memory to an outbox that has none.
+    #[inline]
+    pub(crate) fn lend(&mut self, outbox: &mut Outbox) {
+        if outbox.room.is_none()
+            && let Some(room) = self.free.pop()
+        {
+            self.unused = self.unused.min(self.free.len());
+            outbox.room = room;
+        }
+    }
+
+    /// Takes the memory of an outbox that has nothing to send, as is all well for a link that falls idle.
+    #[inline]
+    pub(crate) fn take_back(&mut self, outbox: &mut Outbox) {
+        if outbox.is_empty() && !outbox.room.is_none() {
+            let room = core::mem::take(&mut outbox.room);
+            if self.free.len() < ROOMS && room.queue.capacity() <= CHUNKS {
+                self.free.push(room);
+            }
+        }
+    }
+
+    /// Frees what was not needed since this was called last.
+    pub(crate) fn age(&mut self) {
+        self.free.drain(..self.unused);
+        self.unused = self.free.len();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::Rng;
 
     #[test]
     fn own_bytes_can_be_looked_at_until_they_are_closed() {
@@ -236,7 +329,6 @@ mod tests {
         out.write(&[b'x'; CHUNK]);
         assert_eq!(out.own_since(begun), b"");
     }
-    use crate::rng::Rng;
 
     fn unsent(out: &Outbox) -> Vec<u8> {
         out.chunks().flatten().copied().collect()
@@ -295,5 +387,35 @@ mod tests {
         let mut out = Outbox::default();
         out.write(b"x");
         out.advance(2);
+    }
+
+    #[test]
+    fn memory_goes_round_and_what_is_not_needed_goes() {
+        let mut rooms = Rooms::default();
+        let mut outboxes = [Outbox::default(), Outbox::default(), Outbox::default()];
+        for outbox in &mut outboxes {
+            rooms.lend(outbox);
+            outbox.write(&[1; 2 * CHUNK]);
+            outbox.write(b"more");
+            rooms.take_back(outbox);
+            assert_eq!(unsent(outbox).len(), 2 * CHUNK + 4, "what has to be sent is not taken");
+            outbox.advance(outbox.len());
+            rooms.take_back(outbox);
+            assert!(outbox.room.is_none());
+        }
+        assert_eq!(rooms.free.len(), 1, "each used what the one before it had used");
+        outboxes.iter_mut().for_each(|outbox| outbox.write(b"x"));
+        outboxes.iter_mut().for_each(|outbox| outbox.advance(1));
+        outboxes.iter_mut().for_each(|outbox| rooms.take_back(outbox));
+        assert_eq!(rooms.free.len(), 4);
+        rooms.age();
+        rooms.lend(&mut outboxes[0]);
+        outboxes[0].write(b"y");
+        outboxes[0].advance(1);
+        rooms.take_back(&mut outboxes[0]);
+        rooms.age();
+        assert_eq!(rooms.free.len(), 1, "one of them was used");
+        rooms.age();
+        assert_eq!(rooms.free.len(), 0);
     }
 }

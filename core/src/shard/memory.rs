@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::string::String;
 
-use crate::link::Outbox;
+use crate::link::{Outbox, Rooms};
 use crate::shard::footprint::STARTUP;
 use crate::shard::{Link, Shard};
 use crate::wire::resp::Reply;
@@ -213,6 +213,7 @@ impl Shard {
             }
         }
         self.data.exports.outboxes().for_each(Outbox::shrink);
+        self.rooms = Rooms::default();
         // An eighth each time.
         for _ in 0..64 {
             self.data.store.give_back(usize::MAX);

@@ -61,7 +61,7 @@ use crate::command::table::Command;
 use crate::config::Config;
 use crate::ids::{ClientId, HoldId, JobName, LinkId};
 use crate::input::{Input, Origin, Progress, Vitals};
-use crate::link::Outbox;
+use crate::link::{Outbox, Rooms};
 use crate::mail::{Fact, Mail};
 use crate::migration::{export, import};
 use crate::rng::Rng;
@@ -108,6 +108,10 @@ pub struct Shard {
     env: Env,
     data: Data,
     links: HashMap<LinkId, Link, foldhash::fast::FixedState>,
+    /// Memory for outboxes of clients.
+    rooms: Rooms,
+    /// How many of the links are imports: few, and not worth a search when there are none.
+    imports: usize,
     /// Imports whose link is gone and that still clean up.
     unlinked: HashMap<JobName, Box<Importing>, foldhash::fast::FixedState>,
     /// Clients whose WAIT has not ended.
@@ -163,6 +167,8 @@ impl Shard {
             env: Env { config, view, jobs: Arc::default(), started: now, fingerprint },
             data,
             links: HashMap::default(),
+            rooms: Rooms::default(),
+            imports: 0,
             unlinked: HashMap::default(),
             waits: Waits::default(),
             upkeep: Upkeep::new(now),
@@ -321,6 +327,7 @@ impl Shard {
         let mut bytes = bytes;
         loop {
             let Some(Link::Client(session)) = self.links.get_mut(&link) else { return };
+            self.rooms.lend(&mut session.outbox);
             session.client.alarm = limits::alarm(session, &self.env.config, &self.data.footprint);
             let unsent = session.outbox.len();
             let served = session.serve(now, bytes, &mut self.data, &self.env);
@@ -333,6 +340,8 @@ impl Shard {
                 Served::Idle => {
                     if flush {
                         out.push(Action::Flush { link });
+                    } else {
+                        self.rooms.take_back(&mut session.outbox);
                     }
                     return;
                 }
@@ -427,9 +436,7 @@ impl Shard {
         self.data.totals.writes += 1;
         match self.links.get_mut(&link) {
             Some(Link::Client(session)) => {
-                if session.outbox.is_empty() {
-                    session.outbox.shrink();
-                }
+                self.rooms.take_back(&mut session.outbox);
                 self.reckon(link);
             }
             Some(Link::Export) => self.with_exports(now, out, |e, s| e.drained(link, s)),
@@ -449,6 +456,7 @@ impl Shard {
             }
             Some(Link::Import(mut importing)) => {
                 self.data.footprint.leave(&mut importing.client);
+                self.imports -= 1;
                 let after = importing.tell(now, import::Input::Closed, &mut self.data.store, out);
                 if after != After::Ended {
                     self.unlinked.insert(importing.job.name, importing);
@@ -489,12 +497,14 @@ impl Shard {
             After::Goes => {}
             After::Unlinked => {
                 if let Some(Link::Import(mut importing)) = self.links.remove(&link) {
+                    self.imports -= 1;
                     self.data.footprint.leave(&mut importing.client);
                     self.unlinked.insert(importing.job.name, importing);
                 }
             }
             After::Ended => {
                 if let Some(Link::Import(mut importing)) = self.links.remove(&link) {
+                    self.imports -= 1;
                     self.data.footprint.leave(&mut importing.client);
                 }
             }
@@ -541,6 +551,7 @@ impl Shard {
             Link::Import(importing) => Some(&**importing),
             _ => None,
         });
+        let linked = linked.take(self.imports);
         linked.chain(self.unlinked.values().map(|i| &**i))
     }
 

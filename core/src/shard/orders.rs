@@ -96,6 +96,7 @@ impl Shard {
             let store = &mut self.data.store;
             let (importing, after) = Importing::start(*session, job, timing, now, store, out);
             self.links.insert(link, Link::Import(importing));
+            self.imports += 1;
             self.after_import(link, after);
             // What the source sent behind ESTABLISH waits in the reader.
             self.filled(now, link, &[], out);

@@ -11,7 +11,8 @@ use crate::command::table::{self, Command};
 use crate::shard::route::{Place, place};
 use crate::shard::serve::Env;
 use crate::store::Store;
-use crate::wire::resp::{Argv, Limits, Span, plain};
+use crate::wire::resp::plain::{self, Plain};
+use crate::wire::resp::{Argv, Limits, Span};
 
 /// Commands looked at together: enough to wait for memory together, few enough to find it in the nearest cache.
 const MOST: usize = 16;
@@ -38,14 +39,15 @@ pub(crate) struct Upcoming<'i> {
     /// The input in which the calls lie.
     looked_at: &'i [u8],
     calls: SmallVec<[Call; MOST]>,
-    spans: SmallVec<[Span; ARGUMENTS]>,
+    spans: [Span; ARGUMENTS],
     /// How many of the calls are taken.
     taken: usize,
 }
 
 impl<'i> Upcoming<'i> {
     pub(crate) fn new(input: &'i [u8]) -> Self {
-        Self { input, looked_at: input, calls: SmallVec::new(), spans: SmallVec::new(), taken: 0 }
+        let spans = [Span::default(); ARGUMENTS];
+        Self { input, looked_at: input, calls: SmallVec::new(), spans, taken: 0 }
     }
 
     /// What no command was taken from, for a reader to take one from its front.
@@ -73,23 +75,30 @@ impl<'i> Upcoming<'i> {
     /// before them.
     pub(crate) fn look(&mut self, limits: &Limits, db: u32, store: &Store, env: &Env) {
         self.calls.clear();
-        self.spans.clear();
         (self.looked_at, self.taken) = (self.input, 0);
-        let mut from = 0;
+        let (mut first, mut from) = (0, 0);
         while self.calls.len() < MOST
-            && self.spans.len() < ARGUMENTS
-            && let first = self.spans.len()
-            && let Some(end) = plain::command(self.input, from, limits, &mut self.spans)
-            && let argv = Argv::new(self.input, &self.spans[first..])
-            && let Ok(command) = table::resolve(argv)
+            && let Some(Plain { count, end }) =
+                plain::command(self.input, from, limits, &mut self.spans[first..])
+            && let last = first + count
+            && let argv = Argv::new(self.input, &self.spans[first..last])
+            && let Some(command) = self.like_the_last(argv).or_else(|| table::resolve(argv).ok())
         {
-            let place = place(env, command, argv);
-            self.calls.push(Call { command, place, first, last: self.spans.len(), end });
-            from = end;
+            self.calls.push(Call { command, place: place(env, command, argv), first, last, end });
+            (first, from) = (last, end);
         }
         if self.calls.len() > 1 {
             self.fetch(db, store);
         }
+    }
+
+    /// The command of the call before, if this is one of it too: pipelines tend to repeat themselves.
+    #[inline]
+    fn like_the_last(&self, argv: Argv<'_>) -> Option<&'static Command> {
+        let last = self.calls.last()?;
+        let same = self.argv(last).name() == argv.name() && last.command.name.len() == argv.name().len();
+        // The full name of a subcommand is longer than the word that both begin with.
+        (same && last.command.takes(argv.len())).then_some(last.command)
     }
 
     /// Touches what the commands will need. Nothing here waits for what another key needs, so that the processor

@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 use crate::action::Actions;
 use crate::config::Config;
 use crate::input::Origin;
-use crate::shard::Shard;
 use crate::shard::latency::EXPIRE_CYCLE;
 use crate::shard::slices::Slices;
+use crate::shard::{Link, Shard};
 use crate::store::Due;
 use crate::time::{Mono, Now, Span};
 
@@ -92,6 +92,7 @@ impl Shard {
         }
         if now.mono >= self.upkeep.next_round {
             self.upkeep.next_round = now.mono + ROUND;
+            self.rooms.age();
             self.sample(now);
             if self.data.eviction.is_limited() {
                 self.data.make_room(now, 0);
@@ -112,6 +113,8 @@ impl Shard {
     }
 
     fn tick_imports(&mut self, now: Now, out: &mut Actions) {
+        let imports = self.links.values().filter(|link| matches!(link, Link::Import(_)));
+        debug_assert_eq!(imports.count(), self.imports, "the links that are imports");
         let due: Vec<_> = self
             .importing()
             .filter(|i| i.import.poll_timeout().is_some_and(|at| at <= now.mono))

@@ -65,6 +65,7 @@ impl Turn {
             if let Some(conn) = self.links.get(slot) {
                 conn.unread = false;
                 self.read(slot);
+                self.send_large(slot);
             }
         }
     }

@@ -21,22 +21,40 @@ const SLICES: usize = 64;
 /// How long the end of the process waits for peers to take what they are owed.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// Replies of this size do not wait for the end of the turn: the next link's will lie in the same memory, which is
+/// still in the cache then.
+const LARGE: usize = 32 * 1024;
+
 impl Turn {
+    /// Sends what a link has to say already, if that is much.
+    pub(super) fn send_large(&mut self, slot: usize) {
+        let Some(conn) = self.links.get(slot).filter(|conn| conn.dirty) else { return };
+        let (which, link) = (conn.which, conn.link);
+        if self.machines.get(which).outbox(link).is_some_and(|outbox| outbox.sendable() >= LARGE) {
+            // Mail goes before what was appended after it.
+            self.settle();
+            self.send_dirty(slot);
+        }
+    }
+
     /// Sends what is to be sent, each link once.
     pub(super) fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.links.dirty);
         for slot in dirty.drain(..) {
-            let Some(conn) = self.links.get(slot) else { continue };
-            conn.dirty = false;
-            if !conn.full && conn.phase != Phase::Connecting {
-                self.send(slot);
-                // A machine that heard of it may have posted mail, which goes before what it appended elsewhere.
-                self.settle();
-            }
+            self.send_dirty(slot);
         }
         // What became dirty meanwhile has its turn in the next one.
         if self.links.dirty.is_empty() {
             self.links.dirty = dirty;
+        }
+    }
+
+    fn send_dirty(&mut self, slot: usize) {
+        let Some(conn) = self.links.get(slot) else { return };
+        if std::mem::take(&mut conn.dirty) && !conn.full && conn.phase != Phase::Connecting {
+            self.send(slot);
+            // A machine that heard of it may have posted mail, which goes before what it appended elsewhere.
+            self.settle();
         }
     }
 
@@ -133,7 +151,7 @@ fn send_some(stream: &mut Stream, outbox: &mut Outbox, sent: &mut usize) -> io::
         }
         let offered: usize = slices.iter().map(|slice| slice.len()).sum();
         let last = slices.len() < SLICES;
-        match stream.write_vectored(&slices) {
+        match stream.send(&slices) {
             Ok(n) => {
                 drop(slices);
                 outbox.advance(n);

@@ -5,7 +5,7 @@ use core::fmt;
 use core::ops::Index;
 
 /// Where one argument lies in the bytes of its command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     /// Index of the first byte.
     pub start: u32,

@@ -1,76 +1,67 @@
 //! Commands that arrived whole, written as every client library writes them: read in one pass, without state.
 
-use smallvec::Array;
-use smallvec::SmallVec;
-
 use super::argv::Span;
 use super::limits::Limits;
 
-/// Reads the command that begins at index `from` of `input`, and appends its arguments, whose places are counted from
-/// the beginning of `input`. The index behind the command.
-///
-/// `None`, and no argument is appended: what is there is unfinished, unusual or wrong, and for a
-/// [`Reader`](super::Reader) to look at.
-pub(crate) fn command<A: Array<Item = Span>>(
-    input: &[u8],
-    from: usize,
-    limits: &Limits,
-    spans: &mut SmallVec<A>,
-) -> Option<usize> {
-    let before = spans.len();
-    let end = arguments(input, from, limits, spans);
-    if end.is_none() {
-        spans.truncate(before);
-    }
-    end
+/// A command and where it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Plain {
+    /// How many arguments it has.
+    pub(crate) count: usize,
+    /// The index behind it.
+    pub(crate) end: usize,
 }
 
-fn arguments<A: Array<Item = Span>>(
-    input: &[u8],
-    from: usize,
-    limits: &Limits,
-    spans: &mut SmallVec<A>,
-) -> Option<usize> {
+/// Reads the command that begins at index `from` of `input`. The places of its arguments, counted from the beginning
+/// of `input`, are the first of `room` then.
+///
+/// `None`: what is there is unfinished, unusual or wrong, and for a [`Reader`](super::Reader) to look at. As is a
+/// command with more arguments than there is room for.
+pub(crate) fn command(input: &[u8], from: usize, limits: &Limits, room: &mut [Span]) -> Option<Plain> {
     let (count, mut at) = line(input, from, b'*')?;
     if count == 0 || limits.count(i64::from(count)).is_err() {
         return None;
     }
-    for _ in 0..count {
+    let spans = room.get_mut(..count as usize)?;
+    for span in spans {
         let (len, start) = line(input, at, b'$')?;
-        if limits.bulk(i64::from(len)).is_err() {
-            return None;
-        }
         let end = start + len as usize;
-        if input.get(end..end + 2)? != b"\r\n" {
+        if limits.bulk(i64::from(len)).is_err() || input.get(end..end + 2)? != b"\r\n" {
             return None;
         }
-        spans.push(Span { start: start as u32, end: u32::try_from(end).ok()? });
+        *span = Span { start: start as u32, end: u32::try_from(end).ok()? };
         at = end + 2;
     }
-    Some(at)
+    Some(Plain { count: count as usize, end: at })
 }
-
-/// Bytes looked at behind the first digit: longer numbers are unusual, and could overflow.
-const MORE: usize = 8;
 
 /// Reads a line of a marker and a number without leading zeros; the number and the index behind the line.
 #[inline]
 fn line(input: &[u8], from: usize, marker: u8) -> Option<(u32, usize)> {
-    let [first, digit, rest @ ..] = input.get(from..)? else { return None };
-    let mut n = u32::from(digit.wrapping_sub(b'0'));
-    if *first != marker || n > 9 {
+    let digit = |byte: u8| u32::from(byte - b'0');
+    match input.get(from..)? {
+        // Nearly all counts and lengths have one digit or two.
+        [first, a @ b'0'..=b'9', b'\r', b'\n', ..] if *first == marker => Some((digit(*a), from + 4)),
+        [first, a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', b'\n', ..] if *first == marker => {
+            Some((10 * digit(*a) + digit(*b), from + 5))
+        }
+        [first, b'1'..=b'9', ..] if *first == marker => long(input, from + 1),
+        _ => None,
+    }
+}
+
+/// Most digits that are read here: they cannot overflow.
+const DIGITS: usize = 9;
+
+/// Reads a number that begins at index `from` with something else than zero, and the end of its line.
+fn long(input: &[u8], from: usize) -> Option<(u32, usize)> {
+    let rest = &input[from..];
+    let digits = rest.iter().take(DIGITS).take_while(|byte| byte.is_ascii_digit()).count();
+    if rest.get(digits..digits + 2)? != b"\r\n" {
         return None;
     }
-    let leading_zero = n == 0;
-    for (i, &byte) in rest.iter().take(MORE).enumerate() {
-        let digit = u32::from(byte.wrapping_sub(b'0'));
-        if digit > 9 {
-            let ends = byte == b'\r' && rest.get(i + 1) == Some(&b'\n') && !(leading_zero && i > 0);
-            return ends.then_some((n, from + i + 4));
-        }
-        n = n * 10 + digit;
-    }
-    None
+    let n = rest[..digits].iter().fold(0, |n, byte| 10 * n + u32::from(byte - b'0'));
+    Some((n, from + digits + 2))
 }
 
 #[cfg(test)]
@@ -83,10 +74,9 @@ mod tests {
     use crate::wire::resp::{Argv, Reader, encode_command};
 
     fn plain(input: &[u8], from: usize, limits: &Limits) -> Option<(Vec<Vec<u8>>, usize)> {
-        let mut spans: SmallVec<[Span; 2]> = SmallVec::new();
-        let end = command(input, from, limits, &mut spans);
-        assert!(end.is_some() || spans.is_empty(), "arguments of no command");
-        end.map(|end| (Argv::new(input, &spans).iter().map(<[u8]>::to_vec).collect(), end))
+        let mut spans = [Span::default(); 4];
+        let Plain { count, end } = command(input, from, limits, &mut spans)?;
+        Some((Argv::new(input, &spans[..count]).iter().map(<[u8]>::to_vec).collect(), end))
     }
 
     #[test]
@@ -96,6 +86,8 @@ mod tests {
             (&b"*1\r\n$4\r\nPING\r\n"[..], Some(14)),
             (b"*1\r\n$4\r\nPING\r\n*1\r\n", Some(14)),
             (b"*2\r\n$3\r\nGET\r\n$0\r\n\r\n", Some(19)),
+            (b"*5\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n", None),
+            (b"*1\r\n$00\r\n\r\n", None),
             (b"*1\r\n$4\r\nPING\r", None),
             (b"*1\r\n$4\r\nPING\n\n", None),
             (b"*1\r\n$5\r\nPING\r\n", None),
@@ -127,8 +119,9 @@ mod tests {
             let mut rng = Rng::new(seed);
             let mut input = vec![b'?'; rng.index(3)];
             let from = input.len();
-            let words: Vec<Vec<u8>> =
-                (0..=rng.index(4)).map(|_| vec![b'$'; [0, 1, 3, 9, 10, 99, 100][rng.index(7)]]).collect();
+            let words: Vec<Vec<u8>> = (0..=rng.index(4))
+                .map(|_| vec![b'$'; [0, 1, 3, 9, 10, 99, 100, 1234][rng.index(8)]])
+                .collect();
             let lent: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
             encode_command(&mut input, &lent);
             let whole = input.len();
