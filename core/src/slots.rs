@@ -54,10 +54,17 @@ impl Slot {
         let text = |bytes: &[u8]| {
             (Self::of(bytes) == self).then(|| bytes.iter().copied().map(char::from).collect::<String>())
         };
-        let one = || letters().find_map(|a| text(&[a]));
-        let two = || letters().find_map(|a| letters().find_map(|b| text(&[a, b])));
-        let three =
-            || letters().find_map(|a| letters().find_map(|b| letters().find_map(|c| text(&[a, b, c]))));
+        // The low byte of a checksum depends on the last byte and the high byte of the checksum before it only, and
+        // no two last bytes give the same: there is one candidate for each beginning.
+        let wanted = self.0 as u8;
+        let last = (0..=u8::MAX).find(|&byte| checksum(&[byte]) as u8 == wanted).unwrap_or_default();
+        let after = |start: &[u8]| {
+            let byte = last ^ (checksum(start) >> 8) as u8;
+            byte.is_ascii_alphanumeric().then_some(byte)
+        };
+        let one = || after(&[]).and_then(|a| text(&[a]));
+        let two = || letters().find_map(|a| text(&[a, after(&[a])?]));
+        let three = || letters().find_map(|a| letters().find_map(|b| text(&[a, b, after(&[a, b])?])));
         one().or_else(two).or_else(three).unwrap_or_default()
     }
 

@@ -86,7 +86,7 @@ async fn second(console: &mut Console, m: &Move) {
     });
 }
 
-/// A node forgets another; they meet again by hand, or by what a third one tells.
+/// A node forgets another; they meet again by hand, or by what a third one tells before.
 async fn forget(console: &mut Console, p: usize) {
     let ctx = console.ctx.clone();
     let n = ctx.0.plan.processes;
@@ -98,10 +98,15 @@ async fn forget(console: &mut Console, p: usize) {
         mark("a node forgot another");
     }
     ctx.sleep(ctx.below(600_000)).await;
-    if ctx.one_in(2) {
-        let ip = Process::ip(other).to_string();
+    // A third node tells of it too, unless it has forgotten it as well.
+    let ip = Process::ip(other).to_string();
+    for _ in 0..100 {
         let reply = console.tell(p, &["CLUSTER", "MEET", &ip, "6379"]).await;
         line(|| format!("operator: {p} meets {other}: {reply:?}"));
+        if reply.is_some() {
+            return;
+        }
+        ctx.sleep(200_000).await;
     }
 }
 

@@ -515,7 +515,12 @@ impl Key {
     /// Everything may be gone, or nothing.
     fn perhaps_wiped(&mut self, now: u64) {
         self.forget_floors();
+        // What is under way may be carried out after it, or was before it.
+        let (ended, pending): (Vec<Write>, Vec<Write>) =
+            self.register.drain(..).partition(|w| w.done.is_some());
+        self.register = ended;
         self.register.push(Write { visible: None, ..Write::nothing(now) });
+        self.register.extend(pending.into_iter().map(|w| Write { visible: None, shaky: true, ..w }));
     }
 
     fn forget_floors(&mut self) {

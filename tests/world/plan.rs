@@ -190,7 +190,8 @@ impl Plan {
             scans: r.one_in(3),
             settings: r.one_in(3),
             seconds: r.one_in(3),
-            forgets: faulty && r.one_in(8),
+            // Who finds a file of when it had forgotten a node may never hear of it again.
+            forgets: faulty && r.one_in(8) && !faults.old_conf,
             slot_edits: faulty && r.one_in(8),
             client_orders: faulty && r.one_in(5),
             bumps: r.one_in(6),
