@@ -5,6 +5,7 @@ mod peer;
 
 use cluster::cli::Cli;
 use cluster::{Cluster, Kind, Node, eventually, same, tag};
+use whimbrel_core::slots::Slot;
 
 /// Nodes that know each other no better than `--cluster create` made them; `None` means: skip the test.
 fn created(cli: &Cli, count: usize) -> Option<Cluster> {
@@ -121,4 +122,90 @@ fn set_timeout_reaches_every_node_and_its_configuration_file() {
         assert_eq!(node.id(), id, "a restarted node is who it was");
     }
     cluster.await_agreement();
+}
+
+/// Walks the cluster by CLUSTERSCAN as a client does: each cursor is sent where its slot is. The keys found, and how many
+/// times somebody was asked.
+fn walk(cluster: &Cluster, options: &[&str]) -> (Vec<String>, usize) {
+    let (mut found, mut asked, mut cursor) = (Vec::new(), 0, "0".to_owned());
+    loop {
+        // A cursor is `<node>-{<tag>}-<position>`, and routed like a key: its slot is that of the tag.
+        let node = &cluster.nodes[cluster.owner(Slot::of(cursor.as_bytes()).number())];
+        let reply = node.ask(&[&["CLUSTERSCAN", &cursor], options].concat());
+        let [next, keys] = reply.list() else { panic!("{cursor}: {reply:?}") };
+        found.extend(keys.list().iter().map(|key| key.text().to_owned()));
+        asked += 1;
+        assert!(asked < 10_000, "a walk without end");
+        if next.text() == "0" {
+            found.sort();
+            return (found, asked);
+        }
+        let parts: Vec<&str> = next.text().split('-').collect();
+        let is_tag = |tag: &str| tag.len() == 5 && tag.starts_with('{') && tag.ends_with('}');
+        assert!(parts.len() == 3 && is_tag(parts[1]), "{}", next.text());
+        cursor = next.text().to_owned();
+    }
+}
+
+#[test]
+fn a_walk_over_the_cluster_finds_every_key_once() {
+    let Some(cluster) = Cluster::form(&[Kind::Whimbrel; 3], 3, &[]) else { return };
+    let mut keys: Vec<String> = (0..600).map(|n| format!("key:{n}")).collect();
+    keys.extend((0..100).map(|n| format!("{{{}}}{n}", tag(9000))));
+    keys.sort();
+    for key in &keys {
+        assert!(
+            cluster.nodes[cluster.owner(Slot::of(key.as_bytes()).number())].ask(&["SET", key, "v"]).is("OK")
+        );
+    }
+    for count in ["1", "10", "1000000"] {
+        assert_eq!(walk(&cluster, &["COUNT", count]).0, keys, "COUNT {count}");
+    }
+    assert!(walk(&cluster, &["COUNT", "1000000"]).1 <= 8, "as much as was asked for at a time");
+    let tagged = format!("{{{}}}*", tag(9000));
+    let (found, asked) = walk(&cluster, &["MATCH", &tagged, "COUNT", "1000"]);
+    assert_eq!((found.len(), asked), (100, 2), "a pattern with a tag is about one slot");
+    assert_eq!(walk(&cluster, &["SLOT", "9000"]).0, found);
+    assert_eq!(walk(&cluster, &["MATCH", "key:1?", "COUNT", "1000"]).0.len(), 10);
+    assert_eq!(walk(&cluster, &["TYPE", "hash", "COUNT", "1000"]).0.len(), 0);
+    // Where the slot is not, one is told where it is.
+    let elsewhere = &cluster.nodes[(cluster.owner(9000) + 1) % 3];
+    let cursor = format!("0-{{{}}}-0", tag(9000));
+    let moved = format!("MOVED 9000 {}", cluster.nodes[cluster.owner(9000)].address());
+    assert_eq!(elsewhere.ask(&["CLUSTERSCAN", &cursor]).text(), moved);
+    // The position of another node, or of one that has started anew, is none: the slot is begun again.
+    let owner = &cluster.nodes[cluster.owner(9000)];
+    let strange = format!("abcdef-{{{}}}-4000000000", tag(9000));
+    let reply = owner.ask(&["CLUSTERSCAN", &strange, "SLOT", "9000", "COUNT", "1000"]);
+    assert_eq!(reply.list()[1].list().len(), 100);
+}
+
+#[test]
+fn links_are_shown_in_both_directions() {
+    let Some(cluster) = Cluster::form(&[Kind::Whimbrel; 3], 3, &[]) else { return };
+    let node = &cluster.nodes[0];
+    let reply = node.run("CLUSTER LINKS");
+    let mut seen = Vec::new();
+    for link in reply.list() {
+        let fields = link.list();
+        let names: Vec<&str> = fields.iter().step_by(2).map(|name| name.text()).collect();
+        let expected =
+            ["direction", "node", "create-time", "events", "send-buffer-allocated", "send-buffer-used"];
+        assert_eq!(names, expected);
+        let created = fields[5].number();
+        assert!(
+            (1_700_000_000_000..4_000_000_000_000).contains(&created),
+            "milliseconds since 1970: {created}"
+        );
+        assert!(matches!(fields[7].text(), "r" | "rw"), "{link:?}");
+        assert!(fields[11].number() >= 0 && fields[9].number() >= fields[11].number(), "{link:?}");
+        seen.push((fields[3].text().to_owned(), fields[1].text().to_owned()));
+    }
+    seen.sort();
+    let mut expected: Vec<(String, String)> = cluster.nodes[1..]
+        .iter()
+        .flat_map(|other| ["from", "to"].map(|direction| (other.id(), direction.to_owned())))
+        .collect();
+    expected.sort();
+    assert_eq!(seen, expected);
 }

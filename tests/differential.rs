@@ -1,8 +1,10 @@
 //! The same random commands to the program and to a real Valkey: every reply has to be the same, byte for byte,
 //! apart from what `surface/allow.rs` lists with its reasons.
 //!
-//! A few seeds run always. `WHIMBREL_SEEDS=n` runs n of them, `WHIMBREL_SECONDS=n` new ones for so long, and
-//! `WHIMBREL_SEED=n` only that one. A difference is shown with its seed and the shortest sequence found that has it.
+//! There are four mixes: RESP2 and RESP3, with and without cluster mode. A few seeds of each run always.
+//! `WHIMBREL_SEEDS=n` runs n of them, `WHIMBREL_SECONDS=n` new ones for so long (from `WHIMBREL_FIRST=n` on, if that is
+//! told), and `WHIMBREL_SEED=n` only that one. A difference is shown with its seed and the shortest sequence found that
+//! has it.
 
 mod peer;
 mod surface;
@@ -19,7 +21,7 @@ use surface::pair::{Difference, End, Pair, Step, name};
 /// Steps of a sequence.
 const STEPS: usize = 300;
 /// Seeds that are always run.
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 6;
 /// Runs spent on making a sequence shorter.
 const SHRINKS: usize = 400;
 
@@ -66,11 +68,11 @@ fn shrink(pair: &Pair, mut steps: Vec<Step>, mut found: Difference) -> (Vec<Step
     (steps, found)
 }
 
-fn report(seed: u64, mode: &str, steps: &[Step], found: &Difference) -> String {
+fn report(seed: u64, mix: Mix, steps: &[Step], found: &Difference) -> String {
     let lines: Vec<String> = steps.iter().map(ToString::to_string).collect();
     let at_end = if found.at >= steps.len() { "\n   what remains:" } else { "" };
     let (lines, ours, theirs) = (lines.join("\n"), &found.ours, &found.theirs);
-    format!("seed {seed} ({mode}):\n{lines}{at_end}\n  ours:   {ours}\n  Valkey: {theirs}")
+    format!("seed {seed} ({mix}):\n{lines}{at_end}\n  ours:   {ours}\n  Valkey: {theirs}")
 }
 
 /// What two differences of the same cause have in common: the command and how the replies begin.
@@ -84,22 +86,37 @@ fn kind_of(steps: &[Step], found: &Difference) -> String {
     format!("{name} {} {}", begin(&found.ours), begin(&found.theirs))
 }
 
+/// What a search is about.
+#[derive(Clone, Copy)]
+struct Mix {
+    cluster: bool,
+    /// The version that connections begin with.
+    proto: u8,
+}
+
+impl std::fmt::Display for Mix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, RESP{}", if self.cluster { "cluster" } else { "standalone" }, self.proto)
+    }
+}
+
 /// Runs seeds against a pair of servers and collects what differs.
-fn search(mode: &str, pair: &Pair) {
+fn search(mix: Mix, pair: &Pair) {
     let only = number("WHIMBREL_SEED");
     let end = number("WHIMBREL_SECONDS").map(|secs| Instant::now() + Duration::from_secs(secs));
+    let first = number("WHIMBREL_FIRST").unwrap_or(1);
     let most = match end {
         Some(_) => u64::MAX,
-        None => number("WHIMBREL_SEEDS").unwrap_or(SEEDS),
+        None => first + number("WHIMBREL_SEEDS").unwrap_or(SEEDS) - 1,
     };
     let mut different: BTreeMap<String, String> = BTreeMap::new();
-    let mut run_so_far = 0;
-    for seed in only.map_or(1..=most, |seed| seed..=seed) {
+    let (mut sequences, mut last) = (0, 0);
+    for seed in only.map_or(first..=most, |seed| seed..=seed) {
         if end.is_some_and(|end| Instant::now() > end) || different.len() >= 20 {
             break;
         }
-        let steps = Generator::new(seed, mode == "cluster").sequence(STEPS);
-        run_so_far = seed;
+        let steps = Generator::new(seed, mix.cluster, mix.proto).sequence(STEPS);
+        (sequences, last) = (sequences + 1, seed);
         if let Some(difference) = run(pair, &steps) {
             let mut steps = steps;
             let kind = kind_of(&steps, &difference);
@@ -108,49 +125,64 @@ fn search(mode: &str, pair: &Pair) {
             }
             steps.truncate(difference.at + 1);
             let (steps, difference) = shrink(pair, steps, difference);
-            let text = report(seed, mode, &steps, &difference);
+            let text = report(seed, mix, &steps, &difference);
             if end.is_some() {
                 println!("{text}\n");
             }
             different.insert(kind, text);
         }
     }
-    println!("{mode}: seeds up to {run_so_far}");
+    println!("{mix}: {sequences} sequences of {STEPS} steps, up to seed {last}");
     let texts: Vec<String> = different.into_values().collect();
     assert!(texts.is_empty(), "{} of them:\n{}", texts.len(), texts.join("\n\n"));
 }
 
-#[test]
-fn standalone_servers_answer_alike() {
-    let arguments = ["--save", "", "--databases", "16", "--enable-debug-command", "yes"];
+/// Starts a server of each kind and searches.
+fn compare(mix: Mix) {
+    let mut arguments = vec!["--save", "", "--databases", "16", "--enable-debug-command", "yes"];
+    if mix.cluster {
+        arguments.extend(["--cluster-enabled", "yes", "--cluster-databases", "4"]);
+        arguments.extend(["--cluster-slot-stats-enabled", "yes"]);
+    }
     let Some(valkey) = tool("valkey-server") else { return };
-    let (ours, theirs) = (Server::start(&program(), &arguments), Server::start(&valkey, &arguments));
-    let reset = ["FLUSHALL", "DEBUG SET-ACTIVE-EXPIRE 0", "CONFIG SET timeout 0 hz 10", "CONFIG RESETSTAT"];
-    search("standalone", &Pair::new(ours, theirs, &reset));
+    let servers = [Server::start(&program(), &arguments), Server::start(&valkey, &arguments)];
+    if mix.cluster {
+        for server in &servers {
+            assert!(server.ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).is("OK"));
+        }
+        for server in &servers {
+            while !server.ask(&["CLUSTER", "INFO"]).text().contains("cluster_state:ok") {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+    let reset = [
+        "FLUSHALL",
+        "DEBUG SET-ACTIVE-EXPIRE 0",
+        "CONFIG SET timeout 0 hz 10 maxclients 10000",
+        "CLIENT UNPAUSE",
+        "CONFIG RESETSTAT",
+    ];
+    let [ours, theirs] = servers;
+    search(mix, &Pair::new(ours, theirs, &reset));
 }
 
 #[test]
-fn nodes_with_all_slots_answer_alike() {
-    let arguments = [
-        "--save",
-        "",
-        "--cluster-enabled",
-        "yes",
-        "--cluster-databases",
-        "4",
-        "--enable-debug-command",
-        "yes",
-    ];
-    let Some(valkey) = tool("valkey-server") else { return };
-    let (ours, theirs) = (Server::start(&program(), &arguments), Server::start(&valkey, &arguments));
-    for server in [&ours, &theirs] {
-        assert!(server.ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).is("OK"));
-    }
-    for server in [&ours, &theirs] {
-        while !server.ask(&["CLUSTER", "INFO"]).text().contains("cluster_state:ok") {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-    let reset = ["FLUSHALL", "DEBUG SET-ACTIVE-EXPIRE 0", "CONFIG SET timeout 0 hz 10", "CONFIG RESETSTAT"];
-    search("cluster", &Pair::new(ours, theirs, &reset));
+fn standalone_servers_answer_alike_in_resp2() {
+    compare(Mix { cluster: false, proto: 2 });
+}
+
+#[test]
+fn standalone_servers_answer_alike_in_resp3() {
+    compare(Mix { cluster: false, proto: 3 });
+}
+
+#[test]
+fn nodes_with_all_slots_answer_alike_in_resp2() {
+    compare(Mix { cluster: true, proto: 2 });
+}
+
+#[test]
+fn nodes_with_all_slots_answer_alike_in_resp3() {
+    compare(Mix { cluster: true, proto: 3 });
 }

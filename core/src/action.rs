@@ -1,11 +1,13 @@
 //! What a machine wants done: the words are imperative.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use bytes::Bytes;
 
+use crate::config::Config;
 use crate::ids::{LinkId, Ticket};
 use crate::mail::Mail;
 use crate::time::Span;
@@ -104,11 +106,24 @@ pub enum Action {
         /// Which file.
         file: File,
     },
+    /// Listen where these settings say, and make room for as many clients; answered by `Done`, whose reason for a failure
+    /// is what the client is told. After a failure everything is as it was.
+    Listen {
+        /// Names the request.
+        ticket: Ticket,
+        /// The settings as they shall be.
+        config: Arc<Config>,
+    },
     /// Do nothing at all for so long, neither read nor write nor tick: a test wants the process to hang. It comes
     /// before the reply to whoever asked for it is sent.
     Sleep {
         /// For how long.
         time: Span,
+    },
+    /// End the process at once, as if it had crashed: nothing is sent or saved any more. A test wants it.
+    Abort {
+        /// For the log.
+        reason: String,
     },
     /// End the process after the outboxes are flushed.
     Exit {

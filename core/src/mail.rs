@@ -7,6 +7,7 @@ use alloc::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::cluster::Fault;
 use crate::cluster::View;
 use crate::cluster::takeover::Confirmed;
 use crate::config::Config;
@@ -133,6 +134,8 @@ impl Order {
 pub enum Fact {
     /// A client gave a command that only the node can carry out.
     Asked(Box<Asked>),
+    /// DEBUG wants the cluster bus to misbehave.
+    Disturbed(Fault),
     /// A job entered a state.
     Entered {
         /// Which.

@@ -16,6 +16,7 @@
 //! ```
 
 mod clock;
+mod descriptors;
 mod disk;
 mod links;
 mod listen;

@@ -23,6 +23,9 @@ const ACCEPTS: usize = 256;
 /// How long a listener is left alone when the process has no file descriptor left.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// Tokens that listeners may take: all addresses of `bind` twice, for clients and for the bus, and a Unix socket.
+const TOKENS: usize = 64;
+
 enum Socketed {
     Tcp(TcpListener),
     Unix(UnixListener, PathBuf),
@@ -32,13 +35,17 @@ enum Socketed {
 struct Listener {
     socket: Socketed,
     which: Which,
+    token: Token,
     /// Connections may be waiting of which the kernel will not speak again.
     pending: bool,
 }
 
-/// All of them; the token of each is its place in the list behind `first_token`.
+/// All of them, and the settings that they follow.
 pub(crate) struct Listeners {
     list: Vec<Listener>,
+    port: u16,
+    bind: Vec<String>,
+    bus_port: u16,
     first_token: usize,
     /// Set while the process has no file descriptor left.
     stalled: Option<Instant>,
@@ -50,52 +57,88 @@ pub(crate) type Trouble = String;
 impl Listeners {
     /// Listens at all places that the configuration names.
     pub(crate) fn open(config: &Config, registry: &Registry, first_token: usize) -> Result<Self, Trouble> {
-        let mut listeners = Self { list: Vec::new(), first_token, stalled: None };
-        if config.cluster_enabled && config.cluster_port == 0 && config.port > u16::MAX - BUS_OFFSET {
-            return Err(format!(
-                "Cluster port number too high: the cluster bus port, the client port plus {BUS_OFFSET}, cannot be above 65535"
-            ));
-        }
+        let (port, bind, bus_port) = (config.port, config.bind.clone(), config.bus_port());
+        let mut listeners = Self { list: Vec::new(), port, bind, bus_port, first_token, stalled: None };
+        check_bus_port(config)?;
         if config.port != 0 {
-            listeners.tcp(config, config.port, Which::Shard, "tcp")?;
+            listeners.tcp(config, config.port, Which::Shard, registry)?;
         }
         if !config.unixsocket.is_empty() {
             let path = Path::new(&config.dir).join(&config.unixsocket);
             let socket = unix(&path, config)
                 .map_err(|e| format!("Failed opening Unix socket: bind: {}", words(&e)))?;
-            listeners.list.push(Listener {
-                socket: Socketed::Unix(socket, path),
-                which: Which::Shard,
-                pending: false,
-            });
+            listeners.add(Socketed::Unix(socket, path), Which::Shard, registry).map_err(|e| words(&e))?;
         }
         if config.cluster_enabled {
-            listeners.tcp(config, config.bus_port(), Which::Node, "cluster bus")?;
+            listeners.tcp(config, config.bus_port(), Which::Node, registry)?;
         }
         if listeners.list.is_empty() {
             return Err("Configured to not listen anywhere, exiting.".to_owned());
         }
-        for (at, listener) in listeners.list.iter_mut().enumerate() {
-            let token = Token(first_token + at);
-            match &mut listener.socket {
-                Socketed::Tcp(socket) => registry.register(socket, token, Interest::READABLE),
-                Socketed::Unix(socket, _) => registry.register(socket, token, Interest::READABLE),
-            }
-            .map_err(|e| words(&e))?;
-        }
         Ok(listeners)
     }
 
-    fn tcp(&mut self, config: &Config, port: u16, which: Which, what: &str) -> Result<(), Trouble> {
+    /// Listens elsewhere, where that is asked for: clients at another port or other addresses, and the bus at another
+    /// port. When that cannot be, everything stays as it was, and the client that asked is told this.
+    pub(crate) fn move_to(&mut self, config: &Config, registry: &Registry) -> Result<(), &'static str> {
+        let port_moves = config.port != self.port;
+        let bus_moves = config.cluster_enabled && config.bus_port() != self.bus_port;
+        if !port_moves && !bus_moves && config.bind == self.bind {
+            return Ok(());
+        }
+        let moves = |l: &Listener| match (&l.socket, l.which) {
+            (Socketed::Unix(..), _) => false,
+            (_, Which::Shard) => true,
+            (_, Which::Node) => bus_moves,
+        };
+        // An address cannot be had together with one that contains it, so the old ones have to go first.
+        self.close(registry, moves);
+        let mut old = config.clone();
+        (old.port, old.bind) = (self.port, self.bind.clone());
+        if self.reopen(config, bus_moves, registry).is_ok() {
+            (self.port, self.bind, self.bus_port) = (config.port, config.bind.clone(), config.bus_port());
+            return Ok(());
+        }
+        tracing::warn!("Not listening where it was asked for: listening as before.");
+        self.close(registry, moves);
+        if let Err(trouble) = self.reopen(&old, bus_moves, registry) {
+            tracing::error!("{trouble}");
+        }
+        Err(if port_moves {
+            "Unable to listen on this port. Check server logs."
+        } else {
+            "Failed to bind to specified addresses."
+        })
+    }
+
+    fn reopen(&mut self, config: &Config, bus: bool, registry: &Registry) -> Result<(), Trouble> {
+        check_bus_port(config)?;
+        if config.port != 0 {
+            self.tcp(config, config.port, Which::Shard, registry)?;
+        }
+        if bus {
+            self.tcp(config, config.bus_port(), Which::Node, registry)?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, registry: &Registry, which: impl Fn(&Listener) -> bool) {
+        for mut gone in self.list.extract_if(.., |listener| which(listener)) {
+            if let Socketed::Tcp(socket) = &mut gone.socket {
+                let _ = registry.deregister(socket);
+            }
+        }
+    }
+
+    fn tcp(&mut self, config: &Config, port: u16, which: Which, registry: &Registry) -> Result<(), Trouble> {
+        let what = if which == Which::Node { "cluster bus" } else { "tcp" };
+        let failed = || format!("Failed listening on port {port} ({what}), aborting.");
         let mut bound = false;
         for name in &config.bind {
             let (optional, address) = address(name);
             let made = address.and_then(|ip| tcp(SocketAddr::new(ip, port), config.tcp_backlog));
-            match made {
-                Ok(socket) => {
-                    bound = true;
-                    self.list.push(Listener { socket: Socketed::Tcp(socket), which, pending: false });
-                }
+            match made.and_then(|socket| self.add(Socketed::Tcp(socket), which, registry)) {
+                Ok(()) => bound = true,
                 Err(e) if optional && !is_taken(&e) => {
                     tracing::debug!("Not listening at {name}:{port}: {}", words(&e));
                 }
@@ -104,29 +147,46 @@ impl Listeners {
                         "Warning: Could not create server TCP listening socket {name}:{port}: bind: {}",
                         words(&e)
                     );
-                    return Err(format!("Failed listening on port {port} ({what}), aborting."));
+                    return Err(failed());
                 }
             }
         }
-        if bound || config.bind.is_empty() {
-            return Ok(());
-        }
-        Err(format!("Failed listening on port {port} ({what}), aborting."))
+        if bound || config.bind.is_empty() { Ok(()) } else { Err(failed()) }
+    }
+
+    fn add(&mut self, mut socket: Socketed, which: Which, registry: &Registry) -> io::Result<()> {
+        let is_free = |token: &Token| self.list.iter().all(|l| l.token != *token);
+        let mut tokens = (self.first_token..self.first_token + TOKENS).map(Token);
+        let token = tokens.find(is_free).ok_or_else(|| io::Error::other("Too many listeners"))?;
+        match &mut socket {
+            Socketed::Tcp(socket) => registry.register(socket, token, Interest::READABLE),
+            Socketed::Unix(socket, _) => registry.register(socket, token, Interest::READABLE),
+        }?;
+        self.list.push(Listener { socket, which, token, pending: false });
+        Ok(())
     }
 
     /// Whether an event with this token is about a listener.
     pub(crate) fn has(&self, token: Token) -> bool {
-        (self.first_token..self.first_token + self.list.len()).contains(&token.0)
+        (self.first_token..self.first_token + TOKENS).contains(&token.0)
     }
 
-    /// How many tokens they take.
+    /// How many there are.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// Somebody knocked.
+    /// The first token that none of them takes.
+    pub(crate) fn end(&self) -> usize {
+        self.first_token + TOKENS
+    }
+
+    /// Somebody knocked, perhaps where nobody listens any more.
     pub(crate) fn note(&mut self, token: Token) {
-        self.list[token.0 - self.first_token].pending = true;
+        if let Some(listener) = self.list.iter_mut().find(|l| l.token == token) {
+            listener.pending = true;
+        }
     }
 
     /// When to accept again although nobody knocks; `None` when there is no reason to.
@@ -172,6 +232,16 @@ impl Listeners {
         let unix = clients().any(|l| matches!(l.socket, Socketed::Unix(..))).then_some("unix");
         tcp.into_iter().chain(unix)
     }
+}
+
+/// The bus listens above the clients' port, if it is not told where.
+fn check_bus_port(config: &Config) -> Result<(), Trouble> {
+    if config.cluster_enabled && config.cluster_port == 0 && config.port > u16::MAX - BUS_OFFSET {
+        return Err(format!(
+            "Cluster port number too high: the cluster bus port, the client port plus {BUS_OFFSET}, cannot be above 65535"
+        ));
+    }
+    Ok(())
 }
 
 impl Drop for Listeners {

@@ -7,16 +7,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use whimbrel_core::config::{CommandLine, Config};
 
+use crate::descriptors;
 use crate::listen::words;
 use crate::logging;
 use crate::server::Server;
 use crate::vitals;
-
-/// File descriptors that are not clients: listeners, files, bus links of small clusters.
-const RESERVED_FDS: u64 = 32;
 
 /// Tells a process started by itself that it is the one in the background.
 const DETACHED: &str = "WHIMBREL_DETACHED";
@@ -170,7 +167,7 @@ fn serve(mut config: Config, has_file: bool) -> i32 {
     }
     logging::install(config.loglevel, logfile);
     report(&config, has_file);
-    raise_descriptor_limit(&mut config);
+    make_room(&mut config);
     if config.disable_thp {
         disable_huge_pages();
     }
@@ -214,27 +211,15 @@ fn report(config: &Config, has_file: bool) {
     tracing::info!("Running mode={mode}, port={}.", config.port);
 }
 
-/// Raises the limit of open files to what `maxclients` needs, or lowers `maxclients` to what can be had.
-fn raise_descriptor_limit(config: &mut Config) {
-    let wanted = u64::from(config.maxclients) + RESERVED_FDS;
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
-    if soft >= wanted {
-        return;
-    }
-    let reachable = if setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted)).is_ok() {
-        wanted
-    } else if setrlimit(Resource::RLIMIT_NOFILE, hard.min(wanted), hard).is_ok() {
-        hard.min(wanted)
-    } else {
-        soft
-    };
-    if reachable < wanted {
-        let fewer = reachable.saturating_sub(RESERVED_FDS).max(1);
+/// Makes room for `maxclients` clients, or lowers it to as many as there is room for.
+fn make_room(config: &mut Config) {
+    if let Err(fewer) = descriptors::reserve(config.maxclients) {
+        let reachable = u64::from(fewer) + descriptors::RESERVED;
         tracing::warn!(
             "Current maximum open files is {reachable}. maxclients has been reduced to {fewer} to compensate for \
              low ulimit. If you need higher maxclients increase 'ulimit -n'."
         );
-        config.maxclients = u32::try_from(fewer).unwrap_or(u32::MAX);
+        config.maxclients = fewer;
     }
 }
 

@@ -15,12 +15,13 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use whimbrel_core::action::{Action, Actions, Ending};
 use whimbrel_core::config::Config;
-use whimbrel_core::ids::LinkId;
+use whimbrel_core::ids::{LinkId, Ticket};
 use whimbrel_core::input::{Input, Progress};
 use whimbrel_core::mail::{Mail, Order};
 use whimbrel_core::time::{Mono, Now};
 
 use crate::clock::Clock;
+use crate::descriptors;
 use crate::disk::{Disk, Ended, Outcome};
 use crate::links::{Links, Phase};
 use crate::listen::{Listeners, words};
@@ -44,6 +45,7 @@ const OBSERVE_US: u64 = 1_000_000;
 enum Late {
     ConnectFailed { link: LinkId, reason: String },
     Closed { link: LinkId },
+    Done { ticket: Ticket, result: Result<(), String> },
 }
 
 /// The event loop and everything it drives.
@@ -90,7 +92,7 @@ impl Turn {
         if let Some(signals) = &mut signals {
             poll.registry().register(signals, SIGNALS, Interest::READABLE)?;
         }
-        let links = Links::new(poll.registry().try_clone()?, FIRST + listeners.len());
+        let links = Links::new(poll.registry().try_clone()?, listeners.end());
         let mut turn = Self {
             poll,
             machines,
@@ -292,6 +294,10 @@ impl Turn {
                         self.step(which, Input::ConnectFailed { link, reason: &reason });
                     }
                     Late::Closed { link } => self.step(which, Input::Closed { link }),
+                    Late::Done { ticket, result } => {
+                        let result = result.as_ref().copied().map_err(String::as_str);
+                        self.step(which, Input::Done { ticket, result });
+                    }
                 }
             } else if let Some((to, mail)) = self.mail.pop_front() {
                 self.step(to, Input::Mailed(mail));
@@ -353,7 +359,15 @@ impl Turn {
                 self.disk.write(which, ticket, file, bytes, fsync);
             }
             Action::Read { ticket, file } => self.disk.read(which, ticket, file),
+            Action::Listen { ticket, config } => {
+                let result = self.listen(&config);
+                self.late.push_back((which, Late::Done { ticket, result }));
+            }
             Action::Sleep { time } => std::thread::sleep(Duration::from_micros(time.0)),
+            Action::Abort { reason } => {
+                tracing::error!("{reason}");
+                std::process::abort();
+            }
             Action::Exit { code, reason } => {
                 tracing::warn!("{reason}");
                 self.exit.get_or_insert(code);
@@ -370,6 +384,16 @@ impl Turn {
             // The kernel announced only once what came meanwhile.
             self.links.mark_unread(slot);
         }
+    }
+
+    /// Listens where the settings say and makes room for their clients, or leaves all as it is and says why.
+    fn listen(&mut self, config: &Config) -> Result<(), String> {
+        if let Err(fewer) = descriptors::reserve(config.maxclients) {
+            return Err(format!(
+                "The operating system is not able to handle the specified number of clients, try with {fewer}"
+            ));
+        }
+        self.listeners.move_to(config, self.poll.registry()).map_err(str::to_owned)
     }
 
     /// Takes over the settings that the driver itself acts on.

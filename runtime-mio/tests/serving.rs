@@ -197,15 +197,60 @@ fn the_configuration_file_is_rewritten_in_place() {
 }
 
 #[test]
-fn a_process_out_of_descriptors_waits_for_one() {
-    // 40 descriptors: 8 clients by the reserve of 32, of which the process itself needs about a dozen.
+fn there_are_no_more_clients_than_descriptors() {
+    // 40 descriptors: 8 clients by the reserve of 32.
     let folder = Folder::new();
     let port = free_port();
     let line = format!("ulimit -n 40; exec {PROGRAM} --port {port} --maxclients 1000 --bind 127.0.0.1");
     let arguments: Vec<OsString> = vec!["-c".into(), line.into()];
-    let mut server = Server::start_in(Path::new("/bin/sh"), folder, port, arguments);
+    let server = Server::start_in(Path::new("/bin/sh"), folder, port, arguments);
     assert!(server.log().contains("maxclients has been reduced to 8"), "{}", server.log());
-    assert_eq!(server.ask(&["CONFIG", "SET", "maxclients", "1000"]).text(), "OK");
+    let refused = "ERR CONFIG SET failed (possibly related to argument 'maxclients') - The operating system is not \
+                   able to handle the specified number of clients, try with 8";
+    assert_eq!(server.ask(&["CONFIG", "SET", "maxclients", "1000"]).text(), refused);
+    assert_eq!(server.ask(&["CONFIG", "GET", "maxclients"]).list()[1].text(), "8");
+    assert!(server.ask(&["CONFIG", "SET", "maxclients", "7"]).is("OK"));
+}
+
+#[test]
+fn clients_are_listened_for_where_config_set_says() {
+    let folder = Folder::new();
+    let (port, other) = (free_port(), free_port());
+    let file = folder.path().join("w.conf");
+    fs::write(&file, format!("port {port}\nbind * -::*\n")).expect("a file");
+    let server = Server::start_in(Path::new(PROGRAM), folder, port, vec![file.clone().into()]);
+    let mut client = server.client();
+    let blocker = TcpListener::bind(("0.0.0.0", 0)).expect("a port");
+    let blocked = blocker.local_addr().expect("an address").port().to_string();
+    let refused = "ERR CONFIG SET failed (possibly related to argument 'port') - Unable to listen on this port. Check \
+                   server logs.";
+    assert_eq!(client.ask(&["CONFIG", "SET", "port", &blocked, "timeout", "77"]).text(), refused);
+    drop(blocker);
+    assert_eq!(client.ask(&["CONFIG", "GET", "timeout"]).list()[1].text(), "0", "all or nothing");
+    assert!(Client::connect(port).expect("as before").ask(&["PING"]).is("PONG"));
+
+    assert!(client.ask(&["CONFIG", "SET", "port", &other.to_string()]).is("OK"));
+    assert!(Client::connect(other).expect("the new port").ask(&["PING"]).is("PONG"));
+    assert!(Client::connect(port).is_err(), "the old port");
+    assert!(client.ask(&["PING"]).is("PONG"), "who is there stays");
+    assert!(client.ask(&["CONFIG", "SET", "bind", "127.0.0.1"]).is("OK"));
+    assert!(TcpStream::connect((Ipv6Addr::LOCALHOST, other)).is_err());
+    let refused = "ERR CONFIG SET failed (possibly related to argument 'bind') - Failed to bind to specified addresses.";
+    assert_eq!(client.ask(&["CONFIG", "SET", "bind", "203.0.113.1"]).text(), refused);
+    assert!(Client::connect(other).expect("as before").ask(&["PING"]).is("PONG"));
+    assert_eq!(client.ask(&["CONFIG", "GET", "bind"]).list()[1].text(), "127.0.0.1");
+    assert!(client.ask(&["INFO", "server"]).text().contains(&format!("tcp_port:{other}\r\n")));
+    assert!(client.ask(&["CONFIG", "REWRITE"]).is("OK"));
+    let text = fs::read_to_string(&file).expect("the file");
+    assert!(text.starts_with(&format!("port {other}\nbind 127.0.0.1\n")), "{text}");
+}
+
+#[test]
+fn a_process_out_of_descriptors_waits_for_one() {
+    let mut server = start(&["--bind", "127.0.0.1"]);
+    let port = server.port();
+    let limit = ["--pid", &server.child().id().to_string(), "--nofile=40:40"].map(str::to_owned);
+    assert!(Command::new("prlimit").args(limit).status().is_ok_and(|status| status.success()));
     let mut clients: Vec<Client> =
         (0..60).map(|_| Client::connect(port).expect("a place in the queue")).collect();
     until("a line about it", || server.log().contains("Error accepting a client connection"));

@@ -242,7 +242,9 @@ impl World {
     /// The answer to an action, if it wants one.
     fn carry_out(&mut self, action: Action) -> Option<Input<'static>> {
         match action {
-            Action::Persist { ticket, .. } => Some(Input::Done { ticket, result: Ok(()) }),
+            Action::Persist { ticket, .. } | Action::Listen { ticket, .. } => {
+                Some(Input::Done { ticket, result: Ok(()) })
+            }
             Action::Connect { link, .. } => Some(Input::ConnectFailed { link, reason: "no network" }),
             Action::Close { link, ending } => {
                 if ending == Ending::Flushed {

@@ -34,6 +34,12 @@ enum Allowance {
     Client,
     /// Node ids, ports and times of the only node.
     Cluster,
+    /// What helps people is said in our own words.
+    Help,
+    /// How a value is kept in memory is each server's own.
+    Kept,
+    /// CPU time is each server's own, and so is an order by it; Valkey counts the replies of a transaction several times.
+    SlotStats,
 }
 
 fn allowance(words: &[Word]) -> Allowance {
@@ -51,6 +57,9 @@ fn allowance(words: &[Word]) -> Allowance {
         "config get" => Allowance::AnyPairs,
         "hello" => Allowance::Hello,
         "info" | "command" => Allowance::Own,
+        "client help" | "cluster help" | "command help" | "config help" | "object help" => Allowance::Help,
+        "debug object" | "debug sdslen" | "debug htstats" => Allowance::Kept,
+        "cluster slot-stats" => Allowance::SlotStats,
         "client list" => Allowance::List,
         "command getkeys" | "command getkeysandflags" if is_msetex(words) => Allowance::Own,
         "client info" => Allowance::Client,
@@ -135,11 +144,33 @@ pub fn fit(words: &[Word], ours: &mut Value, theirs: &mut Value) {
                 *ours = theirs.clone();
             }
         }
+        Allowance::Help => {
+            let is_text = |v: &mut Value| {
+                v.list().is_some_and(|l| l.len() > 2 && l.iter().all(|v| matches!(v, Value::Line(b'+', _))))
+            };
+            if is_text(ours) && is_text(theirs) {
+                *ours = theirs.clone();
+            }
+        }
+        Allowance::Kept => {
+            let [o, t] = [&*ours, &*theirs].map(|v| v.text().map(kept_as));
+            if o.is_some() && o == t {
+                *ours = theirs.clone();
+            }
+        }
+        Allowance::SlotStats if is_by_keys(words) => each(ours, theirs, slot_stats),
+        Allowance::SlotStats => any_keys(ours, theirs),
         Allowance::Cluster => {
             mask(ours);
             mask(theirs);
         }
     }
+}
+
+/// Whether SLOT-STATS is asked for slots in an order that only keys decide.
+fn is_by_keys(words: &[Word]) -> bool {
+    let is = |at: usize, name: &[u8]| matches!(words.get(at), Some(Word::Plain(w)) if w.eq_ignore_ascii_case(name));
+    is(2, b"slotsrange") || is(3, b"key-count")
 }
 
 fn is_msetex(words: &[Word]) -> bool {
@@ -217,6 +248,34 @@ fn client_fields(line: &[u8]) -> Vec<String> {
         }
     };
     line.split(' ').map(field).collect()
+}
+
+/// What DEBUG says of a value that does not depend on the server: the names, and how it is encoded and how long it is.
+fn kept_as(text: &[u8]) -> Vec<String> {
+    let told = ["encoding", "refcount", "key_sds_len", "val_sds_len"];
+    let text = String::from_utf8_lossy(text).into_owned();
+    let field = |field: &str| match field.split_once(':') {
+        Some((name, _)) if !told.contains(&name) => name.to_owned(),
+        _ => field.to_owned(),
+    };
+    text.split(' ').map(field).collect()
+}
+
+/// The row of a slot: its CPU time is near nothing for both.
+fn slot_stats(ours: &mut Value, theirs: &mut Value) {
+    let (Some([_, o]), Some([_, t])) =
+        (ours.list().map(Vec::as_mut_slice), theirs.list().map(Vec::as_mut_slice))
+    else {
+        return;
+    };
+    if let (Some(o), Some(t)) = (o.list(), t.list()) {
+        for (o, t) in o.chunks_mut(2).zip(t.chunks(2)) {
+            let own = |name: &[u8]| matches!(name, b"cpu-usec" | b"network-bytes-in" | b"network-bytes-out");
+            if o[0] == t[0] && o[0].text().is_some_and(own) && o[1].number().is_some() {
+                o[1] = t[1].clone();
+            }
+        }
+    }
 }
 
 /// Replaces node ids, the port and clocks.

@@ -34,7 +34,7 @@ const BOTH: &[(&str, u32)] = &[
     ("DECR $k", 3),
     ("INCRBY $k $i", 5),
     ("DECRBY $k $i", 5),
-    ("INCRBYFLOAT $k $f", 8),
+    ("INCRBYFLOAT $k $f", 10),
     ("MGET $k+", 5),
     ("MSET ($k $v)+", 5),
     ("MSETNX ($k $v)+", 4),
@@ -125,11 +125,33 @@ const BOTH: &[(&str, u32)] = &[
     ("COMMAND LIST FILTERBY (PATTERN $p|ACLCAT nosuch|MODULE $w|$w $w)", 1),
     ("COMMAND $w", 1),
     ("CONFIG GET (maxmemory|timeout|hz|save|tcp-*|databases|$w)+", 3),
+    ("CONFIG SET (timeout|hz|maxclients|proto-max-bulk-len|databases|tcp-keepalive|$w) $w", 2),
+    ("CONFIG SET (port (-1|abc|65536)|bind 203.0.113.1)", 1),
     ("CONFIG SET (timeout|hz|$w) $i", 2),
     ("CONFIG SET (maxmemory-samples|maxmemory-policy|maxmemory-eviction-tenacity) ($i|$w)", 2),
+    ("CONFIG SET (hz $i|timeout $i|lfu-decay-time $w|loglevel (debug|$w))+", 1),
     ("CONFIG $w", 1),
     ("DEBUG DIGEST", 1),
     ("DEBUG SLEEP (0|0.001|abc)", 1),
+    ("DEBUG PROTOCOL (string|integer|double|bignum|null|array|set|map|verbatim|true|false|$w)", 3),
+    ("DEBUG ERROR $v", 1),
+    ("DEBUG POPULATE $c [$w [$c]]", 1),
+    ("DEBUG OBJECT $k [fast]", 2),
+    ("DEBUG (SDSLEN|LISTPACK|QUICKLIST|HTSTATS-KEY) $k", 1),
+    ("DEBUG HTSTATS ($w|99|-1)", 1),
+    ("DEBUG RELOAD $w", 1),
+    ("DEBUG REPLYBUFFER (PEAK-RESET-TIME (NEVER|RESET|$i|$w)|RESIZING 1|$w $w)", 1),
+    ("DEBUG QUICKLIST-PACKED-THRESHOLD (0|1kb|5gb|$w)", 1),
+    (
+        "DEBUG (DICT-RESIZING 1|HASHTABLE-CAN-ABORT-SHRINK 1|CLIENT-ENFORCE-REPLY-LIST 0|SET-DISABLE-DENY-SCRIPTS 0)",
+        1,
+    ),
+    ("DEBUG (SET-SKIP-CHECKSUM-VALIDATION 0|PAUSE-CRON 0|LEAK $v|LOG $v)", 1),
+    (
+        "DEBUG (DROP-CLUSTER-PACKET-FILTER $w|DROP-CLUSTER-PACKET-FILTER -1|CLUSTERLINK KILL ALL $w|JMAP|$w)",
+        1,
+    ),
+    ("(CLIENT|CLUSTER|COMMAND|CONFIG|OBJECT) HELP", 1),
     ("FLUSHDB [ASYNC|SYNC|$w]", 1),
     ("FLUSHALL [ASYNC|SYNC|$w]", 1),
     ("SWAPDB $b $b", 2),
@@ -155,7 +177,9 @@ const CLUSTER: &[(&str, u32)] = &[
     ("CLUSTER COUNTKEYSINSLOT $s", 4),
     ("CLUSTER GETKEYSINSLOT $s $i", 6),
     ("CLUSTER SLOT-STATS SLOTSRANGE $s $s [$w]", 4),
-    ("CLUSTER SLOT-STATS ORDERBY (KEY-COUNT|CPU-USEC|$w) [LIMIT $s] [ASC|DESC]", 5),
+    ("CLUSTER SLOT-STATS ORDERBY (KEY-COUNT|CPU-USEC|NETWORK-BYTES-IN|$w) [LIMIT $s] [ASC|DESC]", 5),
+    ("CLUSTER (LINKS|SAVECONFIG|INFO)", 1),
+    ("CONFIG SET (cluster-slot-stats-enabled|cluster-allow-reads-when-down) (yes|no|$w)", 1),
     ("CLUSTER SLOT-STATS $w $w", 2),
     ("CLUSTERSCAN (0|$w|0-{06S}-0) [MATCH $p] [COUNT $i] [TYPE (string|hash|$w)] [SLOT $s]", 4),
     ("CLUSTER (MYID|MYSHARDID|NODES|SLOTS|SHARDS)", 2),
@@ -238,6 +262,8 @@ const PATTERNS: &[&str] =
 pub struct Generator {
     rng: Rng,
     cluster: bool,
+    /// The version that connections begin with.
+    proto: u8,
     /// Keys end and time passes. Only in some sequences: waiting takes most of their time.
     timed: bool,
     lines: Vec<(&'static str, u32)>,
@@ -245,7 +271,7 @@ pub struct Generator {
 
 impl Generator {
     /// The same seed makes the same sequences.
-    pub fn new(seed: u64, cluster: bool) -> Self {
+    pub fn new(seed: u64, cluster: bool, proto: u8) -> Self {
         let more = if cluster { CLUSTER } else { STANDALONE };
         let timed = seed.is_multiple_of(4);
         let mut lines = [BOTH, more].concat();
@@ -254,14 +280,14 @@ impl Generator {
         let renames = |line: &str| ["RENAME", "COPY", "MOVE"].iter().any(|word| line.starts_with(word));
         let [named, renamed] = [!seed.is_multiple_of(2), seed.is_multiple_of(2)];
         lines.retain(|(line, _)| !(named && renames(line) || renamed && line.starts_with("OBJECT")));
-        Self { rng: Rng::new(seed), cluster, timed, lines }
+        Self { rng: Rng::new(seed), cluster, proto, timed, lines }
     }
 
     /// A sequence of so many steps.
     pub fn sequence(&mut self, steps: usize) -> Vec<Step> {
         let mut sequence = Vec::new();
         for at in 0..CONNECTIONS {
-            if self.rng.one_in(2) {
+            if self.proto == 3 {
                 sequence.push(Step::Ask(at, ["HELLO", "3"].map(plain).to_vec()));
             }
         }
@@ -396,6 +422,9 @@ impl Generator {
     fn argument(&mut self, kind: &str) -> Word {
         if self.rng.one_in(40) {
             return self.junk();
+        }
+        if kind == "f" && self.rng.one_in(2) {
+            return plain(&float(&mut self.rng));
         }
         let rng = &mut self.rng;
         let mut pick = |list: &[&str]| plain(list[rng.index(list.len())]);
@@ -543,6 +572,19 @@ impl Generator {
         }
         bytes
     }
+}
+
+/// A number of some digits on either side of the point, and perhaps an exponent.
+fn float(rng: &mut Rng) -> String {
+    let mut digits = |most: usize| {
+        (0..rng.index(most)).map(|_| char::from(b'0' + rng.below(10) as u8)).collect::<String>()
+    };
+    let (whole, rest) = (digits(20), digits(20));
+    let mut text = format!("{}{whole}.{rest}", ["", "-"][rng.index(2)]);
+    if rng.one_in(4) {
+        text.push_str(&format!("e{}", rng.below(60) as i64 - 30));
+    }
+    text
 }
 
 fn plain(text: &str) -> Word {

@@ -168,6 +168,8 @@ impl World {
             }
             Action::Read { .. } => panic!("nobody has an ACL file here"),
             Action::Sleep { .. } => panic!("nobody sends DEBUG SLEEP here"),
+            Action::Listen { .. } => panic!("nobody changes where to listen here"),
+            Action::Abort { reason } => panic!("nobody sends DEBUG PANIC here: {reason}"),
             Action::Exit { code, reason } => self.processes[p].exit = Some((code, reason)),
         }
     }

@@ -335,7 +335,9 @@ impl Cluster {
     /// Takes the knowledge of a nodes.conf into a machine that knows only itself.
     pub(super) fn restore(&mut self, saved: Saved) {
         let mut rows: BTreeMap<NodeId, NodeIx> = BTreeMap::new();
-        for node in saved.nodes.iter().filter(|node| !node.flags.handshake || node.flags.myself) {
+        // This node first: until it has its name again, it has one drawn by lot, which could be another's.
+        let (myself, others): (Vec<_>, Vec<_>) = saved.nodes.iter().partition(|node| node.flags.myself);
+        for node in myself.into_iter().chain(others.into_iter().filter(|node| !node.flags.handshake)) {
             if let Some(ix) = self.restore_node(node) {
                 rows.insert(node.id, ix);
             }

@@ -22,6 +22,7 @@ mod conf;
 mod config;
 mod epochs;
 mod failure;
+mod faults;
 mod handshake;
 mod hear;
 mod links;
@@ -47,6 +48,7 @@ pub use boundary::{Action, Input};
 pub use conf::Corrupt;
 pub use config::{Announced, BUS_PORT_OFFSET, ClusterConfig, EndpointType};
 pub use epochs::Bump;
+pub use faults::Fault;
 pub use operator::SetSlot;
 pub use ownership::Reason;
 pub use refused::Refused;
@@ -79,6 +81,8 @@ pub struct Cluster {
     blacklist: BTreeMap<NodeId, Mono>,
     standing: standing::Standing,
     stats: Stats,
+    /// What DEBUG made go wrong.
+    faults: faults::Faults,
     next_tick: Mono,
     ticks: u64,
     /// Nodes suspected at the last tick.
@@ -142,6 +146,7 @@ impl Cluster {
             blacklist: BTreeMap::new(),
             standing: standing::Standing::new(now.mono),
             stats: Stats::default(),
+            faults: faults::Faults::default(),
             next_tick: now.mono,
             ticks: 0,
             suspected: 0,

@@ -26,8 +26,10 @@ impl Cluster {
             self.close_clogged(ix);
             self.repair_membership(ix);
         }
-        self.reconnect();
-        if self.ticks.is_multiple_of(RANDOM_PING_TICKS) {
+        if !self.faults.no_reconnection {
+            self.reconnect();
+        }
+        if self.ticks.is_multiple_of(RANDOM_PING_TICKS) && !self.faults.no_random_pings {
             self.ping_somebody();
         }
         for ix in self.nodes.others() {

@@ -36,8 +36,16 @@ impl Sender {
 impl Cluster {
     /// Acts on one frame.
     pub(super) fn receive(&mut self, link: LinkId, frame: &[u8]) -> Result<(), Broken> {
-        if let Some(kind) = kind_of(frame) {
+        let kind = kind_of(frame);
+        if let Some(kind) = kind {
             self.stats.received(kind, frame.len());
+        }
+        if self.faults.drops(kind) {
+            tracing::warn!(%link, ?kind, "message dropped for a test");
+            if self.faults.close_on_drop {
+                self.close(link);
+            }
+            return Ok(());
         }
         match decode(frame) {
             Ok(Message::Full { header, body }) => self.receive_full(link, &header, &body),

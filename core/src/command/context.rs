@@ -32,7 +32,7 @@ pub struct KeyStats {
 }
 
 impl KeyStats {
-    fn count(&mut self, found: bool) {
+    pub(crate) fn count(&mut self, found: bool) {
         self.hits += u64::from(found);
         self.misses += u64::from(!found);
     }

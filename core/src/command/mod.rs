@@ -18,7 +18,7 @@ mod lcs;
 mod many;
 mod memory;
 pub mod number;
-mod object;
+pub(crate) mod object;
 pub mod options;
 mod range;
 pub mod refused;

@@ -42,7 +42,7 @@ pub(super) fn encoding<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
 }
 
 /// Valkey embeds a string where its object, expiry, key and value fill two cache lines at most.
-fn encoding_name(entry: &Entry) -> &'static str {
+pub(crate) fn encoding_name(entry: &Entry) -> &'static str {
     const ROOM: usize = 114;
     let encoding = entry.encoding();
     let key = entry.key().len();

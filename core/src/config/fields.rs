@@ -441,6 +441,8 @@ config! {
     cluster_config_save_behavior: SaveBehavior = "cluster-config-save-behavior",
     /// Finished slot migrations that are remembered.
     cluster_slot_migration_log_max_len: u64 = "cluster-slot-migration-log-max-len",
+    /// Whether CLUSTER SLOT-STATS shows CPU time and bytes.
+    cluster_slot_stats_enabled: bool = "cluster-slot-stats-enabled",
     /// Milliseconds between pings of the bus; 0: the built-in choice.
     cluster_ping_interval: u64 = "cluster-ping-interval",
     /// Percentage of the known nodes in a gossip section.

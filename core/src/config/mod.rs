@@ -35,6 +35,7 @@ pub use fields::{
 pub use file::{CommandLine, Fatal};
 use setting::{Setting, Support};
 use table::SETTINGS;
+pub(crate) use values::memory;
 
 use crate::acl::Users;
 use crate::command::glob;
@@ -61,6 +62,8 @@ const MAX_HZ: u64 = 500;
 /// Fewest bytes of a replication backlog.
 const MIN_BACKLOG: u64 = 16 * 1024;
 
+/// Addresses that nobody can listen at.
+const NOWHERE: &str = "Failed to bind to specified addresses.";
 const NOT_YET: &str = "not available in Whimbrel yet";
 
 /// A setting under the name it was asked for, in lower case.
@@ -199,7 +202,8 @@ impl Config {
     fn change(&mut self, setting: &Setting, value: &[u8]) -> Result<(), String> {
         let text = &*String::from_utf8_lossy(value);
         if setting.is_free_text() && core::str::from_utf8(value).is_err() {
-            return Err("argument must be UTF-8".to_string());
+            let is_bind = matches!(setting.kind, setting::Kind::Bind);
+            return Err(if is_bind { NOWHERE } else { "argument must be UTF-8" }.to_string());
         }
         let words: Vec<&str> =
             if setting.takes_words() && !text.is_empty() { text.split(' ').collect() } else { [text].into() };

@@ -94,6 +94,17 @@ impl Config {
             Kind::Text if value.is_empty() && setting.default.is_empty() => Vec::new(),
             Kind::Primary if value.is_empty() => Vec::new(),
             Kind::Bind if !needed => Vec::new(),
+            Kind::Bind
+                if value.contains(['"', '\'', '\\']) || !value.chars().all(|c| (' '..='~').contains(&c)) =>
+            {
+                let mut words: Vec<String> = value.split_whitespace().map(|word| quoted("", word)).collect();
+                if let [only] = words.as_mut_slice() {
+                    // A single argument is read as a line of its own.
+                    *only = quoted("", only.trim_start());
+                }
+                let line = words.into_iter().fold(name.to_owned(), |line, word| line + &word);
+                [(line, true)].into()
+            }
             // Where it is started next may be another folder.
             Kind::Dir => [(quoted(name, &value), true)].into(),
             Kind::Text | Kind::Events => [(quoted(name, &value), needed)].into(),

@@ -22,7 +22,7 @@ pub(super) fn integer(text: &str) -> Option<i128> {
 
 /// Digits and a unit: `k`, `m`, `g` are powers of 1000, `kb`, `mb`, `gb` of 1024. No digits at all mean 0, as in
 /// Valkey.
-pub(super) fn memory(text: &str) -> Option<u64> {
+pub(crate) fn memory(text: &str) -> Option<u64> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
     let times: u64 = match unit.to_ascii_lowercase().as_str() {
@@ -87,10 +87,12 @@ fn given<'a, 'b>(words: &'a [&'b str]) -> &'a [&'b str] {
 }
 
 pub(super) fn bind(words: &[&str]) -> Result<String, String> {
-    if words.len() > BIND_MAX {
+    // A word may hold several.
+    let addresses: Vec<&str> = words.iter().flat_map(|word| word.split_whitespace()).collect();
+    if addresses.len().max(words.len()) > BIND_MAX {
         return Err("Too many bind addresses specified.".to_owned());
     }
-    Ok(given(words).join(" "))
+    Ok(addresses.join(" "))
 }
 
 /// Rules in groups of four words replace those of their class in `old`.

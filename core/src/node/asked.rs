@@ -7,15 +7,16 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::action::Actions;
+use crate::action::{Action, Actions};
 use crate::cluster::admin::{self, KeyCounts};
 use crate::cluster::{Cluster, ClusterConfig};
-use crate::ids::{JobName, NodeId};
+use crate::config::Config;
+use crate::ids::{JobName, NodeId, Ticket};
 use crate::link::Outbox;
 use crate::mail::{Asked, Order};
 use crate::migration::job::{Job, Operation};
 use crate::migration::request::{self, Ground, check_establish, check_migrateslots};
-use crate::node::{Node, settings};
+use crate::node::{Node, Trying, settings};
 use crate::slots::Slot;
 use crate::time::Now;
 use crate::wire::resp::{Proto, Reply};
@@ -83,13 +84,47 @@ impl Node {
         if let Err(error) = config.set(&pairs, asked.local) {
             return refused(proto, &error.to_string());
         }
-        self.config = config.into();
+        if let Some(name) = settings::for_the_driver(&self.config, &config) {
+            if self.trying.is_some() {
+                return refused(
+                    proto,
+                    "ERR CONFIG SET failed - another change of where to listen is under way",
+                );
+            }
+            self.next_ticket += 1;
+            let (ticket, config) = (Ticket(self.next_ticket), Arc::new(config));
+            out.push(Action::Listen { ticket, config: config.clone() });
+            self.trying = Some(Trying { ticket, config, name, link: asked.link, proto });
+            return Verdict::Nothing;
+        }
+        self.adopt(config.into(), out);
+        Verdict::Reply(write(proto, |reply| reply.ok()))
+    }
+
+    /// From now on these settings are in force.
+    fn adopt(&mut self, config: Arc<Config>, out: &mut Actions) {
+        self.config = config;
         if let Some(cluster) = &mut self.cluster {
             cluster.configure(ClusterConfig::from(&*self.config));
         }
         let order = Order::Configure(self.config.clone(), settings::of_migrations(&self.config));
         self.post(order, out);
-        Verdict::Reply(write(proto, |reply| reply.ok()))
+    }
+
+    /// The driver listens where settings that were tried say, or it cannot.
+    pub(super) fn tried(&mut self, trying: Trying, result: Result<(), &str>, out: &mut Actions) {
+        let Trying { config, name, link, proto, .. } = trying;
+        let reply = match result {
+            Ok(()) => {
+                self.adopt(config, out);
+                write(proto, |reply| reply.ok())
+            }
+            Err(why) => {
+                let text = format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}");
+                write(proto, |reply| reply.error(&text))
+            }
+        };
+        self.post(Order::Answer { link, reply }, out);
     }
 
     fn shutdown(&mut self, now: Now, asked: &Asked, words: &[&[u8]], out: &mut Actions) -> Verdict {

@@ -11,6 +11,12 @@ impl Node {
     pub(super) fn hear(&mut self, now: Now, fact: Fact, out: &mut Actions) {
         match fact {
             Fact::Asked(asked) => self.asked(now, &asked, out),
+            Fact::Disturbed(fault) => {
+                if let Some(cluster) = &mut self.cluster {
+                    cluster.disturb(now, fault, &mut self.actions);
+                    self.carry_out(now, out);
+                }
+            }
             Fact::Entered { job, stage } => self.jobs.entered(job, stage, now),
             Fact::Granted { job } => {
                 if let (Some(running), Some(cluster)) = (self.jobs.find(job), &mut self.cluster) {

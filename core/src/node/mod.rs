@@ -47,6 +47,7 @@ pub struct Node {
     saving: Option<Ticket>,
     /// Who waits for a file to be replaced or read.
     later: Vec<Later>,
+    trying: Option<Trying>,
     next_ticket: u64,
     /// The text of the configuration file the process was started with.
     config_file: Option<alloc::string::String>,
@@ -56,6 +57,17 @@ pub struct Node {
     topology_changed: bool,
     /// Scratch of the cluster machine's actions.
     actions: Vec<cluster::Action>,
+}
+
+/// Settings that are in force as soon as the driver listens where they say, and the client that waits for it.
+#[derive(Debug)]
+struct Trying {
+    ticket: Ticket,
+    config: Arc<Config>,
+    /// The setting that is to blame if it cannot.
+    name: &'static str,
+    link: LinkId,
+    proto: Proto,
 }
 
 /// A client that waits for a file.
@@ -97,6 +109,7 @@ impl Node {
             waiting: Waiting::default(),
             saving: None,
             later: Vec::new(),
+            trying: None,
             next_ticket: OTHER_TICKETS,
             config_file,
             stopping: None,
@@ -180,6 +193,10 @@ impl Node {
     }
 
     fn done(&mut self, now: Now, ticket: Ticket, result: Result<(), &str>, out: &mut Actions) {
+        if let Some(trying) = self.trying.take_if(|trying| trying.ticket == ticket) {
+            self.tried(trying, result, out);
+            return;
+        }
         if ticket.0 >= OTHER_TICKETS {
             let users = self.later.iter().any(|later| later.ticket == ticket && later.file == File::Users);
             if users {

@@ -16,6 +16,17 @@ pub(super) fn of_migrations(config: &Config) -> Timing {
     }
 }
 
+/// Which of the changed settings the driver has to make true first, if any.
+pub(super) fn for_the_driver(old: &Config, new: &Config) -> Option<&'static str> {
+    if old.port != new.port {
+        Some("port")
+    } else if old.bind != new.bind {
+        Some("bind")
+    } else {
+        (new.maxclients > old.maxclients).then_some("maxclients")
+    }
+}
+
 /// What a source of slots authenticates with.
 pub(super) fn credentials(config: &Config) -> Option<Credentials> {
     let text = |s: &str| (!s.is_empty()).then(|| s.as_bytes().into());

@@ -55,7 +55,9 @@ pub(crate) fn run(
         Id::Multi | Id::Discard | Id::Watch | Id::Unwatch => {
             transaction::run(now, command.id, argv, client, outbox, data);
         }
-        Id::Asking if !env.config.cluster_enabled => reply(client, outbox).error(NO_CLUSTER),
+        Id::Asking | Id::ClusterHelp if !env.config.cluster_enabled => {
+            reply(client, outbox).error(NO_CLUSTER)
+        }
         Id::Asking => {
             client.asking = true;
             reply(client, outbox).ok();

@@ -10,6 +10,7 @@ use crate::shard::footprint::Footprint;
 use crate::shard::hold::Holds;
 use crate::shard::scrutiny::Scrutiny;
 use crate::shard::tally::Tally;
+use crate::shard::usage::SlotUsage;
 use crate::shard::users::Secret;
 use crate::store::Store;
 
@@ -29,6 +30,7 @@ pub(crate) struct Data {
     pub(crate) secret: Secret,
     pub(crate) eviction: Eviction,
     pub(crate) footprint: Footprint,
+    pub(crate) usage: SlotUsage,
 }
 
 /// Counters since start, for INFO.

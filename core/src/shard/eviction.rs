@@ -309,6 +309,7 @@ fn word(config: &Config) -> &'static [u8] {
 impl Data {
     /// Other settings from now on.
     pub(crate) fn configure(&mut self, config: &Config) {
+        self.usage.set_on(config.cluster_slot_stats_enabled && config.cluster_enabled);
         let counting = Counting { log_factor: config.lfu_log_factor, decay_minutes: config.lfu_decay_time };
         let counts = config.maxmemory_policy.counts_accesses();
         self.store.access_mut().set_counting(counts.then_some(counting));

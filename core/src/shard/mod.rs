@@ -40,6 +40,7 @@ mod tracking;
 mod transaction;
 mod upcoming;
 mod upkeep;
+mod usage;
 mod users;
 mod waits;
 mod whole;
@@ -81,6 +82,7 @@ use crate::shard::serve::{Env, Served};
 use crate::shard::session::{Session, Waiting};
 use crate::shard::tally::Tally;
 use crate::shard::upkeep::Upkeep;
+use crate::shard::usage::SlotUsage;
 use crate::shard::users::Secret;
 use crate::shard::waits::Waits;
 use crate::slots::SlotRanges;
@@ -161,6 +163,7 @@ impl Shard {
             scrutiny: Scrutiny::default(),
             refusals: acl::Log::default(),
             secret: Secret::of(seed),
+            usage: SlotUsage::default(),
         };
         data.configure(&config);
         Self {

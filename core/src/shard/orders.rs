@@ -4,9 +4,9 @@ use alloc::sync::Arc;
 
 use crate::action::{Action, Actions, Ending};
 use crate::cluster::takeover::Confirmed;
-use crate::config::Config;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::config::Config;
 use crate::ids::{JobName, LinkId};
 use crate::input::Origin;
 use crate::mail::{Fact, Order};
@@ -23,7 +23,10 @@ impl Shard {
     /// Carries out an order.
     pub(crate) fn obey(&mut self, now: Now, order: Order, out: &mut Actions) {
         match order {
-            Order::Publish(view) => self.env.view = view,
+            Order::Publish(view) => {
+                self.data.usage.moved(&self.env.view, &view);
+                self.env.view = view;
+            }
             Order::PublishJobs(jobs) => self.env.jobs = jobs,
             Order::Configure(config, timing) => self.configure(now, config, timing, out),
             Order::Answer { link, reply } => self.answered(now, link, &reply, out),

@@ -52,7 +52,7 @@ pub(crate) fn run(
         Id::ClusterKeyslot => reply.int(i64::from(Slot::of(argv.get(2)).number())),
         Id::ClusterCountkeysinslot => count_keys(argv, db, data, &mut reply),
         Id::ClusterGetkeysinslot => get_keys(argv, db, data, &mut reply),
-        Id::ClusterSlotStats => slot_stats::run(argv, view, &data.store, &mut reply),
+        Id::ClusterSlotStats => slot_stats::run(argv, view, data, &mut reply),
         Id::ClusterNodes => reply.verbatim("txt", &render::nodes(view, asker)),
         Id::ClusterInfo => reply.verbatim("txt", &render::info(view)),
         Id::ClusterSlots => render::slots(view, asker, &mut reply),

@@ -3,12 +3,13 @@
 
 use alloc::vec::Vec;
 
-use crate::command::table::{Command, find, flags, keys_of};
+use crate::command::table::{Command, Id, find, flags, keys_of};
 use crate::config::Config;
 use crate::ids::LinkId;
 use crate::link::Outbox;
 use crate::shard::commandlog::{CommandLogs, Kind};
 use crate::shard::data::Data;
+use crate::shard::debug;
 use crate::shard::latency::{self, Latency};
 use crate::shard::monitor;
 use crate::shard::session::{Asked, Client};
@@ -107,7 +108,8 @@ struct Outcome {
 }
 
 impl Data {
-    /// Writes down that a command of `client` ran until now and replied into `outbox` from position `begun` on.
+    /// Writes down that a command of `client` ran until now and replied into `outbox` from position `begun` on; how many
+    /// nanoseconds it took.
     #[inline]
     pub(crate) fn ran(
         &mut self,
@@ -117,9 +119,10 @@ impl Data {
         client: &mut Client,
         outbox: &mut Outbox,
         begun: u64,
-    ) {
+    ) -> u64 {
         let nanos = self.scrutiny.laps.lap();
         self.took(now, command, argv, client, outbox, begun, nanos);
+        nanos
     }
 
     /// Writes down that an EXEC of `client` is done, with all its commands.
@@ -128,6 +131,7 @@ impl Data {
         let (mark, begun) = client.exec_begun;
         let argv = Argv::new(b"EXEC", &[Span { start: 0, end: 4 }]);
         let nanos = self.scrutiny.laps.since(mark);
+        self.usage.ran(client.exec_slot, nanos, 0);
         self.took(now, command, argv, client, outbox, begun, nanos);
     }
 
@@ -158,7 +162,9 @@ impl Data {
     ) {
         self.totals.commands += 1;
         let Scrutiny { tracked, notable, .. } = self.scrutiny;
-        self.tally.ran(command, nanos, tracked, outbox.own_since(begun));
+        // DEBUG ERROR is no failure.
+        let wanted = command.id == Id::Debug && debug::is_error(argv);
+        self.tally.ran(command, nanos, tracked, if wanted { &[] } else { outbox.own_since(begun) });
         if !client.transaction.is_running() {
             self.scrutiny.busy_nanos += nanos;
         }

@@ -108,8 +108,8 @@ impl Session {
                 // The look was for all of them: it is not part of what the first takes.
                 data.scrutiny.laps.start();
             }
-            let (command, argv, place) = match upcoming.take() {
-                Some(call) => (call.command, upcoming.argv(&call), call.place),
+            let (command, argv, place, alone) = match upcoming.take() {
+                Some(call) => (call.command, upcoming.argv(&call), call.place, false),
                 None => {
                     let argv = match reader.next(&limits, upcoming.input()) {
                         Ok(Some(argv)) => argv,
@@ -117,17 +117,23 @@ impl Session {
                         Err(wrong) => return misbehaved(wrong, client, outbox, data),
                     };
                     let Some(command) = look_up(argv, client, outbox, data) else { continue };
-                    (command, argv, place(env, command, argv))
+                    (command, argv, place(env, command, argv), true)
                 }
             };
             let ran = admit(now, command, argv, place, client, outbox, data, env);
-            if matches!(ran, Ran::Done) {
+            let words = if matches!(ran, Ran::Done) { None } else { Some(ArgvBuf::from(argv)) };
+            if data.usage.has_counted() {
+                if alone && reader.last_was_inline() {
+                    data.usage.was_line();
+                }
+                data.usage.forget_counted();
+            }
+            let Some(words) = words else {
                 if client.authenticated != limits.authenticated {
                     upcoming.forget();
                 }
                 continue;
-            }
-            let words: ArgvBuf = argv.into();
+            };
             self.reader.keep(upcoming.rest());
             if let Some(served) = self.stopped(ran, command, || words, data, env) {
                 return served;
@@ -335,6 +341,7 @@ fn admit(
         return Ran::Done;
     }
     if client.transaction.is_open() && !ends_multi(command.id) {
+        data.usage.came(slot, argv, false);
         client.transaction.queue(command, argv.into());
         begin_reply(client);
         reply(client, outbox).simple("QUEUED");
@@ -349,10 +356,13 @@ fn admit(
     }
     client.waited = false;
     begin_reply(client);
+    data.usage.came(slot, argv, command.id == Id::Exec);
     if command.id == Id::Exec {
         client.last_command = Some(command);
         client.exec_begun = (data.scrutiny.laps.mark(), outbox.end());
+        client.exec_slot = slot;
         let ran = exec(now, client, outbox, data);
+        data.usage.ran(slot, 0, outbox.end() - client.exec_begun.1);
         if !client.transaction.is_running() {
             data.executed(now, client, outbox);
         }
@@ -491,7 +501,9 @@ fn run(
     };
     if matches!(ran, Ran::Done | Ran::Close) {
         client.commands += 1;
-        data.ran(now, command, argv, client, outbox, begun);
+        let nanos = data.ran(now, command, argv, client, outbox, begun);
+        let cpu = if client.transaction.is_running() { 0 } else { nanos };
+        data.usage.ran(slot, cpu, outbox.end() - begun);
     }
     // ASKING is for the next command, and for a whole transaction that begins with it.
     if command.id != Id::Asking && !client.transaction.is_open() && !client.transaction.is_running() {

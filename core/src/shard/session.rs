@@ -16,6 +16,7 @@ use crate::link::Outbox;
 use crate::shard::footprint::Share;
 use crate::shard::tracking::Tracker;
 use crate::shard::transaction::Transaction;
+use crate::slots::Slot;
 use crate::time::{Mono, Now};
 use crate::wire::resp::ArgvBuf;
 use crate::wire::resp::{Proto, Reader};
@@ -127,6 +128,8 @@ pub(crate) struct Client {
     pub(crate) alarm: usize,
     /// The most that was unsent in the last seconds.
     pub(crate) peak_unsent: usize,
+    /// The slot that its transaction is about, if it is about one.
+    pub(crate) exec_slot: Option<Slot>,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) commands: u64,
@@ -170,6 +173,7 @@ impl Session {
             share: Share::default(),
             alarm: usize::MAX,
             peak_unsent: 0,
+            exec_slot: None,
             bytes_in: 0,
             bytes_out: 0,
             commands: 0,

@@ -1,6 +1,6 @@
 //! CLUSTER SLOT-STATS: how much the slots of this node are used.
 //!
-//! Only keys are counted. The other measures need `cluster-slot-stats-enabled`, which is not built.
+//! Keys always; CPU time and bytes where `cluster-slot-stats-enabled` had them counted.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -8,9 +8,9 @@ use core::cmp::Reverse;
 
 use crate::cluster::View;
 use crate::command::options::is;
+use crate::shard::data::Data;
 use crate::shard::debug::wrong_use;
 use crate::slots::{SLOTS, Slot};
-use crate::store::Store;
 use crate::wire::resp::number::integer;
 use crate::wire::resp::{Argv, Reply};
 
@@ -21,7 +21,7 @@ const LIMIT: &str = "ERR Limit has to lie in between 1 and 16384 (maximum number
 const TWICE: &str = "ERR Multiple filters of the same type are disallowed.";
 
 /// CLUSTER SLOT-STATS SLOTSRANGE first last | ORDERBY metric [LIMIT n] [ASC | DESC]
-pub(crate) fn run(argv: Argv<'_>, view: &View, store: &Store, reply: &mut Reply<'_>) {
+pub(crate) fn run(argv: Argv<'_>, view: &View, data: &Data, reply: &mut Reply<'_>) {
     if argv.len() == 5 && is(argv.get(2), b"slotsrange") {
         let (Some(first), Some(last)) = (slot(argv.get(3)), slot(argv.get(4))) else {
             return reply.error(NO_SLOT);
@@ -31,11 +31,11 @@ pub(crate) fn run(argv: Argv<'_>, view: &View, store: &Store, reply: &mut Reply<
                 .error(&format!("ERR Start slot number {first} is greater than end slot number {last}"));
         }
         let slots = Slot::all().filter(|slot| (first..=last).contains(slot) && view.is_mine(*slot));
-        return rows(slots.map(|slot| (slot, store.slot_len_all(slot))).collect(), reply);
+        return rows(slots.collect(), data, reply);
     }
     if argv.len() >= 4 && is(argv.get(2), b"orderby") {
-        return match Order::read(argv) {
-            Ok(order) => rows(order.apply(view, store), reply),
+        return match Order::read(argv, data.usage.is_on()) {
+            Ok(order) => rows(order.apply(view, data), data, reply),
             Err(error) => reply.error(error),
         };
     }
@@ -47,16 +47,53 @@ pub(crate) fn slot(word: &[u8]) -> Option<Slot> {
     u16::try_from(integer(word)?).ok().and_then(Slot::new)
 }
 
+/// What is shown of a slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Metric {
+    KeyCount,
+    CpuUsec,
+    BytesIn,
+    BytesOut,
+}
+
+impl Metric {
+    const ALL: [Self; 4] = [Self::KeyCount, Self::CpuUsec, Self::BytesIn, Self::BytesOut];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::KeyCount => "key-count",
+            Self::CpuUsec => "cpu-usec",
+            Self::BytesIn => "network-bytes-in",
+            Self::BytesOut => "network-bytes-out",
+        }
+    }
+
+    /// Those that are shown.
+    fn shown(all: bool) -> &'static [Self] {
+        if all { &Self::ALL } else { &Self::ALL[..1] }
+    }
+
+    fn of(self, slot: Slot, data: &Data) -> u64 {
+        let usage = data.usage.of(slot);
+        match self {
+            Self::KeyCount => data.store.slot_len_all(slot),
+            Self::CpuUsec => usage.cpu_nanos / 1000,
+            Self::BytesIn => usage.bytes_in,
+            Self::BytesOut => usage.bytes_out,
+        }
+    }
+}
+
 struct Order {
+    by: Metric,
     limit: usize,
     ascending: bool,
 }
 
 impl Order {
-    fn read(argv: Argv<'_>) -> Result<Self, &'static str> {
-        if !is(argv.get(3), b"key-count") {
-            return Err(NO_METRIC);
-        }
+    fn read(argv: Argv<'_>, all: bool) -> Result<Self, &'static str> {
+        let by = Metric::shown(all).iter().find(|metric| is(argv.get(3), metric.name().as_bytes()));
+        let by = *by.ok_or(NO_METRIC)?;
         let (mut limit, mut ascending) = (None, None);
         let mut words = argv.after(4).iter();
         while let Some(word) = words.next() {
@@ -74,29 +111,31 @@ impl Order {
                 return Err(TWICE);
             }
         }
-        Ok(Self { limit: limit.unwrap_or(SLOTS), ascending: ascending.unwrap_or(false) })
+        Ok(Self { by, limit: limit.unwrap_or(SLOTS), ascending: ascending.unwrap_or(false) })
     }
 
-    fn apply(&self, view: &View, store: &Store) -> Vec<(Slot, u64)> {
+    fn apply(&self, view: &View, data: &Data) -> Vec<Slot> {
         let slots = Slot::all().filter(|slot| view.is_mine(*slot));
-        let mut found: Vec<_> = slots.map(|slot| (slot, store.slot_len_all(slot))).collect();
+        let mut found: Vec<(Slot, u64)> = slots.map(|slot| (slot, self.by.of(slot, data))).collect();
         if self.ascending {
-            found.sort_by_key(|(slot, keys)| (*keys, *slot));
+            found.sort_by_key(|(slot, n)| (*n, *slot));
         } else {
-            found.sort_by_key(|(slot, keys)| (Reverse(*keys), *slot));
+            found.sort_by_key(|(slot, n)| (Reverse(*n), *slot));
         }
-        found.truncate(self.limit);
-        found
+        found.into_iter().take(self.limit).map(|(slot, _)| slot).collect()
     }
 }
 
-fn rows(found: Vec<(Slot, u64)>, reply: &mut Reply<'_>) {
-    reply.array(found.len());
-    for (slot, keys) in found {
+fn rows(slots: Vec<Slot>, data: &Data, reply: &mut Reply<'_>) {
+    let metrics = Metric::shown(data.usage.is_on());
+    reply.array(slots.len());
+    for slot in slots {
         reply.array(2);
         reply.int(i64::from(slot.number()));
-        reply.map(1);
-        reply.bulk(b"key-count");
-        reply.int(keys as i64);
+        reply.map(metrics.len());
+        for metric in metrics {
+            reply.bulk(metric.name().as_bytes());
+            reply.int(metric.of(slot, data) as i64);
+        }
     }
 }

@@ -6,10 +6,12 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+mod debugging;
 mod memory;
 mod moving;
 mod operator;
 mod pressing;
+mod usage;
 mod watching;
 
 use super::*;

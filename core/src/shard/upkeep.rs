@@ -92,6 +92,9 @@ impl Shard {
         }
         if now.mono >= self.upkeep.next_round {
             self.upkeep.next_round = now.mono + ROUND;
+            if self.debugging.cron_paused {
+                return;
+            }
             self.rooms.age();
             self.sample(now);
             if self.data.eviction.is_limited() {

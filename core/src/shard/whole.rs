@@ -78,6 +78,7 @@ impl Shard {
             Id::Debug => self.debug(now, request, reply, out),
             Id::ConfigResetstat => {
                 self.data.totals = crate::shard::data::Totals::default();
+                self.data.usage.reset();
                 self.data.tally = crate::shard::tally::Tally::default();
                 self.data.refusals.reset_counts();
                 self.data.scrutiny.busy_nanos = 0;

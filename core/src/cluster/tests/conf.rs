@@ -107,6 +107,19 @@ fn slots_taken_over_are_remembered_until_their_source_is_heard_without_them() {
     }
 }
 
+/// Found by the fuzzer: until it has read its file, a node has a name drawn by lot.
+#[test]
+fn a_line_may_have_the_name_that_was_drawn_for_this_node() {
+    let drawn = Cluster::new(config(), 3, now_at(5000), None).unwrap().view().myself().id;
+    let cluster = load(&ids(&std::format!(
+        "{drawn} 127.0.0.1:7001@17001 master - 0 0 2 connected 0-10\n\
+         {{m}} 127.0.0.1:7000@17000 myself,master - 0 0 1 connected\nvars currentEpoch 2 lastVoteEpoch 0\n"
+    )));
+    let view = cluster.view();
+    assert_eq!((view.rows.len(), view.myself().id), (2, id(b'm')));
+    assert_eq!(view.find(drawn).unwrap().slots, ranges(&[(0, 10)]));
+}
+
 #[test]
 fn what_is_written_is_read_back() {
     let announced = Announced {

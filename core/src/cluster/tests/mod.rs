@@ -3,6 +3,7 @@
 mod admin;
 mod conf;
 mod failing;
+mod faults;
 mod joining;
 mod net;
 mod ownership;

@@ -167,12 +167,14 @@ fn long_turns(text: &mut Text, shard: &Shard) {
     text.field("eventloop_cpu_over_2ms", shard.long_turns.over_limit);
 }
 
-/// A primary without replicas. Its history of writes has the name of the run: it is as new and as unique.
+/// A primary without replicas. Its history of writes has the name of the run: it is as new and as unique, until
+/// DEBUG CHANGE-REPL-ID.
 pub(super) fn replication(text: &mut Text, shard: &Shard) {
     text.field("role", "master");
     text.all(&["connected_slaves", "replicas_waiting_psync"], 0);
     text.field("master_failover_state", "no-failover");
-    text.field("master_replid", run_id(shard));
+    let changed = shard.debugging.replication_id.as_ref().and_then(|id| core::str::from_utf8(id).ok());
+    text.field("master_replid", changed.unwrap_or_else(|| run_id(shard)));
     text.field("master_replid2", "0000000000000000000000000000000000000000");
     text.field("master_repl_offset", 0);
     text.field("second_repl_offset", -1);

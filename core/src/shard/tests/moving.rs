@@ -12,7 +12,7 @@ fn moved() -> Slot {
 }
 
 /// A cluster of one node that owns all slots but `not_mine` and serves since a while.
-fn alone(now: &mut Now, not_mine: Option<Slot>) -> Cluster {
+pub(super) fn alone(now: &mut Now, not_mine: Option<Slot>) -> Cluster {
     let settings = ClusterConfig { require_full_coverage: false, ..ClusterConfig::default() };
     let mut cluster = Cluster::new(settings, 1, *now, None).expect("a cluster of one node");
     let mut actions = Vec::new();
@@ -39,7 +39,7 @@ impl Bench {
         bench
     }
 
-    fn order(&mut self, order: Order) {
+    pub(super) fn order(&mut self, order: Order) {
         self.shard.handle(self.now, Input::Mailed(order.into()), &mut self.out);
     }
 

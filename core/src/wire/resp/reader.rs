@@ -238,7 +238,7 @@ impl Tail {
             return;
         }
         self.bytes.truncate(self.filled);
-        self.grow(more.len(), expected);
+        self.grow(more.len(), self.filled + more.len(), expected);
         self.bytes.extend_from_slice(more);
         self.filled = self.bytes.len();
     }
@@ -247,14 +247,15 @@ impl Tail {
     fn room(&mut self, n: usize, expected: usize) -> &mut [u8] {
         if self.bytes.len() < self.filled + n {
             let more = self.filled + n - self.bytes.len();
-            self.grow(more, expected - n);
+            // What was only announced is not doubled.
+            self.grow(more, self.filled, expected - n);
             self.bytes.resize(self.filled + n, 0);
         }
         &mut self.bytes[self.filled..self.filled + n]
     }
 
-    /// Makes capacity for `more` bytes: twice what is there, but not more than what is known to come.
-    fn grow(&mut self, more: usize, expected: usize) {
+    /// Makes capacity for `more` bytes, and as much again as `arrived`, but not more than what is known to come.
+    fn grow(&mut self, more: usize, arrived: usize, expected: usize) {
         if self.start > self.filled - self.start {
             // Less is moved than was used, so this costs nothing on average.
             self.count_moved();
@@ -265,7 +266,7 @@ impl Tail {
         let needed = self.bytes.len() + more;
         if needed > self.bytes.capacity() {
             self.count_moved();
-            let ahead = needed.max(AHEAD);
+            let ahead = arrived.max(AHEAD);
             self.bytes.reserve_exact(more + if expected == 0 { ahead } else { ahead.min(expected) });
         }
     }

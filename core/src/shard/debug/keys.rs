@@ -1,0 +1,190 @@
+//! DEBUG words about keys and how they are kept.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use core::fmt::Write as _;
+
+use crate::command::object::encoding_name;
+use crate::command::options::is;
+use crate::shard::Shard;
+use crate::shard::debug::digest::{Digest, dataset, hex};
+use crate::shard::serve::not_built;
+use crate::shard::session::Session;
+use crate::shard::whole::Request;
+use crate::store::{Access, Encoding, Entry, Store, Value};
+use crate::time::Now;
+use crate::wire::resp::number::integer;
+use crate::wire::resp::{Argv, Reply};
+
+const NO_KEY: &str = "ERR no such key";
+const NO_TABLE: &str = "ERR The value stored at the specified key is not represented using an hash table";
+const NOT_POSITIVE: &str = "ERR value is out of range, must be positive";
+
+impl Shard {
+    /// Words about keys and databases; whether it was one.
+    pub(super) fn about_keys(&mut self, now: Now, request: &Request<'_>, reply: &mut Reply<'_>) -> bool {
+        let argv = request.argv;
+        let word = argv.get(1);
+        let databases = self.env.config.databases_in_use();
+        match argv.len() {
+            2 if is(word, b"digest") => reply.simple(&hex(&dataset(&self.data.store, databases))),
+            2.. if is(word, b"digest-value") => self.digest_values(now, request, reply),
+            3..=5 if is(word, b"populate") => self.populate(request, reply),
+            2 if is(word, b"structsize") => {
+                let bits = usize::BITS;
+                let (entry, session) = (size_of::<Entry>(), size_of::<Session>());
+                reply.bulk(format!("bits:{bits} entry:{entry} session:{session} ").as_bytes());
+            }
+            2 if is(word, b"client-eviction") => match self.env.config.get("maxmemory-clients").as_deref() {
+                None | Some("0") => reply.error("ERR maxmemory-clients is disabled."),
+                Some(_) => reply.error(&not_built("'DEBUG CLIENT-EVICTION'")),
+            },
+            3.. if is(word, b"htstats") => tables(&self.data.store, argv, databases, reply),
+            3 | 4 if is(word, b"object") => self.of_key(request, reply, |entry, reply| {
+                let fast = argv.opt(3).is_some_and(|w| is(w, b"fast"));
+                reply.simple(&object(entry, self.data.store.access(), fast));
+            }),
+            3 if is(word, b"sdslen") => self.of_key(request, reply, lengths),
+            3.. if is(word, b"htstats-key") => self.looked_up(now, request, reply, NO_TABLE),
+            3 if is(word, b"listpack") => {
+                self.looked_up(now, request, reply, "ERR Not a listpack encoded object.");
+            }
+            3 | 4 if is(word, b"quicklist") => {
+                self.looked_up(now, request, reply, "ERR Not a quicklist encoded object.");
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Answers about the key in the third word, expired or not.
+    fn of_key(&self, request: &Request<'_>, reply: &mut Reply<'_>, f: impl FnOnce(&Entry, &mut Reply<'_>)) {
+        match self.data.store.get(&self.data.store.at(request.db, request.argv.get(2))) {
+            Some(entry) => f(entry, reply),
+            None => reply.error(NO_KEY),
+        }
+    }
+
+    /// Looks a key up as commands do; none is kept in the way that was asked for, since all are strings.
+    fn looked_up(&mut self, now: Now, request: &Request<'_>, reply: &mut Reply<'_>, otherwise: &str) {
+        let at = self.data.store.at(request.db, request.argv.get(2));
+        let found = self.data.store.get(&at).is_some_and(|entry| !entry.is_expired(now.wall_ms()));
+        self.data.stats.count(found);
+        reply.error(if found { otherwise } else { NO_KEY });
+    }
+
+    fn digest_values(&mut self, now: Now, request: &Request<'_>, reply: &mut Reply<'_>) {
+        let keys = request.argv.after(2);
+        reply.array(keys.len());
+        for key in keys.iter() {
+            let at = self.data.store.at(request.db, key);
+            let entry = self.data.store.get(&at).filter(|entry| !entry.is_expired(now.wall_ms()));
+            let mut digest = Digest::default();
+            if let Some(entry) = entry {
+                digest.mix_value(entry);
+            }
+            reply.simple(&hex(&digest));
+        }
+    }
+
+    /// Makes keys that nobody else is told of. Slots are not looked at.
+    fn populate(&mut self, request: &Request<'_>, reply: &mut Reply<'_>) {
+        let argv = request.argv;
+        let positive = |word: &[u8]| integer(word).and_then(|n| u64::try_from(n).ok());
+        let (Some(count), Some(size)) = (positive(argv.get(2)), argv.opt(4).map_or(Some(0), positive)) else {
+            return reply.error(NOT_POSITIVE);
+        };
+        if count > u64::from(u32::MAX) {
+            return reply.error("ERR OOM in dbExpand");
+        }
+        let prefix = argv.opt(3).unwrap_or(b"key");
+        let mut key = prefix.to_vec();
+        for n in 0..count {
+            key.truncate(prefix.len());
+            key.extend_from_slice(format!(":{n}").as_bytes());
+            let at = self.data.store.at(request.db, &key);
+            if self.data.store.get(&at).is_some() {
+                continue;
+            }
+            let text = format!("value:{n}");
+            let mut value = text.into_bytes();
+            if size > 0 {
+                let mut padded = vec![0; size as usize];
+                let shown = value.len().min(padded.len());
+                padded[..shown].copy_from_slice(&value[..shown]);
+                value = padded;
+            }
+            self.data.store.set(&at, Value::Str(&value), None, Encoding::of(&value));
+            self.data.effects.watched().touch_where(|db, watched| db == request.db && watched == key);
+        }
+        reply.ok();
+    }
+}
+
+fn object(entry: &Entry, access: &Access, fast: bool) -> String {
+    let mut text = format!("Value at:0x0 refcount:1 encoding:{}", encoding_name(entry));
+    if !fast {
+        let _ = write!(text, " serializedlength:{}", serialized(entry));
+    }
+    let stamp = entry.clock();
+    let _ = match access.frequency(stamp) {
+        Some(frequency) => write!(text, " lfu_freq:{frequency} lfu_access_time_minutes:{}", stamp >> 8),
+        None => write!(text, " lru:{stamp} lru_seconds_idle:{}", access.idle_secs(stamp)),
+    };
+    text
+}
+
+/// Bytes of the value in an RDB file that is not compressed.
+fn serialized(entry: &Entry) -> usize {
+    let value = entry.string().unwrap_or_default();
+    if value.len() <= 11
+        && let Some(n) = integer(value)
+    {
+        match n {
+            -128..=127 => return 2,
+            -32_768..=32_767 => return 3,
+            -2_147_483_648..=2_147_483_647 => return 5,
+            _ => {}
+        }
+    }
+    value.len()
+        + match value.len() {
+            0..64 => 1,
+            64..16_384 => 2,
+            _ => 5,
+        }
+}
+
+fn lengths(entry: &Entry, reply: &mut Reply<'_>) {
+    if entry.encoding() == Encoding::Int {
+        return reply.error("ERR Not an sds encoded string.");
+    }
+    let (key, value) = (entry.key().len(), entry.string().map_or(0, <[u8]>::len));
+    reply.simple(&format!(
+        "key_sds_len:{key} key_sds_avail:0 obj_alloc:{} val_sds_len:{value} val_sds_avail:0 val_alloc:0",
+        entry.memory()
+    ));
+}
+
+/// DEBUG HTSTATS: in Valkey's shape, with the figures there are.
+fn tables(store: &Store, argv: Argv<'_>, databases: u32, reply: &mut Reply<'_>) {
+    let Some(db) = integer(argv.get(2)) else {
+        return reply.error("ERR value is not an integer or out of range");
+    };
+    let Some(db) = u32::try_from(db).ok().filter(|db| *db < databases) else {
+        return reply.error("ERR Out of range database");
+    };
+    let mut text = String::new();
+    for (name, entries) in [("Dictionary", store.len(db)), ("Expires", store.expires(db))] {
+        let _ = writeln!(text, "[{name} HT]");
+        if entries > 0 {
+            let _ = write!(
+                text,
+                "Hash table 0 stats (main hash table):\n table size: {entries}\n number of entries: {entries}\n \
+                 rehashing index: -1\n"
+            );
+        }
+    }
+    reply.verbatim("txt", &text);
+}

@@ -1,0 +1,30 @@
+//! The limit of open files, which every client takes one of.
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// File descriptors that are not clients: listeners, files, bus links of small clusters.
+pub(crate) const RESERVED: u64 = 32;
+
+/// Raises the limit to what so many clients need.
+///
+/// # Errors
+/// With how many there can be, when that is fewer. The limit is then as high as it can be.
+pub(crate) fn reserve(clients: u32) -> Result<(), u32> {
+    let wanted = u64::from(clients) + RESERVED;
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(()) };
+    if soft >= wanted {
+        return Ok(());
+    }
+    let reachable = if setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted)).is_ok() {
+        wanted
+    } else if setrlimit(Resource::RLIMIT_NOFILE, hard.min(wanted), hard).is_ok() {
+        hard.min(wanted)
+    } else {
+        soft
+    };
+    if reachable >= wanted {
+        return Ok(());
+    }
+    let fewer = reachable.saturating_sub(RESERVED).max(1);
+    Err(u32::try_from(fewer).unwrap_or(u32::MAX))
+}
