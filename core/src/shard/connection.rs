@@ -56,7 +56,7 @@ pub(crate) fn run(
             transaction::run(now, command.id, argv, client, outbox, data);
         }
         Id::Asking | Id::ClusterHelp if !env.config.cluster_enabled => {
-            reply(client, outbox).error(NO_CLUSTER)
+            reply(client, outbox).error(NO_CLUSTER);
         }
         Id::Asking => {
             client.asking = true;
