@@ -69,7 +69,7 @@ fn send(world: &mut World, p: usize, commands: &[&[&str]]) -> Answers {
     let answers = Answers::default();
     let bytes = |words: &&[&str]| command(&words.iter().map(|w| w.as_bytes()).collect::<Vec<_>>());
     let (ctx, kept, count) = (world.ctx(), answers.clone(), commands.len());
-    let bytes: Vec<u8> = commands.iter().flat_map(|words| bytes(words)).collect();
+    let bytes: Vec<u8> = commands.iter().flat_map(bytes).collect();
     world.spawn(async move {
         let Some(conn) = ctx.connect(p).await else { return };
         *kept.borrow_mut() = ctx.call(conn, bytes, count).await.map(|a| a.replies);

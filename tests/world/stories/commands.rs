@@ -169,7 +169,7 @@ fn story_a_killed_client_takes_its_held_write_along() {
     let answers = send(&mut world, 0, &[&["APPEND", &key("k"), "!"]]);
     pass(&mut world, 100_000);
     assert_eq!(last(&answers), "none", "it waits");
-    assert_eq!(at_once(&mut world, 0, &["CLIENT", "KILL", "TYPE", "normal"]).is_some(), true);
+    assert!(at_once(&mut world, 0, &["CLIENT", "KILL", "TYPE", "normal"]).is_some());
     finish(&mut world);
     settled(&mut world, 1, 10 * SECOND);
     assert!(!world.processes[0].owns(slot()));
