@@ -141,7 +141,7 @@ fn walk(cluster: &Cluster, options: &[&str]) -> (Vec<String>, usize) {
             return (found, asked);
         }
         let parts: Vec<&str> = next.text().split('-').collect();
-        let is_tag = |tag: &str| tag.len() == 5 && tag.starts_with('{') && tag.ends_with('}');
+        let is_tag = |tag: &str| (3..=6).contains(&tag.len()) && tag.starts_with('{') && tag.ends_with('}');
         assert!(parts.len() == 3 && is_tag(parts[1]), "{}", next.text());
         cursor = next.text().to_owned();
     }
