@@ -80,7 +80,6 @@ impl User {
             [b'<', password @ ..] => self.remove_password(&Hash::of(password))?,
             [b'!', hash @ ..] => self.remove_password(&Hash::read(hash).ok_or(Wrong::BadHash)?)?,
             [b'(', rules @ .., b')'] => {
-                // Channels of further selectors are closed, whatever the default is.
                 let mut selector = Selector::new(self.all_channels);
                 for rule in words(rules).ok_or(Wrong::Syntax)? {
                     selector.apply(&rule)?;

@@ -9,6 +9,7 @@ use crate::command;
 use crate::command::context::{Caller, Cx};
 use crate::command::table::{self, Command, flags, keys_of};
 use crate::config::Config;
+use crate::ids::{JobName, LinkId};
 use crate::link::Outbox;
 use crate::mail::Fact;
 use crate::migration::failure::Failure;
@@ -19,9 +20,10 @@ use crate::shard::data::Data;
 use crate::shard::eviction::Room;
 use crate::shard::home::{Home, home};
 use crate::shard::session::{Client, Session};
+use crate::shard::{Link, Shard};
 use crate::slots::{Slot, SlotSet};
 use crate::store::Store;
-use crate::time::Now;
+use crate::time::{Mono, Now};
 use crate::wire::resp::{Argv, Proto, Reply};
 
 /// One import job with its link.
@@ -232,4 +234,68 @@ fn slot_in_job(command: &'static Command, argv: Argv<'_>, slots: &SlotSet) -> Re
 /// The input that ends an import for `failure`.
 pub(crate) fn stopped(failure: &Failure) -> import::Input {
     import::Input::Stopped(failure.clone())
+}
+
+impl Shard {
+    /// A link of an import has heard something: what became of the import.
+    pub(super) fn after_import(&mut self, link: LinkId, after: After) {
+        match after {
+            After::Goes => {}
+            After::Unlinked => {
+                if let Some(Link::Import(mut importing)) = self.links.remove(&link) {
+                    self.imports -= 1;
+                    self.data.footprint.leave(&mut importing.client);
+                    self.unlinked.insert(importing.job.name, importing);
+                }
+            }
+            After::Ended => {
+                if let Some(Link::Import(mut importing)) = self.links.remove(&link) {
+                    self.imports -= 1;
+                    self.data.footprint.leave(&mut importing.client);
+                }
+            }
+        }
+    }
+
+    /// Gives the import `name` an input, wherever it is.
+    pub(crate) fn tell_import(
+        &mut self,
+        now: Now,
+        name: JobName,
+        input: import::Input,
+        out: &mut Actions,
+    ) -> Option<After> {
+        let linked = self.links.iter_mut().find_map(|(link, l)| match l {
+            Link::Import(importing) if importing.job.name == name => Some((Some(*link), importing)),
+            _ => None,
+        });
+        let (link, importing) = match linked {
+            Some((link, importing)) => (link, importing),
+            None => (None, self.unlinked.get_mut(&name)?),
+        };
+        let after = importing.tell(now, input, &mut self.data.store, out);
+        match link {
+            Some(link) => self.after_import(link, after),
+            None if after == After::Ended => {
+                self.unlinked.remove(&name);
+            }
+            None => {}
+        }
+        Some(after)
+    }
+
+    /// All unfinished imports.
+    pub(crate) fn importing(&self) -> impl Iterator<Item = &Importing> {
+        let linked = self.links.values().filter_map(|link| match link {
+            Link::Import(importing) => Some(&**importing),
+            _ => None,
+        });
+        let linked = linked.take(self.imports);
+        linked.chain(self.unlinked.values().map(|i| &**i))
+    }
+
+    /// When the next timer of an import runs out.
+    pub(super) fn imports_deadline(&self) -> Option<Mono> {
+        self.importing().filter_map(|i| i.import.poll_timeout()).min()
+    }
 }

@@ -495,71 +495,11 @@ impl Shard {
         }
     }
 
-    fn after_import(&mut self, link: LinkId, after: After) {
-        match after {
-            After::Goes => {}
-            After::Unlinked => {
-                if let Some(Link::Import(mut importing)) = self.links.remove(&link) {
-                    self.imports -= 1;
-                    self.data.footprint.leave(&mut importing.client);
-                    self.unlinked.insert(importing.job.name, importing);
-                }
-            }
-            After::Ended => {
-                if let Some(Link::Import(mut importing)) = self.links.remove(&link) {
-                    self.imports -= 1;
-                    self.data.footprint.leave(&mut importing.client);
-                }
-            }
-        }
-    }
-
-    /// Gives the import `name` an input, wherever it is.
-    pub(crate) fn tell_import(
-        &mut self,
-        now: Now,
-        name: JobName,
-        input: import::Input,
-        out: &mut Actions,
-    ) -> Option<After> {
-        let linked = self.links.iter_mut().find_map(|(link, l)| match l {
-            Link::Import(importing) if importing.job.name == name => Some((Some(*link), importing)),
-            _ => None,
-        });
-        let (link, importing) = match linked {
-            Some((link, importing)) => (link, importing),
-            None => (None, self.unlinked.get_mut(&name)?),
-        };
-        let after = importing.tell(now, input, &mut self.data.store, out);
-        match link {
-            Some(link) => self.after_import(link, after),
-            None if after == After::Ended => {
-                self.unlinked.remove(&name);
-            }
-            None => {}
-        }
-        Some(after)
-    }
-
     /// All unfinished jobs of the shard.
     pub(crate) fn job_names(&self) -> alloc::vec::Vec<(JobName, SlotRanges)> {
         let exports = self.data.exports.iter().map(|e| &e.job);
         let imports = self.importing().map(|i| &i.job);
         exports.chain(imports).map(|job| (job.name, job.ranges.clone())).collect()
-    }
-
-    /// All unfinished imports.
-    pub(crate) fn importing(&self) -> impl Iterator<Item = &Importing> {
-        let linked = self.links.values().filter_map(|link| match link {
-            Link::Import(importing) => Some(&**importing),
-            _ => None,
-        });
-        let linked = linked.take(self.imports);
-        linked.chain(self.unlinked.values().map(|i| &**i))
-    }
-
-    fn imports_deadline(&self) -> Option<Mono> {
-        self.importing().filter_map(|i| i.import.poll_timeout()).min()
     }
 
     fn end_exec_hold(&mut self, now: Now, link: LinkId, out: &mut Actions) {
