@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-use whimbrel_core::action::{Action, Actions};
+use whimbrel_core::action::{Action, Actions, To};
 use whimbrel_core::config::Config;
 use whimbrel_core::ids::LinkId;
 use whimbrel_core::input::{Input, Origin};
@@ -21,6 +21,12 @@ const TURN: u64 = 500;
 enum Which {
     Node,
     Shard,
+}
+
+impl Which {
+    fn of(to: To) -> Self {
+        if to == To::Node { Self::Node } else { Self::Shard }
+    }
 }
 
 /// One process: the control plane, the data plane, and what they want done.
@@ -40,9 +46,8 @@ impl Process {
                 Which::Node => self.node.handle(now, input, &mut actions),
                 Which::Shard => self.shard.handle(now, input, &mut actions),
             };
-            let other = if which == Which::Node { Which::Shard } else { Which::Node };
             self.wants.extend(actions.list.drain(..).map(|action| (which, action)));
-            mail.extend(actions.mail.drain(..).map(|mail| (other, mail)));
+            mail.extend(actions.mail.drain(..).map(|letter| (Which::of(letter.to), letter.mail)));
             let Some((to, next)) = mail.pop_front() else { return };
             (which, input) = (to, Input::Mailed(next));
         }

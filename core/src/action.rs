@@ -8,8 +8,8 @@ use core::net::SocketAddr;
 use bytes::Bytes;
 
 use crate::config::Config;
-use crate::ids::{LinkId, Ticket};
-use crate::mail::Mail;
+use crate::ids::{LinkId, ShardIndex, Ticket};
+use crate::mail::{Fact, Mail, Order};
 use crate::time::Span;
 
 /// What a link is for, as far as a socket cares.
@@ -134,13 +134,31 @@ pub enum Action {
     },
 }
 
+/// Mail and whom it is for.
+#[derive(Debug)]
+pub struct Letter {
+    /// Whom it is for.
+    pub to: To,
+    /// What it says.
+    pub mail: Mail,
+}
+
+/// A machine of the process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum To {
+    /// The control plane.
+    Node,
+    /// One shard of the data plane.
+    Shard(ShardIndex),
+}
+
 /// The list of actions and mail that the driver lends to every step and empties after it.
 #[derive(Debug, Default)]
 pub struct Actions {
     /// Actions in the order they have to be carried out.
     pub list: Vec<Action>,
     /// Mail to other machines of the process, in order.
-    pub mail: Vec<Mail>,
+    pub mail: Vec<Letter>,
 }
 
 impl Actions {
@@ -149,9 +167,14 @@ impl Actions {
         self.list.push(action);
     }
 
-    /// Appends mail.
-    pub fn post(&mut self, mail: impl Into<Mail>) {
-        self.mail.push(mail.into());
+    /// Appends what a shard tells the node.
+    pub fn report(&mut self, fact: Fact) {
+        self.mail.push(Letter { to: To::Node, mail: Mail::Fact(fact) });
+    }
+
+    /// Appends what the node tells a shard.
+    pub fn order(&mut self, shard: ShardIndex, order: Order) {
+        self.mail.push(Letter { to: To::Shard(shard), mail: Mail::Order(order) });
     }
 
     /// Empties both lists, keeping their memory.

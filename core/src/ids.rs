@@ -4,6 +4,8 @@
 
 use core::fmt;
 
+use crate::slots::Slot;
+
 /// Length in bytes of node ids, shard ids and job names.
 pub const ID_LEN: usize = 40;
 
@@ -101,32 +103,86 @@ number_id!(
     HoldId
 );
 
+/// Which shard of a process: one machine of the data plane, on a core of its own. (The shards of a *cluster* have
+/// names: [`ShardId`].)
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct ShardIndex(pub u16);
+
+/// How many shards a process has, and with that: which of them a slot is on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shards(u16);
+
+impl Shards {
+    /// A process with one shard, where everything is.
+    pub const ONE: Self = Self(1);
+
+    /// A process with `count` shards; at least one.
+    #[must_use]
+    pub fn new(count: u16) -> Self {
+        Self(count.max(1))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn count(self) -> u16 {
+        self.0
+    }
+
+    /// The shard of a slot. Neighbours are on different shards: a node's slots are ranges.
+    #[inline]
+    #[must_use]
+    pub const fn of(self, slot: Slot) -> ShardIndex {
+        if self.0 == 1 { ShardIndex(0) } else { ShardIndex(slot.number() % self.0) }
+    }
+
+    /// All of them.
+    pub fn iter(self) -> impl Iterator<Item = ShardIndex> + Clone {
+        (0..self.0).map(ShardIndex)
+    }
+}
+
 /// One byte stream between a machine and the world.
 ///
 /// Links that the driver accepted and links that a machine asked for are drawn from two number
-/// ranges, so that neither side has to ask the other for a free number. A number is never reused.
+/// ranges, so that neither side has to ask the other for a free number. A number is never reused. Links of different
+/// shards have different names, because what they are about passes between shards.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct LinkId(u64);
 
 const DIALED: u64 = 1 << 63;
+/// Where the index of the shard begins.
+const SHARD: u32 = 48;
+const NUMBER: u64 = (1 << SHARD) - 1;
 
 impl LinkId {
     /// The `n`-th link that a driver accepted for this machine.
     #[must_use]
     pub const fn accepted(n: u64) -> Self {
-        Self(n & !DIALED)
+        Self(n & NUMBER)
     }
 
     /// The `n`-th link that this machine asked for.
     #[must_use]
     pub const fn dialed(n: u64) -> Self {
-        Self(n | DIALED)
+        Self(n & NUMBER | DIALED)
+    }
+
+    /// The same of this shard, which is the first unless it is said.
+    #[must_use]
+    pub const fn of(self, shard: ShardIndex) -> Self {
+        Self(self.0 & (DIALED | NUMBER) | (shard.0 as u64) << SHARD)
+    }
+
+    /// The shard whose link it is; meaningless for links of the cluster bus.
+    #[must_use]
+    pub const fn shard(self) -> ShardIndex {
+        ShardIndex(((self.0 & !DIALED) >> SHARD) as u16)
     }
 
     /// The `n` it was drawn with, so that a driver finds its socket without a search.
     #[must_use]
     pub const fn number(self) -> u64 {
-        self.0 & !DIALED
+        self.0 & NUMBER
     }
 
     /// Whether the machine asked for this link.
@@ -138,12 +194,19 @@ impl LinkId {
 
 impl fmt::Display for LinkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", if self.is_dialed() { "d" } else { "a" }, self.0 & !DIALED)
+        let letter = if self.is_dialed() { "d" } else { "a" };
+        match self.shard() {
+            ShardIndex(0) => write!(f, "{letter}{}", self.number()),
+            ShardIndex(shard) => write!(f, "{letter}{shard}.{}", self.number()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+    use alloc::vec::Vec;
+
     use super::*;
 
     #[test]
@@ -153,6 +216,22 @@ mod tests {
         assert!(NodeId::parse(&[b'A'; 40]).is_none());
         assert!(NodeId::parse(&[b'a'; 39]).is_none());
         assert!(NodeId::parse(&[b'a'; 41]).is_none());
+    }
+
+    #[test]
+    fn a_link_knows_its_shard() {
+        let link = LinkId::dialed(5).of(ShardIndex(3));
+        assert_eq!((link.shard(), link.number(), link.is_dialed()), (ShardIndex(3), 5, true));
+        assert_ne!(LinkId::accepted(5), LinkId::accepted(5).of(ShardIndex(1)));
+        assert_eq!(link.to_string(), "d3.5");
+    }
+
+    #[test]
+    fn neighbouring_slots_are_on_different_shards() {
+        let shard = |shards, slot| Shards::new(shards).of(Slot::new(slot).expect("a slot")).0;
+        assert_eq!([shard(4, 0), shard(4, 1), shard(4, 16_383)], [0, 1, 3]);
+        assert_eq!([shard(1, 5), shard(0, 5)], [0, 0]);
+        assert_eq!(Shards::new(3).iter().map(|s| s.0).collect::<Vec<_>>(), [0, 1, 2]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use whimbrel_core::action::{Action, Actions};
+use whimbrel_core::action::{Action, Actions, To};
 use whimbrel_core::config::Config;
 use whimbrel_core::ids::LinkId;
 use whimbrel_core::input::{Input, Origin};
@@ -52,7 +52,7 @@ impl Plane {
                 true => node.handle(*now, input, actions),
                 false => shard.handle(*now, input, actions),
             };
-            mail.extend(actions.mail.drain(..).map(|mail| (!to_node, mail)));
+            mail.extend(actions.mail.drain(..).map(|letter| (letter.to == To::Node, letter.mail)));
             let persists = actions.list.drain(..).filter_map(|action| match action {
                 Action::Persist { ticket, .. } => Some(ticket),
                 _ => None,

@@ -1,6 +1,6 @@
 //! The two machines of a process as the event loop sees them.
 
-use whimbrel_core::action::Actions;
+use whimbrel_core::action::{Actions, To};
 use whimbrel_core::ids::LinkId;
 use whimbrel_core::input::{Input, Progress};
 use whimbrel_core::link::Outbox;
@@ -28,6 +28,16 @@ pub(crate) enum Which {
     Node,
     /// The data plane.
     Shard,
+}
+
+impl Which {
+    /// The machine that mail is for; there is one shard.
+    pub(crate) fn of(to: To) -> Self {
+        match to {
+            To::Node => Self::Node,
+            To::Shard(_) => Self::Shard,
+        }
+    }
 }
 
 /// Both machines.

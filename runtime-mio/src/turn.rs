@@ -13,7 +13,7 @@ use std::time::Duration;
 use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
-use whimbrel_core::action::{Action, Actions, Ending};
+use whimbrel_core::action::{Action, Actions, Ending, Letter};
 use whimbrel_core::config::Config;
 use whimbrel_core::ids::{LinkId, Ticket};
 use whimbrel_core::input::{Input, Progress};
@@ -315,12 +315,11 @@ impl Turn {
         for action in actions.list.drain(..) {
             self.carry_out(which, action);
         }
-        for mail in actions.mail.drain(..) {
+        for Letter { to, mail } in actions.mail.drain(..) {
             if let Mail::Order(Order::Configure(config, _)) = &mail {
                 self.configure(config);
             }
-            let to = if which == Which::Node { Which::Shard } else { Which::Node };
-            self.mail.push_back((to, mail));
+            self.mail.push_back((Which::of(to), mail));
         }
         self.actions = actions;
     }

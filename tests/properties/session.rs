@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use whimbrel_core::action::{Action, Actions, Ending};
+use whimbrel_core::action::{Action, Actions, Ending, To};
 use whimbrel_core::config::Config;
 use whimbrel_core::ids::LinkId;
 use whimbrel_core::input::{Input, Origin, Progress};
@@ -93,6 +93,12 @@ struct World {
 enum Which {
     Node,
     Shard,
+}
+
+impl Which {
+    fn of(to: To) -> Self {
+        if to == To::Node { Self::Node } else { Self::Shard }
+    }
 }
 
 impl World {
@@ -213,9 +219,8 @@ impl World {
         let mut progress = self.handle(which, input, &mut actions);
         let mut which = which;
         loop {
-            let other = if which == Which::Node { Which::Shard } else { Which::Node };
             wants.extend(actions.list.drain(..).map(|action| (which, action)));
-            mail.extend(actions.mail.drain(..).map(|mail| (other, mail)));
+            mail.extend(actions.mail.drain(..).map(|letter| (Which::of(letter.to), letter.mail)));
             let (to, input) = match mail.pop_front() {
                 Some((to, mail)) => (to, Input::Mailed(mail)),
                 None => {

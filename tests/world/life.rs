@@ -54,7 +54,7 @@ impl World {
             self.carry_out(p, which, action);
         }
         let process = &mut self.processes[p];
-        process.mail.extend(actions.mail.drain(..).map(|mail| (which.other(), mail)));
+        process.mail.extend(actions.mail.drain(..).map(|letter| (Which::of(letter.to), letter.mail)));
         process.actions = actions;
     }
 

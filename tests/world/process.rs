@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use whimbrel_core::action::Actions;
+use whimbrel_core::action::{Actions, To};
 use whimbrel_core::cluster::View;
 use whimbrel_core::config::Config;
 use whimbrel_core::ids::{JobName, LinkId};
@@ -34,10 +34,10 @@ pub enum Which {
 }
 
 impl Which {
-    pub fn other(self) -> Self {
-        match self {
-            Self::Node => Self::Shard,
-            Self::Shard => Self::Node,
+    pub fn of(to: To) -> Self {
+        match to {
+            To::Node => Self::Node,
+            To::Shard(_) => Self::Shard,
         }
     }
 }

@@ -323,6 +323,8 @@ config! {
     tcp_backlog: u32 = "tcp-backlog",
     /// Most clients at a time.
     maxclients: u32 = "maxclients",
+    /// Machines of the data plane that the process has, one per core; see [`Shards`](crate::ids::Shards).
+    shards: u16 = "shards",
     /// Number of databases outside of cluster mode; see [`databases_in_use`](Config::databases_in_use).
     databases: u32 = "databases",
     /// Number of databases in cluster mode.

@@ -1,7 +1,7 @@
 //! Every setting of Valkey 9.1, by name: what its value may be, its default, and what Whimbrel does with it.
 //!
 //! The names, ranges and defaults are those of a Valkey 9.1 server (CONFIG GET), except `save`: nothing is saved yet,
-//! and the default says so.
+//! and the default says so. One is ours: `shards`.
 
 use super::setting::Kind::*;
 use super::setting::Support::{Built, Ignored, Only};
@@ -12,10 +12,12 @@ const UINT: i128 = u32::MAX as i128;
 const LONG: i128 = i64::MAX as i128;
 const ULONG: i128 = u64::MAX as i128;
 const MB: i128 = 1 << 20;
+/// More cores than that have not been tried.
+const MAX_SHARDS: i128 = 64;
 
 /// All settings, sorted by name.
 #[rustfmt::skip] // one line each, to be read as a table
-pub(super) static SETTINGS: [Setting; 227] = [
+pub(super) static SETTINGS: [Setting; 228] = [
     row("acl-pubsub-default", Word(&["allchannels", "resetchannels"]), "resetchannels", Built),
     row("aclfile", Text, "", Built).immutable(),
     row("acllog-max-len", Uint(0, LONG), "128", Built),
@@ -198,6 +200,7 @@ pub(super) static SETTINGS: [Setting; 227] = [
     row("set-max-listpack-entries", Uint(0, LONG), "128", Ignored),
     row("set-max-listpack-value", Uint(0, LONG), "64", Ignored),
     row("set-proc-title", Bool, "yes", Ignored).immutable(),
+    row("shards", Int(1, MAX_SHARDS), "1", Built).immutable(),
     row("shutdown-on-sigint", Words(&["default", "save", "nosave", "now", "force", "safe", "failover"]), "default", Only(&["default", "nosave", "now", "force", "safe"])),
     row("shutdown-on-sigterm", Words(&["default", "save", "nosave", "now", "force", "safe", "failover"]), "default", Only(&["default", "nosave", "now", "force", "safe"])),
     row("shutdown-timeout", Int(0, INT), "10", Ignored),

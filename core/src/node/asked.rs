@@ -159,7 +159,7 @@ impl Node {
             Arc::new(Job { name, source: me, target: m.target, ranges: m.ranges })
         });
         let jobs: Vec<Arc<Job>> = named.collect();
-        self.start_exports(now, &jobs, out);
+        self.start_exports(now, jobs, out);
         Verdict::Reply(write(proto, |reply| reply.ok()))
     }
 

@@ -7,7 +7,7 @@ use core::net::SocketAddr;
 
 use crate::action::Actions;
 use crate::cluster::{View, takeover};
-use crate::ids::{JobName, LinkId, NodeId};
+use crate::ids::{JobName, LinkId, NodeId, ShardIndex, Shards};
 use crate::mail::Order;
 use crate::migration::failure::Failure;
 use crate::migration::job::{Job, Operation, Outcome, Settlement};
@@ -22,6 +22,8 @@ use crate::time::{Now, Span};
 pub(super) struct Running {
     pub(super) job: Arc<Job>,
     pub(super) operation: Operation,
+    /// The shard that has its link.
+    home: ShardIndex,
     /// What the shard was told last of its slots' owners.
     told: Settlement,
     /// The slots are being taken over: their change of owner is our own doing.
@@ -66,15 +68,21 @@ impl Jobs {
         exports.map(|r| r.job.name).collect()
     }
 
-    /// Adds the jobs of one request, in its order.
-    fn add(&mut self, jobs: &[Arc<Job>], stage: Stage, now: Now) {
+    /// The shard that runs an unfinished job.
+    pub(super) fn home(&self, name: JobName) -> Option<ShardIndex> {
+        self.running.iter().find(|r| r.job.name == name).map(|r| r.home)
+    }
+
+    /// Adds the jobs of one request, in its order, each with the shard that runs it.
+    fn add(&mut self, jobs: &[(Arc<Job>, ShardIndex)], stage: Stage, now: Now) {
         self.edit(|log| {
-            log.start(jobs.iter().map(|job| JobRow::new(job.clone(), stage, now.wall)).collect());
+            log.start(jobs.iter().map(|(job, _)| JobRow::new(job.clone(), stage, now.wall)).collect());
         });
-        for job in jobs {
+        for (job, home) in jobs {
             let running = Running {
                 job: job.clone(),
                 operation: stage.operation(),
+                home: *home,
                 told: Settlement::OwnedBySource,
                 taking_over: false,
                 granted: false,
@@ -126,13 +134,16 @@ impl Jobs {
 
 impl Node {
     /// Starts the source's side of migrations.
-    pub(super) fn start_exports(&mut self, now: Now, jobs: &[Arc<Job>], out: &mut Actions) {
-        self.jobs.add(jobs, Stage::Export(export::State::Connecting), now);
-        for job in jobs {
+    pub(super) fn start_exports(&mut self, now: Now, jobs: Vec<Arc<Job>>, out: &mut Actions) {
+        let shards = Shards::new(self.config.shards);
+        let home = |job: &Job| job.ranges.slots().next().map(|slot| shards.of(slot)).unwrap_or_default();
+        let jobs: Vec<_> = jobs.into_iter().map(|job| (job.clone(), home(&job))).collect();
+        self.jobs.add(&jobs, Stage::Export(export::State::Connecting), now);
+        for (job, _) in jobs {
             let to = self.data_address(job.target);
             let credentials = settings::credentials(&self.config);
             let timing = settings::of_migrations(&self.config);
-            self.post(Order::StartExport { job: job.clone(), to, credentials, timing }, out);
+            self.post(Order::StartExport { job, to, credentials, timing }, out);
         }
     }
 
@@ -153,7 +164,7 @@ impl Node {
             job.source,
             job.ranges
         );
-        self.jobs.add(core::slice::from_ref(&job), Stage::Import(import::State::WaitingForAck), now);
+        self.jobs.add(&[(job.clone(), link.shard())], Stage::Import(import::State::WaitingForAck), now);
         let timing = settings::of_migrations(&self.config);
         // The slots have to be empty: what a slot left here that was lost without a claim would come back with it.
         if let Some(left) =

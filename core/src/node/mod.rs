@@ -246,7 +246,7 @@ impl Node {
                 (Err(why), File::Config) => reply.error(&format!("ERR Rewriting config file: {why}")),
                 (Err(why), _) => reply.error(&format!("ERR {why}")),
             });
-            out.post(Order::Answer { link, reply });
+            out.order(link.shard(), Order::Answer { link, reply });
         }
     }
 

@@ -52,14 +52,14 @@ impl Node {
         };
         self.published.version = cluster.version();
         self.published.at = now.mono;
-        out.post(Order::Publish(self.published.view()));
+        self.deliver(Order::Publish(self.published.view()), out);
     }
 
     /// Publishes the job log when it changed.
     pub(super) fn publish_jobs(&mut self, out: &mut Actions) {
         if self.jobs.version() != self.published.jobs_version {
             self.published.jobs_version = self.jobs.version();
-            out.post(Order::PublishJobs(self.jobs.log()));
+            self.deliver(Order::PublishJobs(self.jobs.log()), out);
         }
     }
 }

@@ -6,7 +6,7 @@
 use alloc::collections::VecDeque;
 
 use crate::action::Actions;
-use crate::ids::{JobName, Ticket};
+use crate::ids::{JobName, Shards, Ticket};
 use crate::mail::Order;
 use crate::node::Node;
 use crate::slots::{SlotRanges, SlotSet};
@@ -50,11 +50,25 @@ impl Waiting {
 }
 
 impl Node {
+    /// Hands an order to the shards that it concerns.
+    pub(super) fn deliver(&self, order: Order, out: &mut Actions) {
+        let shard = match &order {
+            Order::Publish(_) | Order::PublishJobs(_) | Order::Configure(..) | Order::Drop(_) => {
+                Shards::new(self.config.shards).iter().for_each(|shard| out.order(shard, order.clone()));
+                return;
+            }
+            Order::Answer { link, .. } => link.shard(),
+            // What is said of a job that has ended is not heard anyway.
+            _ => order.job().and_then(|job| self.jobs.home(job)).unwrap_or_default(),
+        };
+        out.order(shard, order);
+    }
+
     /// Posts an order as soon as everything that was saved before it is durable.
     pub(super) fn post(&mut self, order: Order, out: &mut Actions) {
         match self.saving {
             Some(ticket) => self.waiting.0.push_back((ticket, Told::Order(order))),
-            None => out.post(order),
+            None => self.deliver(order, out),
         }
     }
 
@@ -66,7 +80,7 @@ impl Node {
             Order::Drop(_) => !self.waiting.concerns(None),
             _ => !self.waiting.concerns(order.job()),
         };
-        if passes { out.post(order) } else { self.post(order, out) }
+        if passes { self.deliver(order, out) } else { self.post(order, out) }
     }
 
     /// This node gained slots: its shard hears of it when that is durable.
@@ -80,7 +94,7 @@ impl Node {
     pub(super) fn tell_what_waited(&mut self, now: Now, ticket: Ticket, out: &mut Actions) {
         while let Some(told) = self.waiting.pop_durable(ticket) {
             match told {
-                Told::Order(order) => out.post(order),
+                Told::Order(order) => self.deliver(order, out),
                 Told::Gained(_) => {
                     self.publish_at_once(now, out);
                     self.settle_jobs(out);

@@ -127,7 +127,7 @@ impl Bench {
     fn orders(&mut self) -> Vec<String> {
         let mail = core::mem::take(&mut self.out.mail);
         mail.into_iter()
-            .filter_map(|mail| match mail {
+            .filter_map(|letter| match letter.mail {
                 Mail::Order(Order::Publish(view)) => {
                     let mine = Slot::all().filter(|s| view.is_mine(*s)).count();
                     Some(format!("publish {mine}"))

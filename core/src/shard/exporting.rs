@@ -152,18 +152,20 @@ impl Exporting {
             }
             // Keys of lost slots go when the node confirms the loss.
             export::Action::DropSlots => {}
-            export::Action::Granted => s.out.post(Fact::Granted { job }),
+            export::Action::Granted => s.out.report(Fact::Granted { job }),
             export::Action::Close => {
                 s.out.push(Action::Close { link: self.link, ending: Ending::Abrupt });
                 self.unlink();
             }
-            export::Action::Entered(state) => s.out.post(Fact::Entered { job, stage: Stage::Export(state) }),
+            export::Action::Entered(state) => {
+                s.out.report(Fact::Entered { job, stage: Stage::Export(state) })
+            }
             export::Action::Ended { outcome } => {
                 let pause = self.export.paused_for();
                 if let Some(pause) = pause {
                     s.pauses.ended(pause);
                 }
-                s.out.post(Fact::Ended { job, outcome, pause });
+                s.out.report(Fact::Ended { job, outcome, pause });
                 return Then::Ended;
             }
         }

@@ -144,22 +144,22 @@ impl Importing {
                     self.outbox.push(bytes);
                     out.push(Action::Flush { link });
                 }
-                import::Action::AssignSlots => out.post(Fact::TakeOver { job: name }),
-                import::Action::Withdraw => out.post(Fact::Withdraw { job: name }),
+                import::Action::AssignSlots => out.report(Fact::TakeOver { job: name }),
+                import::Action::Withdraw => out.report(Fact::Withdraw { job: name }),
                 import::Action::Unhide => self.slots.iter().for_each(|slot| store.unhide(slot)),
-                import::Action::DropSlots => out.post(Fact::CleanUp { job: name }),
+                import::Action::DropSlots => out.report(Fact::CleanUp { job: name }),
                 import::Action::Close => {
                     out.push(Action::Close { link, ending: Ending::Abrupt });
                     after = After::Unlinked;
                 }
                 import::Action::Entered(state) => {
-                    out.post(Fact::Entered { job: name, stage: Stage::Import(state) });
+                    out.report(Fact::Entered { job: name, stage: Stage::Import(state) });
                 }
                 import::Action::Ended { outcome } => {
                     for slot in self.slots.iter() {
                         store.unhide(slot);
                     }
-                    out.post(Fact::Ended { job: name, outcome, pause: None });
+                    out.report(Fact::Ended { job: name, outcome, pause: None });
                     return After::Ended;
                 }
             }

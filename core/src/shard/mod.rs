@@ -60,7 +60,7 @@ use crate::command::context::KeyStats;
 use crate::command::effects::Effects;
 use crate::command::table::Command;
 use crate::config::Config;
-use crate::ids::{ClientId, HoldId, JobName, LinkId};
+use crate::ids::{ClientId, HoldId, JobName, LinkId, ShardIndex, Shards};
 use crate::input::{Input, Origin, Progress, Vitals};
 use crate::link::{Outbox, Rooms};
 use crate::mail::{Fact, Mail};
@@ -138,9 +138,15 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// A shard without keys. `view` and `config` are what the node has published so far.
+    /// The first or only shard of a process, without keys. `view` and `config` are what the node has published so far.
     #[must_use]
     pub fn new(config: Arc<Config>, view: Arc<View>, seed: u64, now: Now) -> Self {
+        Self::nth(ShardIndex(0), config, view, seed, now)
+    }
+
+    /// The shard with this index, of as many as `config` says.
+    #[must_use]
+    pub fn nth(index: ShardIndex, config: Arc<Config>, view: Arc<View>, seed: u64, now: Now) -> Self {
         let mut rng = Rng::new(seed);
         let mut run_id = [0; 40];
         rng.hex(&mut run_id);
@@ -167,7 +173,15 @@ impl Shard {
         };
         data.configure(&config);
         Self {
-            env: Env { config, view, jobs: Arc::default(), started: now, fingerprint },
+            env: Env {
+                index,
+                shards: Shards::new(config.shards),
+                config,
+                view,
+                jobs: Arc::default(),
+                started: now,
+                fingerprint,
+            },
             data,
             links: HashMap::default(),
             rooms: Rooms::default(),
@@ -282,7 +296,8 @@ impl Shard {
     }
 
     fn next_id(&mut self) -> ClientId {
-        let id = ClientId(self.next_client);
+        let (shards, index) = (u64::from(self.env.shards.count()), u64::from(self.env.index.0));
+        let id = ClientId(self.next_client * shards + index);
         self.next_client += 1;
         id
     }
@@ -363,7 +378,7 @@ impl Shard {
                         let id = self.data.holds.begin(Scope::All, Class::All, Reason::Exec(link), None);
                         self.exec_hold = Some((link, id));
                     }
-                    out.post(Fact::Asked(asked));
+                    out.report(Fact::Asked(asked));
                     return;
                 }
                 Served::Whole(command, words) => match self.run_for(now, link, command, &words, out) {

@@ -32,7 +32,7 @@ impl Shard {
             Order::Answer { link, reply } => self.answered(now, link, &reply, out),
             Order::StartExport { job, to, credentials, timing } => {
                 self.next_link += 1;
-                let link = LinkId::dialed(self.next_link);
+                let link = LinkId::dialed(self.next_link).of(self.env.index);
                 self.links.insert(link, Link::Export);
                 let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
                 let user = self.env.config.users.default_user().clone();
@@ -106,10 +106,10 @@ impl Shard {
         } else {
             // The source left while the node was deciding. Nothing came in, so nothing has to go.
             let stage = Stage::Import(import::State::Failed);
-            out.post(Fact::Entered { job: job.name, stage });
+            out.report(Fact::Entered { job: job.name, stage });
             let failure = crate::migration::failure::Failure::ConnectionLostToSource;
             let outcome = crate::migration::job::Outcome::Failed(failure);
-            out.post(Fact::Ended { job: job.name, outcome, pause: None });
+            out.report(Fact::Ended { job: job.name, outcome, pause: None });
         }
     }
 

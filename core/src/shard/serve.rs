@@ -13,6 +13,7 @@ use crate::command::clusterscan::clusterscan;
 use crate::command::context::{Caller, Cx};
 use crate::command::table::{self, Command, Id, Refusal, flags};
 use crate::config::Config;
+use crate::ids::{ShardIndex, Shards};
 use crate::link::Outbox;
 use crate::mail::Asked;
 use crate::migration::log::JobLog;
@@ -32,6 +33,10 @@ use crate::wire::resp::{Argv, ArgvBuf, Limits, Reply, Wrong};
 /// What all commands of a step see and none changes.
 #[derive(Debug)]
 pub(crate) struct Env {
+    /// Which shard this is …
+    pub(crate) index: ShardIndex,
+    /// … of how many.
+    pub(crate) shards: Shards,
     pub(crate) config: Arc<Config>,
     pub(crate) view: Arc<View>,
     pub(crate) jobs: Arc<JobLog>,

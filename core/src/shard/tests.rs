@@ -191,7 +191,7 @@ fn a_client_that_asks_the_node_goes_on_after_the_answer() {
     assert_eq!(said.lines().last(), Some("+OK"));
     assert_eq!(bench.feed(2, "GET a\r\n"), "", "nothing runs in the middle of an EXEC");
     let asked = |m: &Mail| matches!(m, Mail::Fact(Fact::Asked(a)) if a.link == link(1));
-    assert!(bench.out.mail.iter().any(asked));
+    assert!(bench.out.mail.iter().any(|letter| asked(&letter.mail)));
     let order = Order::Answer { link: link(1), reply: "+DONE\r\n".into() };
     bench.shard.handle(bench.now, Input::Mailed(order.into()), &mut bench.out);
     assert_eq!(bench.said(1), "+DONE\r\n$1\r\n1\r\n+PONG\r\n");

@@ -36,7 +36,7 @@ pub(super) fn said(env: &Env, argv: Argv<'_>, reply: &mut Reply<'_>, out: &mut A
         },
         _ => return false,
     };
-    out.post(Fact::Disturbed(fault));
+    out.report(Fact::Disturbed(fault));
     reply.ok();
     true
 }

@@ -171,7 +171,7 @@ impl Debugging {
             return;
         }
         let Self { take_over_prevented, held_back, .. } = self;
-        out.mail.retain(|mail| match mail {
+        out.mail.retain(|letter| match &letter.mail {
             Mail::Fact(Fact::TakeOver { job }) if *take_over_prevented => {
                 held_back.push(*job);
                 false
@@ -313,7 +313,7 @@ impl Shard {
         self.debugging.take_over_prevented = prevented;
         if !prevented {
             let held_back = core::mem::take(&mut self.debugging.held_back);
-            held_back.into_iter().for_each(|job| out.post(Fact::TakeOver { job }));
+            held_back.into_iter().for_each(|job| out.report(Fact::TakeOver { job }));
         }
     }
 }

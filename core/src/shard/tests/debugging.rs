@@ -32,7 +32,10 @@ fn faults_of_the_bus_go_to_the_node() {
         .out
         .mail
         .iter()
-        .filter_map(|mail| if let Mail::Fact(Fact::Disturbed(fault)) = mail { Some(*fault) } else { None })
+        .filter_map(|letter| match letter.mail {
+            Mail::Fact(Fact::Disturbed(fault)) => Some(fault),
+            _ => None,
+        })
         .collect();
     let expected =
         [Fault::Drop(-2), Fault::CloseOnDrop(true), Fault::NoRandomPings(true), Fault::NoReconnection(false)];

@@ -217,8 +217,8 @@ fn an_import_without_room_fails_and_says_why() {
         _ => None,
     };
     bench.pass(Span::ms(1));
-    let entered = bench.out.mail.iter().any(|m| matches!(m, Mail::Fact(Fact::CleanUp { .. })));
-    let outcomes: Vec<_> = bench.out.mail.iter().filter_map(ended).collect();
+    let entered = bench.out.mail.iter().any(|m| matches!(&m.mail, Mail::Fact(Fact::CleanUp { .. })));
+    let outcomes: Vec<_> = bench.out.mail.iter().filter_map(|letter| ended(&letter.mail)).collect();
     assert!(entered || outcomes.iter().any(|o| o.contains("OutOfMemory")), "{outcomes:?}");
 }
 

@@ -171,7 +171,11 @@ fn an_export_may_be_killed_while_it_connects() {
     let job = bench.start_export();
     assert_eq!(bench.feed(1, "CLIENT KILL ID 3\r\n"), ":1\r\n");
     assert!(
-        bench.out.mail.iter().any(|m| matches!(m, Mail::Fact(Fact::Ended { job: j, .. }) if *j == job.name))
+        bench
+            .out
+            .mail
+            .iter()
+            .any(|m| matches!(&m.mail, Mail::Fact(Fact::Ended { job: j, .. }) if *j == job.name))
     );
     assert!(!bench.shard.links.contains_key(&LinkId::dialed(1)));
 }
@@ -194,7 +198,7 @@ fn an_import_that_failed_over_its_stream_may_be_killed() {
     let mut bench = Bench::in_cluster(Some(moved()));
     let job = bench.start_import();
     bench.feed(2, &format!("{ACK}*1\r\n$4\r\nPING\r\n"));
-    assert!(bench.out.mail.iter().any(|m| matches!(m, Mail::Fact(Fact::CleanUp { .. }))));
+    assert!(bench.out.mail.iter().any(|m| matches!(&m.mail, Mail::Fact(Fact::CleanUp { .. }))));
     bench.feed(1, "CLIENT KILL SKIPME yes\r\n");
     bench.order(Order::CleanUp { job: job.name, confirmed: None });
     assert!(bench.shard.importing().next().is_none());
@@ -305,7 +309,7 @@ impl Bench {
 
     /// Whether the shard has told the node such a fact; what it told is forgotten.
     fn told(&mut self, fact: impl Fn(&Fact) -> bool) -> bool {
-        self.out.mail.drain(..).any(|mail| matches!(mail, Mail::Fact(told) if fact(&told)))
+        self.out.mail.drain(..).any(|letter| matches!(letter.mail, Mail::Fact(told) if fact(&told)))
     }
 }
 

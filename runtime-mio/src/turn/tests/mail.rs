@@ -31,7 +31,7 @@ fn mail_is_delivered_before_bytes_appended_later_are_sent() {
             }
             Input::Drained { link } if link == links[0] => {
                 let job = JobName::random(&mut Rng::new(1));
-                out.post(Fact::CleanUp { job });
+                out.report(Fact::CleanUp { job });
                 hands.outboxes.get_mut(&links[1]).unwrap().write(b"2");
                 out.push(Action::Flush { link: links[1] });
             }
