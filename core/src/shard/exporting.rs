@@ -158,7 +158,7 @@ impl Exporting {
                 self.unlink();
             }
             export::Action::Entered(state) => {
-                s.out.report(Fact::Entered { job, stage: Stage::Export(state) })
+                s.out.report(Fact::Entered { job, stage: Stage::Export(state) });
             }
             export::Action::Ended { outcome } => {
                 let pause = self.export.paused_for();
