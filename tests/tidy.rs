@@ -52,7 +52,7 @@ fn texts(folder: &str) -> BTreeMap<PathBuf, String> {
 
 fn sources() -> BTreeMap<PathBuf, String> {
     let mut files = BTreeMap::new();
-    for folder in ["core/src", "runtime-mio/src", "runtime-glommio/src"] {
+    for folder in ["core/src", "runtime/src", "runtime-mio/src", "runtime-glommio/src"] {
         files.extend(texts(folder).into_iter().filter(|(path, _)| has_extension(path, "rs")));
     }
     assert!(files.len() > 10, "the sources were not found");

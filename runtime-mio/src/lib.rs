@@ -15,18 +15,16 @@
 //! # Ok::<(), whimbrel_mio::StartError>(())
 //! ```
 
-mod clock;
-mod descriptors;
 mod disk;
-mod links;
-mod listen;
-mod logging;
-mod machine;
-mod meter;
-mod program;
 mod server;
-mod turn;
-mod vitals;
 
-pub use program::program;
-pub use server::{Running, Server, StartError};
+pub use server::Server;
+pub use whimbrel_runtime::start::{Running, StartError};
+
+/// Runs the server as a program with these arguments (without its name); the exit status.
+///
+/// Arguments are those of valkey-server: `[file] [--name value …]… [-]`, `--version`, `--help`.
+pub fn program(arguments: impl IntoIterator<Item = String>) -> i32 {
+    let bind = |config| Server::new(config, true).map(|server| || server.run());
+    whimbrel_runtime::program::run(&server::DRIVER, arguments, bind)
+}

@@ -1,4 +1,4 @@
-//! The event loop: one turn waits, reads, lets the machines work, and sends.
+//! One turn of the event loop: reads, lets the machines work, and sends. Waiting is the driver's.
 
 mod read;
 mod send;
@@ -22,22 +22,23 @@ use whimbrel_core::time::{Mono, Now};
 
 use crate::clock::Clock;
 use crate::descriptors;
-use crate::disk::{Disk, Ended, Outcome};
+use crate::files::{Disk, Ended, Job, Outcome, Work};
 use crate::links::{Links, Phase};
 use crate::listen::{Listeners, words};
 use crate::machine::{Machines, Which};
 use crate::meter::{LongTurn, Meter};
 use crate::vitals;
 
-pub(crate) const WAKER: Token = Token(0);
-pub(crate) const SIGNALS: Token = Token(1);
+/// Whoever has something for the loop that is not in a socket wakes it with this.
+pub const WAKER: Token = Token(0);
+const SIGNALS: Token = Token(1);
 /// Tokens of listeners, then of links, begin here.
-pub(crate) const FIRST: usize = 2;
+pub const FIRST: usize = 2;
 
 /// Size of the one buffer that all links are read into.
 const SCRATCH: usize = 64 * 1024;
 /// Events taken from the kernel at a time.
-const EVENTS: usize = 1024;
+pub const EVENTS: usize = 1024;
 /// Time between two looks at the process, in microseconds.
 const OBSERVE_US: u64 = 1_000_000;
 
@@ -48,19 +49,21 @@ enum Late {
     Done { ticket: Ticket, result: Result<(), String> },
 }
 
-/// The event loop and everything it drives.
-pub(crate) struct Turn {
-    pub(crate) poll: Poll,
-    pub(crate) machines: Machines,
-    pub(crate) links: Links,
-    pub(crate) listeners: Listeners,
-    pub(crate) disk: Disk,
+/// The event loop but for its waiting, and everything it drives.
+pub struct Turn<D> {
+    /// What to wait for, for at most [`patience`](Self::patience); then comes [`take`](Self::take).
+    pub poll: Poll,
+    /// Where the results of requests come from.
+    pub disk: D,
+    machines: Machines,
+    links: Links,
+    listeners: Listeners,
     /// Absent when embedded: signals are the program's.
-    pub(crate) signals: Option<Signals>,
+    signals: Option<Signals>,
     /// Set by whoever embeds us, with a wake-up, to ask for the end.
-    pub(crate) stop: Arc<AtomicBool>,
-    pub(crate) keepalive: u32,
-    pub(crate) source: Option<IpAddr>,
+    stop: Arc<AtomicBool>,
+    keepalive: u32,
+    source: Option<IpAddr>,
     clock: Clock,
     now: Now,
     actions: Actions,
@@ -68,27 +71,40 @@ pub(crate) struct Turn {
     late: VecDeque<(Which, Late)>,
     /// Machines with work left that needs no input.
     more: [bool; 2],
+    /// Requests to the disk without a result so far.
+    saving: usize,
     scratch: Vec<u8>,
     observed: Mono,
     meter: Meter,
+    /// When the last turn was over.
+    ended: Mono,
     asked_to_stop: bool,
     exit: Option<i32>,
 }
 
 /// What a turn is made of.
-pub(crate) struct Parts {
-    pub(crate) poll: Poll,
-    pub(crate) machines: Machines,
-    pub(crate) listeners: Listeners,
-    pub(crate) disk: Disk,
-    pub(crate) signals: Option<Signals>,
-    pub(crate) stop: Arc<AtomicBool>,
-    pub(crate) clock: Clock,
+pub struct Parts {
+    /// Where all sockets are registered.
+    pub poll: Poll,
+    /// Who decides.
+    pub machines: Machines,
+    /// Where others knock.
+    pub listeners: Listeners,
+    /// Signals to hear, if they are ours.
+    pub signals: Option<Signals>,
+    /// Set, with a wake-up, to ask for the end.
+    pub stop: Arc<AtomicBool>,
+    /// The time.
+    pub clock: Clock,
 }
 
-impl Turn {
-    pub(crate) fn new(parts: Parts, config: &Config) -> io::Result<Self> {
-        let Parts { poll, machines, listeners, disk, mut signals, stop, clock } = parts;
+impl<D: Disk> Turn<D> {
+    /// A loop that has not turned yet.
+    ///
+    /// # Errors
+    /// When the operating system refuses to tell of events.
+    pub fn new(parts: Parts, disk: D, config: &Config) -> io::Result<Self> {
+        let Parts { poll, machines, listeners, mut signals, stop, clock } = parts;
         if let Some(signals) = &mut signals {
             poll.registry().register(signals, SIGNALS, Interest::READABLE)?;
         }
@@ -109,9 +125,11 @@ impl Turn {
             mail: VecDeque::new(),
             late: VecDeque::new(),
             more: [false; 2],
+            saving: 0,
             scratch: vec![0; SCRATCH],
             observed: Mono(0),
             meter: Meter::new(),
+            ended: Mono(0),
             asked_to_stop: false,
             exit: None,
         };
@@ -119,70 +137,82 @@ impl Turn {
         Ok(turn)
     }
 
-    /// Lets the node save who it is, and waits until that is durable: nobody may meet a node that could forget.
-    pub(crate) fn settle_in(&mut self) {
+    /// Lets the node save who it is. Nobody may meet a node that could forget: nothing else is to be done
+    /// [while that lasts](Self::is_saving).
+    pub fn settle_in(&mut self) {
         self.step(Which::Node, Input::Ticked);
         self.settle();
-        while self.disk.is_busy() {
-            if let Some(ended) = self.disk.wait() {
-                self.ended(&ended);
-                self.settle();
-            }
-        }
     }
 
-    /// Turns until a machine asks for the end; the exit status.
-    pub(crate) fn run(&mut self) -> io::Result<i32> {
-        let mut events = Events::with_capacity(EVENTS);
+    /// Whether the disk has results to come.
+    #[must_use]
+    pub fn is_saving(&self) -> bool {
+        self.saving > 0
+    }
+
+    /// Passes on what the disk has said.
+    pub fn take_result(&mut self, ended: &Ended) {
+        self.saving -= 1;
+        let ticket = ended.ticket;
+        let input = match &ended.outcome {
+            Outcome::Replaced(result) => {
+                Input::Done { ticket, result: result.as_ref().copied().map_err(String::as_str) }
+            }
+            Outcome::Read(result) => {
+                Input::Read { ticket, result: result.as_deref().map_err(String::as_str) }
+            }
+        };
+        self.step(ended.which, input);
+        self.settle();
+    }
+
+    /// Begins to serve; the exit status if a machine has asked for the end already.
+    pub fn begin(&mut self) -> Option<i32> {
+        for kind in self.listeners.kinds() {
+            tracing::info!("Ready to accept connections {kind}");
+        }
         self.observe();
-        if let Some(code) = self.exit {
-            return Ok(code);
-        }
-        let mut end = self.clock.mono();
-        loop {
-            match self.poll.poll(&mut events, self.patience(end)) {
-                Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {
-                    end = self.clock.mono();
-                    continue;
-                }
-                Err(e) => return Err(e),
-            }
-            self.now = self.clock.now();
-            self.meter.begin(self.now.mono);
-            // Before new events: what is found unread now waits until replies to it are sent.
-            self.read_unread();
-            self.hear(&events);
-            self.accept();
-            self.tick();
-            self.settle();
-            self.flush();
-            end = self.clock.mono();
-            if let Some(LongTurn { took, cpu }) = self.meter.end(end) {
-                self.step(Which::Shard, Input::Turned { took, cpu });
-            }
-            if let Some(code) = self.exit {
-                self.say_farewell();
-                return Ok(code);
-            }
-        }
+        self.ended = self.clock.mono();
+        self.exit
     }
 
-    /// How long to wait for events from `now` on: not at all while there is work.
-    fn patience(&self, now: Mono) -> Option<Duration> {
+    /// Does one turn with what the kernel had to say; the exit status when a machine asks for the end.
+    pub fn take(&mut self, events: &Events) -> Option<i32> {
+        self.now = self.clock.now();
+        self.meter.begin(self.now.mono);
+        // Before new events: what is found unread now waits until replies to it are sent.
+        self.read_unread();
+        self.hear(events);
+        self.accept();
+        self.tick();
+        self.settle();
+        self.flush();
+        self.ended = self.clock.mono();
+        if let Some(LongTurn { took, cpu }) = self.meter.end(self.ended) {
+            self.step(Which::Shard, Input::Turned { took, cpu });
+        }
+        if self.exit.is_some() {
+            self.say_farewell();
+        }
+        self.exit
+    }
+
+    /// How long to wait for events after the last turn: not at all while there is work.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
         let busy = self.more.contains(&true)
             || !self.links.dirty.is_empty()
             || !self.links.unread.is_empty()
             || !self.mail.is_empty()
             || !self.late.is_empty();
         if busy {
-            return Some(Duration::ZERO);
+            return Duration::ZERO;
         }
         let observe = Mono(self.observed.0 + OBSERVE_US);
         let timers = [self.machines.node.poll_timeout(), self.machines.shard.poll_timeout(), Some(observe)];
         let next = timers.into_iter().flatten().min().unwrap_or(observe);
-        let timer = Duration::from_micros(next.since(now).0);
-        Some(self.listeners.deadline().map_or(timer, |accept| accept.min(timer)))
+        let timer = Duration::from_micros(next.since(self.ended).0);
+        self.listeners.deadline().map_or(timer, |accept| accept.min(timer))
     }
 
     /// Goes through what the kernel had to say.
@@ -224,21 +254,8 @@ impl Turn {
 
     fn take_results(&mut self) {
         while let Some(ended) = self.disk.result() {
-            self.ended(&ended);
+            self.take_result(&ended);
         }
-    }
-
-    fn ended(&mut self, ended: &Ended) {
-        let ticket = ended.ticket;
-        let input = match &ended.outcome {
-            Outcome::Replaced(result) => {
-                Input::Done { ticket, result: result.as_ref().copied().map_err(String::as_str) }
-            }
-            Outcome::Read(result) => {
-                Input::Read { ticket, result: result.as_deref().map_err(String::as_str) }
-            }
-        };
-        self.step(ended.which, input);
     }
 
     fn take_signals(&mut self) {
@@ -355,9 +372,9 @@ impl Turn {
                 }
             }
             Action::Persist { ticket, file, bytes, fsync } => {
-                self.disk.write(which, ticket, file, bytes, fsync);
+                self.ask(Job { which, ticket, file, work: Work::Replace { bytes, fsync } });
             }
-            Action::Read { ticket, file } => self.disk.read(which, ticket, file),
+            Action::Read { ticket, file } => self.ask(Job { which, ticket, file, work: Work::Read }),
             Action::Listen { ticket, config } => {
                 let result = self.listen(&config);
                 self.late.push_back((which, Late::Done { ticket, result }));
@@ -372,6 +389,11 @@ impl Turn {
                 self.exit.get_or_insert(code);
             }
         }
+    }
+
+    fn ask(&mut self, job: Job) {
+        self.saving += 1;
+        self.disk.ask(job);
     }
 
     fn pause(&mut self, which: Which, link: LinkId, paused: bool) {
@@ -402,6 +424,3 @@ impl Turn {
         crate::logging::set_level(config.loglevel);
     }
 }
-
-#[cfg(test)]
-mod tests;

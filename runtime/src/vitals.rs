@@ -7,6 +7,8 @@ use nix::sys::time::TimeValLike;
 use whimbrel_core::config::Config;
 use whimbrel_core::input::{Process, Vitals};
 
+use crate::program::Driver;
+
 /// Asks the operating system; the turns of the event loop are the caller's.
 pub(crate) fn observe() -> Vitals {
     let mut vitals = Vitals {
@@ -30,7 +32,7 @@ pub(crate) fn observe() -> Vitals {
 }
 
 /// What the process is.
-pub(crate) fn process(config: &Config) -> Process {
+pub(crate) fn process(config: &Config, driver: &Driver) -> Process {
     let text = |s: &std::ffi::OsStr| s.to_string_lossy().into_owned();
     let os = nix::sys::utsname::uname().map(|names| {
         format!("{} {} {}", text(names.sysname()), text(names.release()), text(names.machine()))
@@ -40,14 +42,9 @@ pub(crate) fn process(config: &Config) -> Process {
         executable: std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default(),
         config_file: config.config_file.clone(),
         os: os.unwrap_or_default(),
-        multiplexing_api: if cfg!(target_os = "linux") { "epoll" } else { "kqueue" }.into(),
-        allocator: allocator().into(),
+        multiplexing_api: driver.multiplexing_api.into(),
+        allocator: driver.allocator.into(),
     }
-}
-
-/// The allocator that the program was built with.
-pub(crate) fn allocator() -> &'static str {
-    if cfg!(feature = "mimalloc") { "mimalloc" } else { "system" }
 }
 
 /// Bytes in memory, from /proc: the second number is pages.

@@ -41,7 +41,7 @@ struct Listener {
 }
 
 /// All of them, and the settings that they follow.
-pub(crate) struct Listeners {
+pub struct Listeners {
     list: Vec<Listener>,
     port: u16,
     bind: Vec<String>,
@@ -52,11 +52,14 @@ pub(crate) struct Listeners {
 }
 
 /// A port that could not be listened at: what to say, in the words tools know.
-pub(crate) type Trouble = String;
+pub type Trouble = String;
 
 impl Listeners {
     /// Listens at all places that the configuration names.
-    pub(crate) fn open(config: &Config, registry: &Registry, first_token: usize) -> Result<Self, Trouble> {
+    ///
+    /// # Errors
+    /// When an address cannot be had: the line to say so with.
+    pub fn open(config: &Config, registry: &Registry, first_token: usize) -> Result<Self, Trouble> {
         let (port, bind, bus_port) = (config.port, config.bind.clone(), config.bus_port());
         let mut listeners = Self { list: Vec::new(), port, bind, bus_port, first_token, stalled: None };
         check_bus_port(config)?;
@@ -171,12 +174,6 @@ impl Listeners {
         (self.first_token..self.first_token + TOKENS).contains(&token.0)
     }
 
-    /// How many there are.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.list.len()
-    }
-
     /// The first token that none of them takes.
     pub(crate) fn end(&self) -> usize {
         self.first_token + TOKENS
@@ -226,7 +223,7 @@ impl Listeners {
     }
 
     /// What to say when they are open: the kinds of listeners for clients.
-    pub(crate) fn kinds(&self) -> impl Iterator<Item = &'static str> {
+    pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
         let clients = || self.list.iter().filter(|l| l.which == Which::Shard);
         let tcp = clients().any(|l| matches!(l.socket, Socketed::Tcp(_))).then_some("tcp");
         let unix = clients().any(|l| matches!(l.socket, Socketed::Unix(..))).then_some("unix");
@@ -277,7 +274,8 @@ pub(crate) fn unmapped(address: SocketAddr) -> SocketAddr {
 }
 
 /// The words of the operating system for what went wrong, without its number.
-pub(crate) fn words(error: &io::Error) -> String {
+#[must_use]
+pub fn words(error: &io::Error) -> String {
     let text = error.to_string();
     text.find(" (os error").map_or(text.clone(), |at| text[..at].to_owned())
 }

@@ -5,6 +5,7 @@ use std::io;
 use whimbrel_core::input::Input;
 
 use super::Turn;
+use crate::files::Disk;
 use crate::links::{Phase, Stream};
 use crate::listen::{unmapped, words};
 use crate::machine::Which;
@@ -12,7 +13,7 @@ use crate::machine::Which;
 /// Reads from one link before the others have their turn, into the memory of a large value: that costs little.
 const READS: usize = 4;
 
-impl Turn {
+impl<D: Disk> Turn<D> {
     /// Takes in who knocked.
     pub(super) fn accept(&mut self) {
         if self.listeners.deadline().is_none() {

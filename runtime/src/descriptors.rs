@@ -3,13 +3,13 @@
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// File descriptors that are not clients: listeners, files, bus links of small clusters.
-pub(crate) const RESERVED: u64 = 32;
+pub const RESERVED: u64 = 32;
 
 /// Raises the limit to what so many clients need.
 ///
 /// # Errors
 /// With how many there can be, when that is fewer. The limit is then as high as it can be.
-pub(crate) fn reserve(clients: u32) -> Result<(), u32> {
+pub fn reserve(clients: u32) -> Result<(), u32> {
     let wanted = u64::from(clients) + RESERVED;
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(()) };
     if soft >= wanted {

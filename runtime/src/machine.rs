@@ -7,7 +7,7 @@ use whimbrel_core::link::Outbox;
 use whimbrel_core::time::{Mono, Now};
 
 /// What a node and a shard have in common: see the boundary in `whimbrel_core::{input, action}`.
-pub(crate) trait Machine: Send {
+pub trait Machine: Send {
     /// Takes in one thing that happened; what has to be done is appended to `out`.
     fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Actions) -> Progress;
 
@@ -23,7 +23,7 @@ pub(crate) trait Machine: Send {
 
 /// Which machine a link, file or message belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Which {
+pub enum Which {
     /// The control plane.
     Node,
     /// The data plane.
@@ -41,14 +41,16 @@ impl Which {
 }
 
 /// Both machines.
-pub(crate) struct Machines {
-    pub(crate) node: Box<dyn Machine>,
-    pub(crate) shard: Box<dyn Machine>,
+pub struct Machines {
+    /// The control plane.
+    pub node: Box<dyn Machine>,
+    /// The data plane.
+    pub shard: Box<dyn Machine>,
 }
 
 impl Machines {
     /// One of them.
-    pub(crate) fn get(&mut self, which: Which) -> &mut dyn Machine {
+    pub fn get(&mut self, which: Which) -> &mut dyn Machine {
         match which {
             Which::Node => self.node.as_mut(),
             Which::Shard => self.shard.as_mut(),

@@ -12,30 +12,45 @@ use whimbrel_core::config::{CommandLine, Config};
 use crate::descriptors;
 use crate::listen::words;
 use crate::logging;
-use crate::server::Server;
-use crate::vitals;
+use crate::start::StartError;
 
 /// Tells a process started by itself that it is the one in the background.
 const DETACHED: &str = "WHIMBREL_DETACHED";
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Runs the server as a program with these arguments (without its name); the exit status.
+/// What a driver is to those who use it.
+#[derive(Clone, Copy, Debug)]
+pub struct Driver {
+    /// The name of its program.
+    pub name: &'static str,
+    /// The allocator that it was built with.
+    pub allocator: &'static str,
+    /// What it waits with.
+    pub multiplexing_api: &'static str,
+}
+
+/// Runs a driver's server as a program with these arguments (without its name); the exit status.
 ///
-/// Arguments are those of valkey-server: `[file] [--name value …]… [-]`, `--version`, `--help`.
-pub fn program(arguments: impl IntoIterator<Item = String>) -> i32 {
+/// Arguments are those of valkey-server: `[file] [--name value …]… [-]`, `--version`, `--help`. `bind` makes a server
+/// that has its files and ports and the signals of the process; what it gives serves to the end.
+pub fn run<S: FnOnce() -> i32>(
+    driver: &Driver,
+    arguments: impl IntoIterator<Item = String>,
+    bind: impl FnOnce(Config) -> Result<S, StartError>,
+) -> i32 {
     let arguments: Vec<String> = arguments.into_iter().collect();
     match arguments.first().map(String::as_str) {
         Some("-v" | "--version") => {
             println!(
                 "Whimbrel server v={VERSION} sha=00000000:0 malloc={} bits={}",
-                vitals::allocator(),
+                driver.allocator,
                 usize::BITS
             );
             return 0;
         }
         Some("-h" | "--help") => {
-            print!("{}", usage());
+            print!("{}", usage(driver.name));
             return 0;
         }
         _ => {}
@@ -58,7 +73,7 @@ pub fn program(arguments: impl IntoIterator<Item = String>) -> i32 {
     if config.daemonize && env::var_os(DETACHED).is_none() {
         return detach(&arguments, &from_stdin);
     }
-    serve(config, line.file.is_some())
+    serve(config, line.file.is_some(), bind)
 }
 
 /// Has the kernel give us memory in pages of the usual size only. To clear a huge one takes milliseconds on some
@@ -146,7 +161,11 @@ fn detach(arguments: &[String], from_stdin: &str) -> i32 {
     }
 }
 
-fn serve(mut config: Config, has_file: bool) -> i32 {
+fn serve<S: FnOnce() -> i32>(
+    mut config: Config,
+    has_file: bool,
+    bind: impl FnOnce(Config) -> Result<S, StartError>,
+) -> i32 {
     if env::var_os(DETACHED).is_some() {
         // Fails only for the leader of a group, which a child is not.
         let _ = nix::unistd::setsid();
@@ -173,7 +192,7 @@ fn serve(mut config: Config, has_file: bool) -> i32 {
     }
 
     let pidfile = (!config.pidfile.is_empty()).then(|| Path::new(&config.dir).join(&config.pidfile));
-    let server = match Server::new(config, true) {
+    let server = match bind(config) {
         Ok(server) => server,
         Err(error) => {
             tracing::error!("{error}");
@@ -185,7 +204,7 @@ fn serve(mut config: Config, has_file: bool) -> i32 {
     {
         tracing::warn!("Failed to write PID file: {}", words(&e));
     }
-    let code = server.run();
+    let code = server();
     if let Some(path) = &pidfile {
         let _ = fs::remove_file(path);
     }
@@ -223,8 +242,7 @@ fn make_room(config: &mut Config) {
     }
 }
 
-fn usage() -> String {
-    let name = "whimbrel-mio";
+fn usage(name: &str) -> String {
     format!(
         "Whimbrel {VERSION}: a Valkey-compatible cluster node\n\n\
          Usage: {name} [/path/to/valkey.conf] [--name value ...] [-]\n       \

@@ -10,6 +10,7 @@ use whimbrel_core::input::Input;
 use whimbrel_core::link::Outbox;
 
 use super::{EVENTS, Late, Turn};
+use crate::files::Disk;
 use crate::links::{Phase, Stream};
 use crate::listen::words;
 use crate::machine::Which;
@@ -25,7 +26,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// still in the cache then.
 const LARGE: usize = 32 * 1024;
 
-impl Turn {
+impl<D: Disk> Turn<D> {
     /// Sends what a link has to say already, if that is much.
     pub(super) fn send_large(&mut self, slot: usize) {
         let Some(conn) = self.links.get(slot).filter(|conn| conn.dirty) else { return };

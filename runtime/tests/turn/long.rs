@@ -1,7 +1,13 @@
 //! Long turns are told to the shard.
 
+use nix::time::{ClockId, clock_gettime};
+
 use super::*;
-use crate::meter::thread_cpu_us;
+
+fn thread_cpu_us() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap();
+    time.tv_sec() as u64 * 1_000_000 + time.tv_nsec() as u64 / 1000
+}
 
 #[test]
 fn a_turn_that_took_long_is_told_with_its_cpu_time() {

@@ -8,22 +8,27 @@ use whimbrel_core::time::{Mono, Now, Wall};
 
 /// Reads both clocks; the monotonic one begins with the process.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
+pub struct Clock {
     start: Instant,
 }
 
 impl Clock {
-    pub(crate) fn new() -> Self {
+    /// The time begins now.
+    #[must_use]
+    pub fn start() -> Self {
         Self { start: Instant::now() }
     }
 
-    pub(crate) fn now(&self) -> Now {
+    /// Reads both clocks.
+    #[must_use]
+    pub fn now(&self) -> Now {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Now { mono: self.mono(), wall: Wall(micros(wall)) }
     }
 
     /// Reads the monotonic clock alone.
-    pub(crate) fn mono(&self) -> Mono {
+    #[must_use]
+    pub fn mono(&self) -> Mono {
         Mono(micros(self.start.elapsed()))
     }
 }
