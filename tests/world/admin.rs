@@ -123,6 +123,7 @@ async fn edit_slots(console: &mut Console, p: usize) {
     if mine {
         ctx.0.edited.borrow_mut().push((p, slot));
     }
+    ctx.0.deleted.borrow_mut().push((p, slot, ctx.now()));
     let reply = console.tell(p, &["CLUSTER", "DELSLOTS", &number]).await;
     line(|| format!("operator: DELSLOTS {slot} at {p} (its own: {mine}): {reply:?}"));
     if mine && !matches!(reply, Some(Reply::Error(_))) {

@@ -114,6 +114,8 @@ pub struct Shared {
     pub held: RefCell<Vec<Held>>,
     /// Slots that an operator took from their owner's table for a moment: process and slot. The keys are still there.
     pub edited: RefCell<Vec<(usize, u16)>>,
+    /// Every slot that was to be taken from a table, with the process and the time.
+    pub deleted: RefCell<Vec<(usize, u16, u64)>>,
     /// When everything at a process may have waited by order of a client: process, since, until.
     pub orders: RefCell<Vec<(usize, u64, u64)>>,
     /// Names of the nodes, once known.
@@ -140,6 +142,7 @@ impl Shared {
             exports: RefCell::default(),
             held: RefCell::default(),
             edited: RefCell::default(),
+            deleted: RefCell::default(),
             orders: RefCell::default(),
             node_ids: RefCell::default(),
             requests: RefCell::default(),

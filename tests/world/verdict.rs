@@ -1,7 +1,9 @@
 //! The end of a run: everything comes to rest, and then everything is compared.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use whimbrel_core::cluster::View;
 use whimbrel_core::migration::log::{JobRow, Stage};
 use whimbrel_core::migration::{export, import};
 use whimbrel_core::slots::{SLOTS, Slot};
@@ -20,6 +22,8 @@ const LOOK: u64 = 100_000;
 const AFTERMATH: u64 = 700_000;
 /// When everything has to be at rest after that: longer than a hold (10 s), a silence (6 s) and a new start together.
 const REST: u64 = 40_000_000;
+/// When the operator puts right by hand what will not come to rest by itself.
+const REPAIR: u64 = 15_000_000;
 /// How long a run may take at all.
 const LONGEST: u64 = 300_000_000;
 
@@ -46,6 +50,9 @@ impl World {
             }
             return;
         }
+        if self.now >= since + REPAIR && self.now < since + REPAIR + LOOK {
+            self.repair();
+        }
         match self.unrest() {
             Some((invariant, what)) if self.now > since + REST => violated(invariant, what),
             Some(_) => {}
@@ -67,6 +74,25 @@ impl World {
         }
         for p in 0..self.processes.len() {
             self.restarted(p);
+        }
+    }
+
+    /// A slot whose owner forgot it, because an operator took it from its table (for a moment, before it came back with
+    /// that table; or while it took the slot over), is missing in that table only: nobody else can tell it that the slot
+    /// is its own. The node says that it does not serve because of it, and the operator gives the slot back.
+    fn repair(&mut self) {
+        for p in 0..self.processes.len() {
+            let (id, views) = (self.node_id(p), self.processes.iter().filter_map(|q| q.view.clone()));
+            let views: Vec<_> = views.collect();
+            let Some(own) = self.processes[p].view.clone() else { continue };
+            for slot in self.plan.slots.clone().into_iter().filter_map(Slot::new) {
+                let is_his = |view: &Arc<View>| view.owner(slot).is_some_and(|row| row.id == id);
+                let forgot = own.owner(slot).is_none() && views.iter().any(is_his);
+                if forgot && self.is_tainted(slot) {
+                    mark("a slot that its owner forgot was given back by hand");
+                    self.tell(p, &["CLUSTER", "ADDSLOTS", &slot.number().to_string()]);
+                }
+            }
         }
     }
 
@@ -174,22 +200,26 @@ impl World {
             };
             // Its own clock may run faster or slower.
             let slack = |us: u64| self.processes[p].stretched(us) - us;
-            let least = export.paused.map(|since| export.until - since);
-            let mut most = least;
             // A transaction that waits for the node goes on in a pause that began meanwhile: the pause counts from its
             // beginning, and the state changes when the transaction is over.
             let asked = export.asked.filter(|at| orders.iter().any(|o| o.0 == p && o.1 <= *at && *at <= o.2));
-            if let Some(asked) = asked.filter(|_| export.paused.is_some()) {
-                most = Some(export.until - asked);
-            }
+            let least = export.paused.map(|since| export.until - since);
+            let most = asked.or(export.paused).map(|since| export.until - since);
             let fits = match (row.pause.map(|span| span.0), least, most) {
-                (Some(told), Some(least), Some(most)) => {
-                    told + slack(least) >= least && told <= most + slack(most)
+                (Some(told), least, Some(most)) => {
+                    least.is_none_or(|least| told + slack(least) >= least) && told <= most + slack(most)
                 }
                 (told, least, _) => told.is_none() && least.is_none(),
             };
+            if least.is_none() && row.pause.is_some() {
+                mark("a job ended while its pause waited for a transaction");
+            }
             if !fits {
-                violated("INV-PAUSE", format!("{:?} was reported for a pause of {least:?} us", row.pause));
+                let (name, told) = (export.job, row.pause);
+                violated(
+                    "INV-PAUSE",
+                    format!("job {name}: {told:?} was reported for a pause of {least:?} to {most:?} us"),
+                );
             }
         }
     }

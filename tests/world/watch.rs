@@ -11,7 +11,7 @@ use whimbrel_core::migration::job::Outcome;
 use whimbrel_core::migration::log::Stage;
 use whimbrel_core::slots::{Slot, SlotRange, SlotRanges, SlotSet};
 
-use super::journal::{line, mark, violated};
+use super::journal::{detail, is_verbose, line, mark, violated};
 use super::plan::{DATABASES, tag};
 use super::process::Seen;
 use super::resp::{Reply, command};
@@ -38,6 +38,8 @@ pub struct Watch {
     looked_at: u64,
     /// Who took a slot over last, and with which epoch.
     decided: BTreeMap<Slot, (NodeId, u64)>,
+    /// Which slots came to which process by a migration, and when.
+    came: Vec<(usize, u64, SlotRanges)>,
     /// Jobs that a known hole reached, and which.
     pub holes: BTreeMap<JobName, &'static str>,
     /// The slots of those jobs.
@@ -53,6 +55,7 @@ impl Watch {
             wanted: vec![Saved::default(); processes],
             looked_at: 0,
             decided: BTreeMap::new(),
+            came: Vec::new(),
             holes: BTreeMap::new(),
             tainted: SlotSet::new(),
         }
@@ -82,9 +85,35 @@ impl World {
                 line(|| format!("process {p} drops the keys of slots {}", confirmed.slots()));
             }
             Mail::Order(Order::CleanUp { .. }) => mark("a failed import was cleaned up"),
+            Mail::Order(Order::Publish(view)) if is_verbose() => self.tell_view(p, view),
             _ => {}
         }
         self.processes[p].overhear(mail);
+    }
+
+    /// What a new view of a process changes about the slots in use and the epochs.
+    fn tell_view(&self, p: usize, new: &View) {
+        let Some(old) = self.processes[p].view.as_ref().filter(|_| self.shared.formed.get()) else { return };
+        let number = |id| (0..self.processes.len()).find(|p| self.node_id(*p) == id);
+        let owner = |view: &View, slot| view.owner(slot).and_then(|row| number(row.id));
+        let slots = self.plan.slots.iter().filter_map(|s| Slot::new(*s));
+        for slot in slots.filter(|slot| owner(old, *slot) != owner(new, *slot)) {
+            detail(|| {
+                format!("process {p}: slot {slot} is of {:?} (was {:?})", owner(new, slot), owner(old, slot))
+            });
+        }
+        for row in &new.rows {
+            let before = old.find(row.id).map(|row| row.config_epoch);
+            if before != Some(row.config_epoch) {
+                detail(|| {
+                    format!(
+                        "process {p}: epoch of {:?} is {} (was {before:?})",
+                        number(row.id),
+                        row.config_epoch
+                    )
+                });
+            }
+        }
     }
 
     fn job_entered(&mut self, p: usize, name: JobName, stage: Stage) {
@@ -136,6 +165,9 @@ impl World {
         let is_export = matches!(stage, Stage::Export(_));
         match outcome {
             Outcome::Success => {
+                if !is_export {
+                    self.look_for_deletion(p, &view, name, &job.ranges);
+                }
                 let told = if is_export { mine == 0 } else { mine == all };
                 if !told && !self.watch.holes.contains_key(&name) {
                     violated(
@@ -145,6 +177,7 @@ impl World {
                 }
                 if !is_export {
                     self.check_decided(&view, &job.ranges);
+                    self.watch.came.push((p, self.now, job.ranges.clone()));
                 }
                 mark(if is_export {
                     "migration succeeded at the source"
@@ -160,8 +193,12 @@ impl World {
                     text if text.contains("Timed out") => mark("migration failed by a timeout"),
                     _ => {}
                 }
-                // Whoever is to pass slots on that just came may know more than the next target.
-                let early = self.plan.seconds && failure.to_string().contains("does not agree");
+                let early = is_export
+                    && failure.to_string().contains("does not agree")
+                    && self.came_lately(p, name, &job.ranges);
+                if early {
+                    mark("slots were to move on before the next target knew whose they were");
+                }
                 if !self.plan.may_fail_jobs() && !early {
                     violated("INV-LOG", format!("a job failed in a run without faults: {failure}"));
                 }
@@ -171,6 +208,31 @@ impl World {
             // The hold ends although the target may own the slots or yet take them: R3, however it came about.
             self.reached("R3 the grant ended before the news of the take-over", &job.ranges, name);
         }
+    }
+
+    /// An operator took slots from the table of their new owner after it had taken them over and before that was
+    /// durable: the job succeeded, and who has the slots now is the operator's doing.
+    fn look_for_deletion(&mut self, p: usize, view: &View, job: JobName, ranges: &SlotRanges) {
+        let missing: SlotSet = ranges.slots().filter(|slot| !view.is_mine(*slot)).collect();
+        let since = self.shared.exports.borrow().iter().find(|e| e.job == job).map_or(0, |e| e.since);
+        let deleted = |slot: Slot| {
+            let all = self.shared.deleted.borrow();
+            all.iter().any(|(q, number, at)| *q == p && *number == slot.number() && *at >= since)
+        };
+        if !missing.is_empty() && missing.iter().all(deleted) {
+            self.reached("DELSLOTS at a target that is taking the slot over", &missing.to_ranges(), job);
+        }
+    }
+
+    /// Whether some of these slots came to a process so short a time before it was asked to pass them on that the next
+    /// target may not have heard of it, or not believed it yet: it may know the source before with the same epoch, and
+    /// hear of neither again for as long as a node may go without being pinged, twice.
+    fn came_lately(&self, p: usize, job: JobName, ranges: &SlotRanges) -> bool {
+        let known_after = 2 * self.plan.node_timeout_ms * 1_000;
+        let exports = self.shared.exports.borrow();
+        let asked = exports.iter().find(|e| e.process == p && e.job == job).map_or(self.now, |e| e.since);
+        let came = self.watch.came.iter().filter(|(to, at, _)| *to == p && *at + known_after >= asked);
+        came.into_iter().any(|(_, _, slots)| !shared(slots, ranges).is_empty())
     }
 
     /// A known hole of the stock hand-over was reached by a job.

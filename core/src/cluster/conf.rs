@@ -60,9 +60,9 @@ pub(super) fn write(view: &View, takings: &Takings) -> String {
         text.push('\n');
     }
     let _ = write!(text, "vars currentEpoch {} lastVoteEpoch {}", view.current_epoch, view.last_vote_epoch);
-    for (source, slots) in takings.iter().filter(|(source, _)| view.find(*source).is_some()) {
+    for (source, slots) in takings.to_save().filter(|(source, _)| view.find(*source).is_some()) {
         let _ = write!(text, " {TAKEN} {source}");
-        for range in slots.to_ranges().0 {
+        for range in slots.0 {
             let _ = write!(text, ",{range}");
         }
     }

@@ -259,6 +259,9 @@ impl Cluster {
         let ticket = Ticket(self.tickets);
         self.saving = Some(ticket);
         let bytes = conf::write(&self.view(), &self.takings).into();
+        if fsync {
+            self.takings.saved();
+        }
         out.push(Action::Save { ticket, bytes, fsync });
     }
 

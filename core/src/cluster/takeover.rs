@@ -58,34 +58,84 @@ impl Grants {
 /// has raised its epoch meanwhile, with a higher epoch than this node's. It would win, after the source has obeyed the
 /// take-over: both copies would be deleted. A third node may tell of it long after, so this survives a restart: it is
 /// saved with the claim itself.
+///
+/// It must not survive longer than that. Who is back with an old taking of slots that their source has taken over again
+/// would outbid it, and be outbid by it, for ever: each has slots of the other's. So the file forgets it before the
+/// slots move on.
 #[derive(Debug, Default)]
-pub(super) struct Takings(Vec<(NodeId, SlotSet)>);
+pub(super) struct Takings {
+    list: Vec<(NodeId, SlotSet)>,
+    /// Slots of those that are about to move on: a restart does not defend them.
+    leaving: SlotSet,
+    /// Slots of those that move back to their source: they are defended until they are granted.
+    returning: SlotSet,
+    /// The durable file may still have some that are settled.
+    outdated: bool,
+}
 
 impl Takings {
     fn add(&mut self, source: NodeId, slot: Slot) {
-        match self.0.iter_mut().find(|(id, _)| *id == source) {
+        self.leaving.remove(slot);
+        self.returning.remove(slot);
+        match self.list.iter_mut().find(|(id, _)| *id == source) {
             Some((_, slots)) => drop(slots.insert(slot)),
-            None => self.0.push((source, SlotSet::from_iter([slot]))),
+            None => self.list.push((source, SlotSet::from_iter([slot]))),
         }
+    }
+
+    /// These slots are about to move to `target`.
+    fn leave(&mut self, target: NodeId, leaving: &SlotRanges) {
+        for (source, slots) in &self.list {
+            for slot in leaving.slots().filter(|slot| slots.contains(*slot)) {
+                self.outdated |= self.leaving.insert(slot);
+                if *source == target {
+                    self.returning.insert(slot);
+                }
+            }
+        }
+    }
+
+    /// These slots were granted.
+    fn granted(&mut self, granted: &SlotRanges) {
+        for slot in granted.slots().filter(|slot| self.returning.remove(*slot)) {
+            for (_, slots) in &mut self.list {
+                slots.remove(slot);
+            }
+        }
+        self.list.retain(|(_, slots)| !slots.is_empty());
+    }
+
+    /// The file that is being made durable has what [`Self::to_save`] says.
+    pub(super) fn saved(&mut self) {
+        self.outdated = false;
     }
 
     /// The source said itself which slots it has. Everything it said before has an epoch that is not higher. True
     /// when that settles something.
     fn settle(&mut self, source: NodeId, claimed: &[u8; BITMAP_LEN]) -> bool {
-        let before = self.0.len();
+        let before = self.list.len();
         let claimed = SlotSet::from_bitmap(claimed);
-        self.0.retain(|(id, slots)| *id != source || slots.iter().any(|slot| claimed.contains(slot)));
-        self.0.len() != before
+        self.list.retain(|(id, slots)| *id != source || slots.iter().any(|slot| claimed.contains(slot)));
+        self.outdated |= self.list.len() != before;
+        self.list.len() != before
     }
 
     /// All of them, by source.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (NodeId, &SlotSet)> {
-        self.0.iter().map(|(id, slots)| (*id, slots))
+    fn iter(&self) -> impl Iterator<Item = (NodeId, &SlotSet)> {
+        self.list.iter().map(|(id, slots)| (*id, slots))
+    }
+
+    /// What a restart has to know of them, by source.
+    pub(super) fn to_save(&self) -> impl Iterator<Item = (NodeId, SlotRanges)> {
+        let stays = |slots: &SlotSet| slots.iter().filter(|slot| !self.leaving.contains(*slot)).collect();
+        self.iter()
+            .map(move |(id, slots)| (id, SlotSet::to_ranges(&stays(slots))))
+            .filter(|(_, slots)| !slots.0.is_empty())
     }
 
     /// As they were saved.
     pub(super) fn restore(saved: Vec<(NodeId, SlotSet)>) -> Self {
-        Self(saved)
+        Self { list: saved, ..Self::default() }
     }
 }
 
@@ -116,7 +166,19 @@ pub fn take_over(cluster: &mut Cluster, now: Now, job: JobName, slots: &SlotRang
 /// sides have deleted their copy.
 pub fn grant(cluster: &mut Cluster, job: JobName, slots: &SlotRanges) {
     ungrant(cluster, job);
+    cluster.takings.granted(slots);
     cluster.grants.0.push((job, slots.clone()));
+}
+
+/// Slots are about to move to `target`. How they came here is not to be known after a restart, and nobody must take them
+/// before that is durable. As a rule it is already, or there is nothing to forget.
+pub fn leave(cluster: &mut Cluster, now: Now, target: NodeId, slots: &SlotRanges, out: &mut Vec<Action>) {
+    cluster.takings.leave(target, slots);
+    if cluster.takings.outdated {
+        cluster.begin(now);
+        cluster.todo.save_durably();
+        cluster.settle(out);
+    }
 }
 
 /// The migration is over, whatever its outcome.

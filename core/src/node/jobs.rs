@@ -140,6 +140,10 @@ impl Node {
         let jobs: Vec<_> = jobs.into_iter().map(|job| (job.clone(), home(&job))).collect();
         self.jobs.add(&jobs, Stage::Export(export::State::Connecting), now);
         for (job, _) in jobs {
+            if let Some(cluster) = &mut self.cluster {
+                takeover::leave(cluster, now, job.target, &job.ranges, &mut self.actions);
+                self.carry_out(now, out);
+            }
             let to = self.data_address(job.target);
             let credentials = settings::credentials(&self.config);
             let timing = settings::of_migrations(&self.config);

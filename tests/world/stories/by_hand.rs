@@ -5,8 +5,8 @@ use whimbrel_core::migration::{export, import};
 use whimbrel_core::slots::{SlotRange, SlotRanges};
 
 use super::{
-    SECOND, World, begin, finish, key, last, migrate, migrate_from, owners, pass, reach, says, send, settled,
-    slot,
+    SECOND, World, assert_reached, begin, ends, finish, key, last, migrate, migrate_from, owners, pass,
+    reach, says, send, settled, slot,
 };
 use crate::world::journal;
 use crate::world::net::Class;
@@ -147,6 +147,29 @@ fn story_hole_the_slot_is_deleted_while_it_is_let_go() {
     finish(&mut world);
     settled(&mut world, 0, 20 * SECOND);
     assert_eq!(says(&mut world, 0, &["MGET", &key("k"), &key("l")]), "[nil, 'new']");
+}
+
+/// DELSLOTS at the target while it saves its claim: the take-over has succeeded, and the operator has taken the slot out
+/// of its new owner's table. Nobody else can tell it that the slot is its own: it stops serving until it is given back.
+#[test]
+fn story_hole_the_slot_is_deleted_while_it_is_taken_over() {
+    let mut world = begin(Plan { disk: (100_000, 1), ..Plan::calm(3) });
+    assert_eq!(says(&mut world, 0, &["SET", &key("k"), "kept"]), "+OK");
+    migrate(&mut world);
+    reach(&mut world, 1, Stage::Import(import::State::FailoverGranted));
+    world.shared.deleted.borrow_mut().push((1, 100, world.now));
+    let deleted = send(&mut world, 1, &[&["CLUSTER", "DELSLOTS", "100"]]);
+    finish(&mut world);
+    assert_eq!(ends(&world), ("success".into(), "success".into()));
+    assert_reached("DELSLOTS at a target that is taking the slot over");
+    pass(&mut world, 5 * SECOND);
+    assert_eq!(last(&deleted), "+OK");
+    let hole = owners(&world) == [Some(1), None, Some(1)];
+    assert!(hole, "the hole is closed: say so in docs/invariants.md: {:?}", owners(&world));
+    assert!(says(&mut world, 1, &["GET", &key("k")]).starts_with("-CLUSTERDOWN"));
+    assert_eq!(order(&mut world, 1, &["CLUSTER", "ADDSLOTS", "100"]), "+OK");
+    settled(&mut world, 1, 10 * SECOND);
+    assert_eq!(says(&mut world, 1, &["GET", &key("k")]), "'kept'");
 }
 
 /// The source forgets its target in the middle of a migration: the job ends, the slot stays, and they meet again.

@@ -6,6 +6,7 @@ use whimbrel_core::migration::log::Stage;
 use super::{
     SECOND, World, at_once, begin, ends, finish, key, last, migrate, pass, reach, says, send, settled, slot,
 };
+use crate::world::net::Class;
 use crate::world::plan::Plan;
 
 /// A world whose slot 100 has a key, and is held by its source, whose target stands still.
@@ -160,6 +161,33 @@ fn story_r19_a_key_expires_in_a_pause_that_fails() {
     settled(&mut world, 0, 10 * SECOND);
     pass(&mut world, SECOND);
     assert_eq!(says(&mut world, 0, &["CLUSTER", "COUNTKEYSINSLOT", "100"]), ":0");
+}
+
+/// A transaction waits for the node's disk when its slot's job asks for the pause: others wait from then on, and the log
+/// says how long although the job ends before the pause is complete.
+#[test]
+fn story_a_job_ends_while_its_pause_waits_for_a_transaction() {
+    let mut world = begin(Plan { migration_rate: 50, ..Plan::calm(3) });
+    let (k, value) = (key("k"), "x".repeat(30_000));
+    assert_eq!(says(&mut world, 0, &["SET", &k, &value]), "+OK");
+    migrate(&mut world);
+    reach(&mut world, 0, Stage::Export(export::State::Snapshotting));
+    world.plan.disk = (5 * SECOND, 1);
+    let commands: [&[&str]; 4] = [&["MULTI"], &["CLUSTER", "SAVECONFIG"], &["SET", &k, "late"], &["EXEC"]];
+    let answers = send(&mut world, 0, &commands);
+    reach(&mut world, 0, Stage::Export(export::State::WaitingToPause));
+    let paused = world.now;
+    pass(&mut world, 200_000);
+    assert_eq!(last(&answers), "none", "it waits");
+    let link = (0..world.conns.len()).rfind(|c| world.conns[*c].class == Class::Migration).expect("a link");
+    world.reset(link, 1);
+    finish(&mut world);
+    let most = world.now - paused;
+    assert_eq!(ends(&world).0, "failed");
+    let told = world.processes[0].jobs.iter().next().and_then(|row| row.pause);
+    assert!(told.is_some_and(|span| (200_000..=most).contains(&span.0)), "{told:?} in {most}");
+    pass(&mut world, 6 * SECOND);
+    assert_eq!(last(&answers), "[+OK, +OK]");
 }
 
 /// A client that is killed while its write waits: the write is never carried out, at neither end.

@@ -4,7 +4,7 @@ use std::vec::Vec;
 
 use super::rig::{Peer, Rig, body, id, ranges, set, shard};
 use crate::cluster::{Action, Bump, Reason, SetSlot, ViewRole, takeover};
-use crate::ids::JobName;
+use crate::ids::{JobName, NodeId};
 use crate::slots::{Slot, SlotRanges, SlotSet};
 use crate::wire::bus::{Bitmap, Body, Kind};
 
@@ -12,11 +12,11 @@ fn slot(number: u16) -> Slot {
     Slot::new(number).unwrap()
 }
 
-fn owner(rig: &Rig, number: u16) -> Option<crate::ids::NodeId> {
+fn owner(rig: &Rig, number: u16) -> Option<NodeId> {
     rig.cluster.view().owner(slot(number)).map(|row| row.id)
 }
 
-fn lost(rig: &Rig) -> Vec<(SlotRanges, Option<crate::ids::NodeId>, Reason, bool)> {
+fn lost(rig: &Rig) -> Vec<(SlotRanges, Option<NodeId>, Reason, bool)> {
     let lost = |action: &Action| match action {
         Action::Lost { slots, to, reason, confirmed } => {
             let confirmed = confirmed.as_ref().map(|confirmed| assert_eq!(confirmed.slots(), slots));
@@ -330,6 +330,19 @@ fn taking_over_raises_the_epoch_saves_and_announces() {
     assert_eq!(rig.cluster.view().myself().config_epoch, 5);
 }
 
+/// The same node after a power cut.
+fn restarted(rig: &Rig) -> Rig {
+    let saves = rig.out.iter().filter_map(|action| match action {
+        Action::Save { bytes, fsync: true, .. } => Some(bytes.to_vec()),
+        _ => None,
+    });
+    Rig::with(super::rig::config(), Some(&saves.last().unwrap()))
+}
+
+fn durable_saves(rig: &Rig) -> usize {
+    rig.out.iter().filter(|action| matches!(action, Action::Save { fsync: true, .. })).count()
+}
+
 #[test]
 fn a_target_that_restarts_still_outbids_what_its_source_said_before_it_granted() {
     let job = JobName::from_bytes([b'j'; 40]);
@@ -340,12 +353,7 @@ fn a_target_that_restarts_still_outbids_what_its_source_said_before_it_granted()
     rig.join(&mut third);
     let now = rig.now();
     takeover::take_over(&mut rig.cluster, now, job, &ranges(&[(20, 22)]), &mut rig.out);
-    let saves = rig.out.iter().filter_map(|action| match action {
-        Action::Save { bytes, .. } => Some(bytes.to_vec()),
-        _ => None,
-    });
-    let saved = saves.last().unwrap();
-    let mut rig = Rig::with(super::rig::config(), Some(&saved));
+    let mut rig = restarted(&rig);
     rig.open(&mut third);
     // The third node heard the source with a higher epoch before it granted, and not since.
     (source.epoch, third.current_epoch) = (7, 7);
@@ -371,6 +379,68 @@ fn slots_that_went_back_to_their_source_are_not_defended_any_more() {
     rig.ping(&source, &[]);
     assert_eq!(rig.slots_of(rig.me()), ranges(&[(0, 9)]));
     assert_eq!(rig.cluster.view().myself().config_epoch, 3);
+}
+
+#[test]
+fn a_restart_does_not_defend_what_returns_to_its_source_or_was_settled() {
+    let (job, back) = (JobName::from_bytes([b'j'; 40]), JobName::from_bytes([b'k'; 40]));
+    let taken = |slots: &[(u16, u16)]| {
+        let mut rig = Rig::owning(3, &[(0, 9)]);
+        let mut source = Peer::owning(b's', 1, &[(20, 29)]);
+        rig.join(&mut source);
+        let now = rig.now();
+        takeover::take_over(&mut rig.cluster, now, job, &ranges(slots), &mut rig.out);
+        (rig, source)
+    };
+    let obeys = |mut rig: Rig, source: &mut Peer, kept: &[(u16, u16)]| {
+        rig.open(source);
+        (source.epoch, source.current_epoch) = (8, 8);
+        source.slots = set(&[(20, 29)]);
+        rig.ping(source, &[]);
+        assert_eq!(rig.slots_of(rig.me()), ranges(kept));
+    };
+    // The source was heard without them. That is not made durable at once: the hand-over would wait for it.
+    let (mut rig, mut source) = taken(&[(20, 22)]);
+    source.slots = set(&[(23, 29)]);
+    rig.ping(&source, &[]);
+    let (now, saves) = (rig.now(), durable_saves(&rig));
+    takeover::leave(&mut rig.cluster, now, NodeId::from_bytes([b'x'; 40]), &ranges(&[(5, 6)]), &mut rig.out);
+    assert_eq!(durable_saves(&rig), saves + 1);
+    takeover::leave(&mut rig.cluster, now, NodeId::from_bytes([b'x'; 40]), &ranges(&[(5, 6)]), &mut rig.out);
+    assert_eq!(durable_saves(&rig), saves + 1, "there is nothing to forget any more");
+    obeys(restarted(&rig), &mut source, &[(0, 9)]);
+
+    // They are about to move back, and are defended until they are granted.
+    let (mut rig, mut source) = taken(&[(20, 22)]);
+    let now = rig.now();
+    takeover::leave(&mut rig.cluster, now, source.id, &ranges(&[(20, 21)]), &mut rig.out);
+    obeys(restarted(&rig), &mut source, &[(0, 9), (20, 22)]);
+    let (mut rig, mut source) = taken(&[(20, 22)]);
+    let now = rig.now();
+    takeover::leave(&mut rig.cluster, now, source.id, &ranges(&[(20, 22)]), &mut rig.out);
+    let before = restarted(&rig);
+    (source.epoch, source.current_epoch) = (5, 5);
+    rig.ping(&source, &[]);
+    assert_eq!(rig.slots_of(rig.me()), ranges(&[(0, 9), (20, 22)]));
+    obeys(before, &mut source, &[(0, 9)]);
+    takeover::grant(&mut rig.cluster, back, &ranges(&[(20, 22)]));
+    takeover::ungrant(&mut rig.cluster, back);
+    obeys(rig, &mut source, &[(0, 9)]);
+
+    // To another node: a claim of their source is none of its.
+    let (mut rig, mut source) = taken(&[(20, 22)]);
+    let now = rig.now();
+    takeover::leave(
+        &mut rig.cluster,
+        now,
+        NodeId::from_bytes([b'x'; 40]),
+        &ranges(&[(20, 22)]),
+        &mut rig.out,
+    );
+    obeys(restarted(&rig), &mut source, &[(0, 9)]);
+    takeover::grant(&mut rig.cluster, back, &ranges(&[(20, 22)]));
+    takeover::ungrant(&mut rig.cluster, back);
+    obeys(rig, &mut source, &[(0, 9), (20, 22)]);
 }
 
 #[test]
