@@ -18,19 +18,26 @@ use crate::migration::export::Credentials;
 use crate::migration::failure::Failure;
 use crate::migration::job::{Job, Outcome, Settlement, Timing};
 use crate::migration::log::{JobLog, Stage};
+use crate::shard::visit::Errand;
 use crate::time::Span;
 use crate::wire::resp::ArgvBuf;
 use crate::wire::resp::Proto;
 use core::net::SocketAddr;
 
 /// A message between machines of one process.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Mail {
     /// Node → shard.
     Order(Order),
     /// Shard → node.
     Fact(Fact),
+    /// Shard → shard.
+    Pass(Pass),
 }
+
+/// What shards of one process send each other; nobody else looks into it.
+#[derive(Debug)]
+pub struct Pass(pub(crate) Errand);
 
 /// What the node tells a shard.
 #[derive(Clone, Debug)]

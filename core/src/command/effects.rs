@@ -7,6 +7,7 @@ use core::ops::Range;
 
 use hashbrown::HashMap;
 
+use crate::ids::ShardIndex;
 use crate::slots::Slot;
 use crate::store::At;
 
@@ -43,12 +44,19 @@ pub struct Effects {
     watched: Watched,
 }
 
+/// Names of keys, each with its database.
+pub type Keys = Vec<(u32, Box<[u8]>)>;
+
 /// Keys that some transaction waits on, with a version that grows at each change.
 #[derive(Debug, Default)]
 pub struct Watched {
     versions: HashMap<(u32, Box<[u8]>), Version, foldhash::fast::FixedState>,
     /// Keys that changed, if somebody wants to know all of them.
     noted: Option<Vec<Box<[u8]>>>,
+    /// Whose keys these are.
+    shard: ShardIndex,
+    /// Keys of siblings that a client does not watch any more.
+    released: Vec<(ShardIndex, Keys)>,
 }
 
 /// A name in [`Watched`], borrowed: a change of a key costs no allocation.
@@ -79,6 +87,33 @@ impl Watched {
     #[must_use]
     pub fn unchanged(&self, db: u32, key: &[u8], version: u64) -> bool {
         self.versions.get(&Name(db, key)).is_some_and(|v| v.changes == version)
+    }
+
+    /// From now on these are the keys of this shard.
+    pub fn belong_to(&mut self, shard: ShardIndex) {
+        self.shard = shard;
+    }
+
+    /// The shard whose keys these are.
+    #[must_use]
+    pub fn shard(&self) -> ShardIndex {
+        self.shard
+    }
+
+    /// Ends one watch of a key of any shard; a sibling has to be told of it.
+    pub fn release(&mut self, shard: ShardIndex, db: u32, key: Box<[u8]>) {
+        if shard == self.shard {
+            return self.unwatch(db, &key);
+        }
+        match self.released.iter_mut().find(|(of, _)| *of == shard) {
+            Some((_, keys)) => keys.push((db, key)),
+            None => self.released.push((shard, alloc::vec![(db, key)])),
+        }
+    }
+
+    /// The ended watches that siblings have to be told of.
+    pub fn take_released(&mut self) -> Vec<(ShardIndex, Keys)> {
+        core::mem::take(&mut self.released)
     }
 
     /// Ends one watch of a key.

@@ -110,6 +110,24 @@ impl Outbox {
         self.room.queue.push_back(Chunk::Shared(chunk));
     }
 
+    /// Appends what another outbox has, of which nothing was sent and nothing is held back, and leaves that empty.
+    pub fn append(&mut self, other: &mut Self) {
+        debug_assert!(other.head_sent == 0 && other.holds.is_empty(), "an outbox of a link that sends");
+        for chunk in other.room.queue.drain(..) {
+            match chunk {
+                Chunk::Own(bytes) if bytes.len() < CHUNK / 4 => self.write(&bytes),
+                chunk => {
+                    self.close_tail();
+                    self.len += chunk.len();
+                    self.room.queue.push_back(chunk);
+                }
+            }
+        }
+        self.write(&other.room.tail);
+        other.room.tail.clear();
+        (other.sent, other.len) = (other.end(), 0);
+    }
+
     /// Bytes appended and not sent.
     #[must_use]
     pub fn len(&self) -> usize {

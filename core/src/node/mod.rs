@@ -167,7 +167,7 @@ impl Node {
                 self.stop(now, out);
             }
             Input::InboxFilled { .. }
-            | Input::Mailed(Mail::Order(_))
+            | Input::Mailed(Mail::Order(_) | Mail::Pass(_))
             | Input::Introduced(_)
             | Input::Observed(_)
             | Input::Turned { .. } => {}

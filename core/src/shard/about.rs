@@ -2,6 +2,8 @@
 
 use alloc::format;
 
+use bytes::Bytes;
+
 use crate::command::effects::Watched;
 use crate::command::options::is;
 use crate::command::table::{Command, Id};
@@ -87,7 +89,7 @@ fn name(client: &Client, outbox: &mut Outbox) {
 
 fn set_name(argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox) {
     if is_plain(argv.get(2)) {
-        client.name = argv.get(2).into();
+        client.name = Bytes::copy_from_slice(argv.get(2));
         reply(client, outbox).ok();
     } else {
         reply(client, outbox).error(BAD_NAME);
@@ -106,7 +108,7 @@ fn set_info(argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox) {
         return;
     };
     if is_plain(value) {
-        *field = value.into();
+        *field = Bytes::copy_from_slice(value);
         reply(client, outbox).ok();
     } else {
         let error = format!("ERR {shown} cannot contain spaces, newlines or special characters.");

@@ -136,7 +136,7 @@ impl CommandLogs {
                     value,
                     words: words(command, argv),
                     peer: client.peer(),
-                    name: client.name.clone(),
+                    name: client.name.to_vec().into(),
                 };
                 log.next_id += 1;
                 log.entries.push_front(entry);
@@ -209,6 +209,8 @@ fn words(command: &Command, argv: Argv<'_>) -> Vec<Box<[u8]>> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::command::table::resolve;
     use crate::ids::{ClientId, LinkId};
@@ -262,7 +264,7 @@ mod tests {
             ("commandlog-request-larger-than", "50"),
             ("commandlog-reply-larger-than", "-1"),
         ]);
-        bench.client.name = (*b"worker").into();
+        bench.client.name = Bytes::from_static(b"worker");
         bench.ran("GET k", [99, 49, 1_000_000]);
         bench.ran("GET k", [100, 50, 1_000_000]);
         bench.ran("SET k v", [101, 20, 5]);

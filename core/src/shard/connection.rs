@@ -3,6 +3,8 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 
+use bytes::Bytes;
+
 use crate::acl::DEFAULT;
 use crate::command::introspect;
 use crate::command::options::is;
@@ -255,7 +257,7 @@ fn hello(now: Now, argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox, dat
     }
     client.proto = asked.proto;
     if let Some(name) = asked.name {
-        client.name = name.into();
+        client.name = Bytes::copy_from_slice(name);
     }
     introduce(client, outbox, &env.config);
 }

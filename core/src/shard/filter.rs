@@ -232,6 +232,8 @@ fn letters(value: &[u8], known: &[u8], what: &str, filter: &str) -> Result<Vec<u
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::ids::{ClientId, LinkId};
     use crate::shard::session::Session;
@@ -251,7 +253,7 @@ mod tests {
     fn terms_take_and_leave_out() {
         let user = Config::default().users.default_user().clone();
         let mut client = Session::new(ClientId(7), LinkId::accepted(1), Origin::Unix, user, now(10)).client;
-        client.name = (*b"worker").into();
+        client.name = Bytes::from_static(b"worker");
         client.db = 3;
         for (line, taken) in [
             ("CLIENT LIST", true),

@@ -2,6 +2,7 @@
 
 mod about;
 mod ahead;
+mod clients;
 mod commandlog;
 mod connection;
 mod data;
@@ -42,6 +43,7 @@ mod upcoming;
 mod upkeep;
 mod usage;
 mod users;
+pub(crate) mod visit;
 mod waits;
 mod whole;
 
@@ -58,12 +60,11 @@ use crate::action::{Action, Actions, Ending};
 use crate::cluster::View;
 use crate::command::context::KeyStats;
 use crate::command::effects::Effects;
-use crate::command::table::Command;
 use crate::config::Config;
 use crate::ids::{ClientId, HoldId, JobName, LinkId, ShardIndex, Shards};
 use crate::input::{Input, Origin, Progress, Vitals};
 use crate::link::{Outbox, Rooms};
-use crate::mail::{Fact, Mail};
+use crate::mail::{Mail, Pass};
 use crate::migration::{export, import};
 use crate::rng::Rng;
 use crate::shard::data::{Data, Totals};
@@ -72,24 +73,24 @@ use crate::shard::eviction::Eviction;
 use crate::shard::exporting::Surroundings;
 use crate::shard::exports::Exports;
 use crate::shard::footprint::Footprint;
-use crate::shard::hold::{Class, Holds, Reason, Scope};
+use crate::shard::hold::Holds;
 use crate::shard::imports::{After, Importing};
 use crate::shard::info::Process;
 use crate::shard::limits::Largest;
 use crate::shard::rates::{LongTurns, Loops, Pauses, Rates};
 use crate::shard::scrutiny::Scrutiny;
-use crate::shard::serve::{Env, Served};
+use crate::shard::serve::Env;
 use crate::shard::session::{Session, Waiting};
 use crate::shard::tally::Tally;
 use crate::shard::upkeep::Upkeep;
 use crate::shard::usage::SlotUsage;
 use crate::shard::users::Secret;
+use crate::shard::visit::{Errand, Guests, Unread};
 use crate::shard::waits::Waits;
 use crate::slots::SlotRanges;
 use crate::stopwatch::Stopwatch;
 use crate::store::{Layout, Store, StoreConfig};
 use crate::time::{Mono, Now};
-use crate::wire::resp::{ArgvBuf, Reply};
 
 /// A waiting client may have this much unread before its socket is left alone.
 const UNREAD_LIMIT: usize = 1024 * 1024;
@@ -110,6 +111,8 @@ pub struct Shard {
     env: Env,
     data: Data,
     links: HashMap<LinkId, Link, foldhash::fast::FixedState>,
+    /// Sessions of siblings that are served here.
+    guests: Guests,
     /// Memory for outboxes of clients.
     rooms: Rooms,
     /// How many of the links are imports: few, and not worth a search when there are none.
@@ -144,7 +147,7 @@ impl Shard {
         Self::nth(ShardIndex(0), config, view, seed, now)
     }
 
-    /// The shard with this index, of as many as `config` says.
+    /// The shard with this index, of as many as `config` says; all of them are given the same seed.
     #[must_use]
     pub fn nth(index: ShardIndex, config: Arc<Config>, view: Arc<View>, seed: u64, now: Now) -> Self {
         let mut rng = Rng::new(seed);
@@ -155,6 +158,8 @@ impl Shard {
         let layout = if config.cluster_enabled { Layout::Cluster } else { Layout::Standalone };
         let store =
             Store::new(StoreConfig { databases: config.databases_in_use(), layout, seed: rng.bits() });
+        // What goes before is the same for all shards of a process, what follows is not.
+        let rng = Rng::new(rng.bits() ^ u64::from(index.0).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut data = Data {
             store,
             effects: Effects::default(),
@@ -171,6 +176,7 @@ impl Shard {
             secret: Secret::of(seed),
             usage: SlotUsage::default(),
         };
+        data.effects.watched().belong_to(index);
         data.configure(&config);
         Self {
             env: Env {
@@ -184,6 +190,7 @@ impl Shard {
             },
             data,
             links: HashMap::default(),
+            guests: Guests::default(),
             rooms: Rooms::default(),
             imports: 0,
             unlinked: HashMap::default(),
@@ -233,6 +240,7 @@ impl Shard {
                 });
             }
             Input::Mailed(Mail::Order(order)) => self.obey(now, order, out),
+            Input::Mailed(Mail::Pass(Pass(errand))) => self.run_errand(now, errand, out),
             Input::Observed(vitals) => {
                 self.loops.observe(now.mono, &self.vitals, &vitals);
                 self.vitals = vitals;
@@ -248,6 +256,7 @@ impl Shard {
         self.evict_clients(now, out);
         self.wake(now, out);
         self.tell_watchers(out);
+        self.release_watched(out);
         self.with_exports(now, out, Exports::flush);
         self.debugging.hold_back(out);
         self.progress()
@@ -318,7 +327,7 @@ impl Shard {
                     self.reckon(link);
                     return;
                 }
-                self.serve(now, link, bytes, out);
+                self.serve(now, link, Unread::Lent(bytes), out);
             }
             Some(Link::Import(importing)) => {
                 let env = &self.env;
@@ -330,123 +339,6 @@ impl Shard {
                 self.with_exports(now, out, |e, s| e.tell_link(link, export::Input::Filled { bytes }, s));
             }
             None => {}
-        }
-    }
-
-    /// Serves a client, and looks at what it takes after that.
-    fn serve(&mut self, now: Now, link: LinkId, bytes: &[u8], out: &mut Actions) {
-        self.upkeep.served(now);
-        self.serve_all(now, link, bytes, out);
-        self.reckon(link);
-    }
-
-    /// Serves a client until it has to wait; commands about the whole shard are run in between.
-    fn serve_all(&mut self, now: Now, link: LinkId, bytes: &[u8], out: &mut Actions) {
-        let mut bytes = bytes;
-        loop {
-            let Some(Link::Client(session)) = self.links.get_mut(&link) else { return };
-            self.rooms.lend(&mut session.outbox);
-            session.client.alarm = limits::alarm(session, &self.env.config, &self.data.footprint);
-            let unsent = session.outbox.len();
-            let served = session.serve(now, bytes, &mut self.data, &self.env);
-            bytes = &[];
-            self.data.totals.bytes_out += session.outbox.len().saturating_sub(unsent) as u64;
-            session.client.bytes_out += session.outbox.len().saturating_sub(unsent) as u64;
-            let flush = !session.outbox.is_empty();
-            let executing = session.client.transaction.is_running();
-            match served {
-                Served::Idle => {
-                    if flush {
-                        out.push(Action::Flush { link });
-                    } else {
-                        self.rooms.take_back(&mut session.outbox);
-                    }
-                    return;
-                }
-                Served::Held => {
-                    if flush {
-                        out.push(Action::Flush { link });
-                    }
-                    self.data.holds.wait(link);
-                    return;
-                }
-                Served::Ask(asked) => {
-                    if flush {
-                        out.push(Action::Flush { link });
-                    }
-                    if executing && self.exec_hold.is_none() {
-                        let id = self.data.holds.begin(Scope::All, Class::All, Reason::Exec(link), None);
-                        self.exec_hold = Some((link, id));
-                    }
-                    out.report(Fact::Asked(asked));
-                    return;
-                }
-                Served::Whole(command, words) => match self.run_for(now, link, command, &words, out) {
-                    whole::Caller::Stays => {}
-                    whole::Caller::Waits => {
-                        if flush {
-                            out.push(Action::Flush { link });
-                        }
-                        return;
-                    }
-                    whole::Caller::Killed => {
-                        self.finish(now, link, Ending::Flushed, out);
-                        return;
-                    }
-                },
-                Served::Crowded => self.uncrowd(now, link, out),
-                Served::Close(ending) => {
-                    self.finish(now, link, ending, out);
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Runs a command about the whole shard for a client; the reply goes to its outbox.
-    fn run_for(
-        &mut self,
-        now: Now,
-        link: LinkId,
-        command: &'static Command,
-        words: &ArgvBuf,
-        out: &mut Actions,
-    ) -> whole::Caller {
-        let Some(Link::Client(session)) = self.links.get(&link) else { return whole::Caller::Stays };
-        let (db, proto) = (session.client.db, session.client.proto);
-        self.data.scrutiny.laps.start();
-        let request = whole::Request { link, db, argv: words.argv() };
-        let mut scratch = Outbox::default();
-        let caller = self.run_whole(now, command, &request, &mut Reply::new(&mut scratch, proto), out);
-        if caller == whole::Caller::Waits {
-            self.begin_wait(link, command, words);
-            return caller;
-        }
-        if let Some(Link::Client(session)) = self.links.get_mut(&link) {
-            session.client.commands += 1;
-            if serve::reply(&session.client, &mut session.outbox).is_muted() {
-                scratch.clear();
-            }
-            let begun = scratch.end() - scratch.len() as u64;
-            self.data.ran(now, command, words.argv(), &mut session.client, &mut scratch, begun);
-            if !scratch.is_empty() {
-                self.data.totals.bytes_out += scratch.len() as u64;
-                session.client.bytes_out += scratch.len() as u64;
-                scratch.chunks().for_each(|chunk| session.outbox.write(chunk));
-            }
-        }
-        caller
-    }
-
-    /// Ends a client's link from our side.
-    fn finish(&mut self, now: Now, link: LinkId, ending: Ending, out: &mut Actions) {
-        out.push(Action::Close { link, ending });
-        if ending == Ending::Abrupt {
-            self.closed(now, link, out);
-        } else if let Some(Link::Client(session)) = self.links.get_mut(&link) {
-            // Its outbox is needed until the driver has sent it; nothing it says is heard any more.
-            session.client.waiting = Waiting::Closing;
-            session.client.transaction.discard(self.data.effects.watched());
         }
     }
 
@@ -466,11 +358,12 @@ impl Shard {
         match self.links.remove(&link) {
             Some(Link::Client(mut session)) => {
                 self.data.footprint.clients -= session.client.share.total;
+                if let Some(there) = session.client.waiting.away() {
+                    out.pass(there, Errand::Left { link });
+                }
                 session.client.transaction.discard(self.data.effects.watched());
-                self.data.holds.forget(link);
-                self.waits.forget(link);
                 self.forget_watcher(&mut session.client);
-                self.end_exec_hold(now, link, out);
+                self.holds_end_for(now, link, out);
             }
             Some(Link::Import(mut importing)) => {
                 self.data.footprint.leave(&mut importing.client);
@@ -515,44 +408,6 @@ impl Shard {
         let exports = self.data.exports.iter().map(|e| &e.job);
         let imports = self.importing().map(|i| &i.job);
         exports.chain(imports).map(|job| (job.name, job.ranges.clone())).collect()
-    }
-
-    fn end_exec_hold(&mut self, now: Now, link: LinkId, out: &mut Actions) {
-        if let Some((owner, id)) = self.exec_hold
-            && owner == link
-        {
-            self.exec_hold = None;
-            self.woken |= self.data.holds.end(id);
-            self.with_exports(now, out, |e, s| e.transaction_ended(s));
-        }
-    }
-
-    /// Clients that waited for a hold try again, in the order in which they began to wait.
-    fn wake(&mut self, now: Now, out: &mut Actions) {
-        while core::mem::take(&mut self.woken) {
-            for link in self.data.holds.wake() {
-                if let Some(Link::Client(session)) = self.links.get_mut(&link)
-                    && session.client.waiting == Waiting::Hold
-                {
-                    self.resume(now, link, out);
-                }
-            }
-        }
-    }
-
-    /// A client that waited goes on.
-    pub(crate) fn resume(&mut self, now: Now, link: LinkId, out: &mut Actions) {
-        let Some(Link::Client(session)) = self.links.get_mut(&link) else { return };
-        session.client.waiting = Waiting::Nothing;
-        self.serve(now, link, &[], out);
-        let Some(Link::Client(session)) = self.links.get_mut(&link) else { return };
-        if !session.client.transaction.is_running() {
-            if session.client.waiting == Waiting::Nothing && session.client.reading_paused {
-                session.client.reading_paused = false;
-                out.push(Action::ResumeReading { link });
-            }
-            self.end_exec_hold(now, link, out);
-        }
     }
 
     fn progress(&self) -> Progress {

@@ -2,6 +2,8 @@
 
 use alloc::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::action::{Action, Actions, Ending};
 use crate::cluster::takeover::Confirmed;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,6 +17,7 @@ use crate::migration::log::Stage;
 use crate::migration::{export, import};
 use crate::shard::imports::Importing;
 use crate::shard::session::{Session, Waiting};
+use crate::shard::visit::{Errand, session_of};
 use crate::shard::{Link, Shard};
 use crate::slots::Slot;
 use crate::time::Now;
@@ -29,7 +32,7 @@ impl Shard {
             }
             Order::PublishJobs(jobs) => self.env.jobs = jobs,
             Order::Configure(config, timing) => self.configure(now, config, timing, out),
-            Order::Answer { link, reply } => self.answered(now, link, &reply, out),
+            Order::Answer { link, reply } => self.answered(now, link, reply, out),
             Order::StartExport { job, to, credentials, timing } => {
                 self.next_link += 1;
                 let link = LinkId::dialed(self.next_link).of(self.env.index);
@@ -113,8 +116,12 @@ impl Shard {
         }
     }
 
-    fn answered(&mut self, now: Now, link: LinkId, reply: &[u8], out: &mut Actions) {
-        let Some(Link::Client(session)) = self.links.get_mut(&link) else { return };
+    pub(crate) fn answered(&mut self, now: Now, link: LinkId, reply: Bytes, out: &mut Actions) {
+        let Some(session) = session_of(&mut self.links, &mut self.guests, link) else { return };
+        if let Some(there) = session.client.waiting.away() {
+            out.pass(there, Errand::Answer { link, reply });
+            return;
+        }
         if session.client.waiting != Waiting::Answer {
             return;
         }
@@ -122,9 +129,9 @@ impl Shard {
         if !crate::shard::serve::reply(&session.client, &mut session.outbox).is_muted() {
             self.data.totals.bytes_out += reply.len() as u64;
             session.client.bytes_out += reply.len() as u64;
-            session.outbox.write(reply);
+            session.outbox.write(&reply);
         }
-        let Session { client, outbox, .. } = &mut **session;
+        let Session { client, outbox, .. } = session;
         if let Some(asked) = client.asked.take() {
             self.data.answered(now, &asked, client, outbox, begun);
         }

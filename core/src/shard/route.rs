@@ -6,13 +6,17 @@ use core::net::IpAddr;
 
 use crate::cluster::render::{Asker, Family};
 use crate::cluster::{Row, View};
-use crate::command::table::{Command, flags, keys_of};
+use crate::command::table::{Command, Id, flags, keys_of};
+use crate::ids::{ShardIndex, Shards};
+use crate::shard::data::Data;
 use crate::shard::serve::Env;
 use crate::shard::session::Client;
 use crate::slots::Slot;
 use crate::store::Store;
+use crate::time::Now;
 use crate::wire::bus::State;
 use crate::wire::resp::Argv;
+use crate::wire::resp::number::integer;
 
 /// Where a command has to run.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,6 +67,45 @@ fn place_of_all(command: &'static Command, argv: Argv<'_>) -> Place {
         }
     }
     Place::One(found)
+}
+
+/// The shard where a client's next command has to run, if that is not this one: commands with keys where their slot is,
+/// a transaction where its keys are, all others where the client is at home.
+#[inline]
+pub(crate) fn elsewhere(
+    now: Now,
+    command: &'static Command,
+    argv: Argv<'_>,
+    place: Place,
+    client: &mut Client,
+    data: &mut Data,
+    env: &Env,
+) -> Option<ShardIndex> {
+    if env.shards == Shards::ONE || client.transaction.is_running() {
+        return None;
+    }
+    let home = client.link.shard();
+    let there = match place {
+        Place::One(Some(slot)) => env.shards.of(slot),
+        Place::One(None) if command.id == Id::Exec => {
+            let goal = client.transaction.slot(env).map_or(home, |slot| env.shards.of(slot));
+            let watches = data.effects.watched();
+            client.transaction.look_after_watched(now, goal, &data.store, watches).unwrap_or(goal)
+        }
+        Place::One(None) => slot_named(command, argv).map_or(home, |slot| env.shards.of(slot)),
+        Place::Several => return None,
+    };
+    (there != env.index).then_some(there)
+}
+
+/// The slot that a command without keys names as an argument, if what it does is about keys there.
+pub(crate) fn slot_named(command: &'static Command, argv: Argv<'_>) -> Option<Slot> {
+    match command.id {
+        Id::ClusterCountkeysinslot | Id::ClusterGetkeysinslot | Id::ClusterFlushslot | Id::ClusterSetslot => {
+            argv.opt(2).and_then(integer).and_then(|n| u16::try_from(n).ok()).and_then(Slot::new)
+        }
+        _ => None,
+    }
 }
 
 /// Decides where a client's command with keys in `place` runs, in the order of checks of Valkey.

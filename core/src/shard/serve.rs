@@ -21,7 +21,7 @@ use crate::shard::data::Data;
 use crate::shard::eviction::{OUT_OF_MEMORY, Room, needs_memory};
 use crate::shard::hold::Kind;
 use crate::shard::home::{Home, home};
-use crate::shard::route::{Place, Route, place, route, route_begun};
+use crate::shard::route::{Place, Route, elsewhere, place, route, route_begun};
 use crate::shard::session::{Client, Queued, Replies, Session, Waiting};
 use crate::shard::transaction::{Exec, Transaction};
 use crate::shard::upcoming::Upcoming;
@@ -50,6 +50,8 @@ pub(crate) struct Env {
 pub(crate) enum Served {
     /// Everything that came is done.
     Idle,
+    /// Its next command is for this shard; so many bytes of the input are not looked at.
+    Elsewhere(ShardIndex, usize),
     /// Its next command waits for a hold.
     Held,
     /// Its command is for the node; serving goes on after the answer.
@@ -77,25 +79,16 @@ const RULES_CHANGED: &str = "ACLs rules changed between the moment the transacti
 impl Session {
     /// Runs what waits and then what `input` brings, until something has to be waited for.
     pub(crate) fn serve(&mut self, now: Now, input: &[u8], data: &mut Data, env: &Env) -> Served {
-        let mut upcoming = Upcoming::new(input);
         data.scrutiny.laps.start();
-        // What waits for EXEC came through the query buffer too.
-        let max_query = limits::of_query(&self.client, &env.config);
-        let Some(max_query) = max_query.checked_sub(self.client.transaction.bytes()) else {
+        let Some(limits) = self.limits(env) else {
             data.totals.query_limit_disconnections += 1;
             tracing::warn!("Closing client id={} that reached max query buffer length", self.client.id);
             return Served::Close(Ending::Abrupt);
         };
-        let limits = Limits {
-            max_bulk: env.config.proto_max_bulk_len as usize,
-            max_query,
-            authenticated: self.client.authenticated,
-            ..Limits::default()
-        };
+        let mut upcoming = Upcoming::new(input);
         loop {
             if let Some(queued) = self.client.backlog.pop_front() {
-                let ran = self.run_queued(now, &queued, data, env);
-                if let Some(served) = self.stopped(ran, queued.command, || queued.words, data, env) {
+                if let Some(served) = self.serve_queued(now, queued, data, env) {
                     self.reader.keep(upcoming.rest());
                     return served;
                 }
@@ -113,6 +106,7 @@ impl Session {
                 // The look was for all of them: it is not part of what the first takes.
                 data.scrutiny.laps.start();
             }
+            let unseen = upcoming.rest().len();
             let (command, argv, place, alone) = match upcoming.take() {
                 Some(call) => (call.command, upcoming.argv(&call), call.place, false),
                 None => {
@@ -125,6 +119,14 @@ impl Session {
                     (command, argv, place(env, command, argv), true)
                 }
             };
+            if let Some(there) = elsewhere(now, command, argv, place, client, data, env) {
+                if !alone {
+                    return Served::Elsewhere(there, unseen);
+                }
+                self.client.backlog.push_front(Queued { command, words: argv.into() });
+                self.reader.keep(upcoming.rest());
+                return Served::Elsewhere(there, 0);
+            }
             let ran = admit(now, command, argv, place, client, outbox, data, env);
             let words = if matches!(ran, Ran::Done) { None } else { Some(ArgvBuf::from(argv)) };
             if data.usage.has_counted() {
@@ -145,6 +147,32 @@ impl Session {
             }
             upcoming = Upcoming::new(&[]);
         }
+    }
+
+    /// The limits of what the client sends; `None` when it has sent more already.
+    fn limits(&self, env: &Env) -> Option<Limits> {
+        // What waits for EXEC came through the query buffer too.
+        let max_query =
+            limits::of_query(&self.client, &env.config).checked_sub(self.client.transaction.bytes())?;
+        Some(Limits {
+            max_bulk: env.config.proto_max_bulk_len as usize,
+            max_query,
+            authenticated: self.client.authenticated,
+            ..Limits::default()
+        })
+    }
+
+    /// Runs a command that waited; why serving stops with it, if it does.
+    fn serve_queued(&mut self, now: Now, queued: Queued, data: &mut Data, env: &Env) -> Option<Served> {
+        let (command, argv) = (queued.command, queued.words.argv());
+        if let Some(there) =
+            elsewhere(now, command, argv, place(env, command, argv), &mut self.client, data, env)
+        {
+            self.client.backlog.push_front(queued);
+            return Some(Served::Elsewhere(there, 0));
+        }
+        let ran = self.run_queued(now, &queued, data, env);
+        self.stopped(ran, command, || queued.words, data, env)
     }
 
     fn run_queued(&mut self, now: Now, queued: &Queued, data: &mut Data, env: &Env) -> Ran {

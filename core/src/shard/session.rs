@@ -7,10 +7,12 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
 use crate::acl::User;
 use crate::command::effects::Watched;
 use crate::command::table::Command;
-use crate::ids::{ClientId, LinkId};
+use crate::ids::{ClientId, LinkId, ShardIndex};
 use crate::input::Origin;
 use crate::link::Outbox;
 use crate::shard::footprint::Share;
@@ -55,6 +57,8 @@ pub(crate) enum Waiting {
     Answer,
     /// The end of a WAIT.
     Replicas,
+    /// Its session, which is at work in this shard.
+    Away(ShardIndex),
     /// Its link is being closed by us: nothing more is heard.
     Closing,
 }
@@ -81,9 +85,9 @@ pub(crate) struct Client {
     pub(crate) id: ClientId,
     pub(crate) link: LinkId,
     pub(crate) origin: Origin,
-    pub(crate) name: Box<[u8]>,
-    pub(crate) lib_name: Box<[u8]>,
-    pub(crate) lib_ver: Box<[u8]>,
+    pub(crate) name: Bytes,
+    pub(crate) lib_name: Bytes,
+    pub(crate) lib_ver: Bytes,
     pub(crate) db: u32,
     pub(crate) proto: Proto,
     pub(crate) authenticated: bool,
@@ -141,9 +145,9 @@ impl Session {
             id,
             link,
             origin,
-            name: Box::default(),
-            lib_name: Box::default(),
-            lib_ver: Box::default(),
+            name: Bytes::new(),
+            lib_name: Bytes::new(),
+            lib_ver: Bytes::new(),
             db: 0,
             proto: Proto::Resp2,
             authenticated: user.is_open(),
@@ -183,9 +187,40 @@ impl Session {
 }
 
 impl Client {
+    /// What stands for the client where it is at home while its session visits another shard: all that others see of it.
+    pub(crate) fn stand_in(&self, away: ShardIndex) -> Self {
+        Self {
+            name: self.name.clone(),
+            lib_name: self.lib_name.clone(),
+            lib_ver: self.lib_ver.clone(),
+            user: self.user.clone(),
+            transaction: Transaction::None,
+            waiting: Waiting::Away(away),
+            backlog: VecDeque::new(),
+            tracker: self.tracker.clone(),
+            asked: None,
+            ..*self
+        }
+    }
+
+    /// Home again: what happened to the link and to the stand-in meanwhile is the client's.
+    pub(crate) fn take_over(&mut self, stand_in: Self) {
+        self.waiting = Waiting::Nothing;
+        self.bytes_in = stand_in.bytes_in;
+        self.last_active = stand_in.last_active;
+        self.reading_paused = stand_in.reading_paused;
+        self.share = stand_in.share;
+        self.over_soft_since = stand_in.over_soft_since;
+        self.peak_unsent = stand_in.peak_unsent;
+        self.leaving = stand_in.leaving;
+        if let (Some(tracker), Some(other)) = (&mut self.tracker, stand_in.tracker) {
+            tracker.broken |= other.broken;
+        }
+    }
+
     /// RESET: everything but the connection itself as at the start.
     pub(crate) fn reset(&mut self, user: &Arc<User>) {
-        self.name = Box::default();
+        self.name = Bytes::new();
         self.db = 0;
         self.proto = Proto::Resp2;
         self.be(user.clone());

@@ -11,11 +11,13 @@ mod memory;
 mod moving;
 mod operator;
 mod pressing;
+mod siblings;
 mod usage;
 mod watching;
 
 use super::*;
-use crate::mail::Order;
+use crate::mail::{Fact, Order};
+use crate::shard::hold::{Class, Reason, Scope};
 use crate::time::{Span, Wall};
 
 struct Bench {

@@ -5,10 +5,13 @@ use alloc::vec::Vec;
 
 use crate::command::effects::Watched;
 use crate::command::table::{Command, Id};
+use crate::ids::ShardIndex;
 use crate::link::Outbox;
 use crate::shard::data::Data;
-use crate::shard::serve::reply;
+use crate::shard::route::{Place, place, slot_named};
+use crate::shard::serve::{Env, reply};
 use crate::shard::session::{Client, Queued};
+use crate::slots::Slot;
 use crate::store::Store;
 use crate::time::Now;
 use crate::wire::resp::number::integer;
@@ -20,6 +23,8 @@ pub(crate) struct WatchedKey {
     db: u32,
     key: Box<[u8]>,
     version: u64,
+    /// The shard that it is on.
+    shard: ShardIndex,
     /// Its time was over already.
     expired: bool,
 }
@@ -42,6 +47,8 @@ pub(crate) enum Transaction {
         bytes: usize,
         /// A command was refused: EXEC will be too.
         refused: bool,
+        /// A watched key of a sibling had changed when EXEC came by.
+        overtaken: bool,
     },
     /// EXEC runs so many commands (they are in the client's backlog).
     Running(usize),
@@ -82,12 +89,46 @@ impl Transaction {
 
     /// Whether a key was changed since it is watched.
     pub(crate) fn is_overtaken(&self, watches: &Watched) -> bool {
+        let changed =
+            |w: &WatchedKey| w.shard == watches.shard() && !watches.unchanged(w.db, &w.key, w.version);
         match self {
-            Self::Watching(keys) | Self::Open { watched: keys, .. } => {
-                keys.iter().any(|w| !watches.unchanged(w.db, &w.key, w.version))
-            }
+            Self::Watching(keys) => keys.iter().any(changed),
+            Self::Open { watched, overtaken, .. } => *overtaken || watched.iter().any(changed),
             _ => false,
         }
+    }
+
+    /// The slot that the commands of an open transaction are about.
+    pub(crate) fn slot(&self, env: &Env) -> Option<Slot> {
+        let Self::Open { queue, .. } = self else { return None };
+        let slot = |queued: &Queued| {
+            let argv = queued.words.argv();
+            match place(env, queued.command, argv) {
+                Place::One(slot) => slot.or_else(|| slot_named(queued.command, argv)),
+                Place::Several => None,
+            }
+        };
+        queue.iter().find_map(slot)
+    }
+
+    /// EXEC has come by a shard on its way to `goal`, where the transaction will run: looks at the watched keys here. The
+    /// next shard with watched keys that is not the goal.
+    pub(crate) fn look_after_watched(
+        &mut self,
+        now: Now,
+        goal: ShardIndex,
+        store: &Store,
+        watches: &mut Watched,
+    ) -> Option<ShardIndex> {
+        let Self::Open { watched, overtaken, .. } = self else { return None };
+        let here = watches.shard();
+        if here != goal {
+            for w in watched.extract_if(.., |w| w.shard == here) {
+                *overtaken |= w.is_overtaken(now, store, watches);
+                watches.release(here, w.db, w.key);
+            }
+        }
+        watched.iter().map(|w| w.shard).find(|shard| *shard != goal).filter(|_| !*overtaken)
     }
 
     /// Keys watched.
@@ -119,7 +160,7 @@ impl Transaction {
             Self::Watching(keys) => keys,
             _ => Vec::new(),
         };
-        *self = Self::Open { watched, queue: Vec::new(), bytes: 0, refused: false };
+        *self = Self::Open { watched, queue: Vec::new(), bytes: 0, refused: false, overtaken: false };
     }
 
     /// A command between MULTI and EXEC.
@@ -146,7 +187,7 @@ impl Transaction {
             && !keys.iter().any(|w| w.db == db && *w.key == *key)
         {
             let version = watches.watch(db, key);
-            keys.push(WatchedKey { db, key: key.into(), version, expired });
+            keys.push(WatchedKey { db, key: key.into(), version, shard: watches.shard(), expired });
         }
     }
 
@@ -170,16 +211,10 @@ impl Transaction {
 
     /// EXEC: the commands to run, or why not.
     pub(crate) fn exec(&mut self, now: Now, store: &Store, watches: &mut Watched) -> Exec {
-        let Self::Open { mut watched, queue, refused, .. } = core::mem::take(self) else {
+        let Self::Open { mut watched, queue, refused, overtaken, .. } = core::mem::take(self) else {
             return Exec::Refused;
         };
-        let changed = watched.iter().any(|w| {
-            let expired = |w: &WatchedKey| {
-                let entry = store.get(&store.at(w.db, &w.key));
-                entry.is_some_and(|e| e.is_expired(now.wall_ms()))
-            };
-            !watches.unchanged(w.db, &w.key, w.version) || (!w.expired && expired(w))
-        });
+        let changed = overtaken || watched.iter().any(|w| w.is_overtaken(now, store, watches));
         release(&mut watched, watches);
         if refused {
             Exec::Refused
@@ -193,8 +228,19 @@ impl Transaction {
 }
 
 fn release(keys: &mut Vec<WatchedKey>, watches: &mut Watched) {
-    for watched in keys.drain(..) {
-        watches.unwatch(watched.db, &watched.key);
+    for WatchedKey { shard, db, key, .. } in keys.drain(..) {
+        watches.release(shard, db, key);
+    }
+}
+
+impl WatchedKey {
+    /// Whether the key, which is on this shard, has changed since it is watched.
+    fn is_overtaken(&self, now: Now, store: &Store, watches: &Watched) -> bool {
+        let expired = || {
+            let entry = store.get(&store.at(self.db, &self.key));
+            entry.is_some_and(|e| e.is_expired(now.wall_ms()))
+        };
+        !watches.unchanged(self.db, &self.key, self.version) || (!self.expired && expired())
     }
 }
 

@@ -104,6 +104,11 @@ impl Default for Parse {
 }
 
 impl Parse {
+    /// Whether the next byte is the first of a command.
+    pub(super) fn is_at_start(&self) -> bool {
+        self.state == State::Start
+    }
+
     /// Goes on with the command whose bytes so far are `buf`, the ones of the last call included.
     ///
     /// `None`: all of `buf` belongs to the command and more is awaited. A found command without arguments is to be

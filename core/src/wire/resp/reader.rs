@@ -183,6 +183,18 @@ impl Reader {
         }
     }
 
+    /// Takes out what was kept and not looked at, for whoever can look at it as a whole. `None` in the middle of a command,
+    /// and when there is nothing.
+    pub fn take_unread(&mut self) -> Option<Vec<u8>> {
+        if self.tail.is_empty() || !self.parse.is_at_start() || self.wrong.is_some() {
+            return None;
+        }
+        let Tail { mut bytes, start, filled, .. } = core::mem::take(&mut self.tail);
+        bytes.truncate(filled);
+        bytes.drain(..start);
+        Some(bytes)
+    }
+
     /// Whether the last command came as a line of words instead of an array.
     #[must_use]
     pub fn last_was_inline(&self) -> bool {

@@ -1,0 +1,243 @@
+//! Several shards of one process: whatever their number, clients are told the same.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec;
+
+use super::*;
+use crate::action::{Letter, To};
+use crate::mail::Mail;
+use crate::node::Node;
+use crate::slots::Slot;
+
+/// A process that owns all slots, and its rings: each keeps its order, which of them is emptied next is left to chance.
+struct Process {
+    node: Node,
+    shards: Vec<Shard>,
+    rings: BTreeMap<(Whose, Whose), VecDeque<Mail>>,
+    rng: Rng,
+    now: Now,
+    letters: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Whose {
+    Node,
+    Shard(usize),
+}
+
+impl Process {
+    fn new(shards: u16, seed: u64) -> Self {
+        let now = Now { mono: Mono(0), wall: Wall(1_800_000_000_000_000) };
+        let text = format!("cluster-enabled yes\nshards {shards}\nenable-debug-command yes\n");
+        let config = Config::load(&text, &mut |_| Err("no files".into())).expect("a configuration");
+        let config = Arc::new(config);
+        let node = Node::new(config.clone(), None, None, 1, now).expect("a new node");
+        let shard = |n| Shard::nth(ShardIndex(n), config.clone(), node.view(), 2, now);
+        let shards = (0..shards).map(shard).collect();
+        let rings = BTreeMap::new();
+        let mut process = Self { node, shards, rings, rng: Rng::new(seed), now, letters: 0 };
+        let admin = process.connect(0, 1_000);
+        assert_eq!(process.ask(admin, "CLUSTER ADDSLOTSRANGE 0 16383\r\n"), "+OK\r\n");
+        for _ in 0..60 {
+            process.pass(Span::ms(100));
+        }
+        process
+    }
+
+    fn step(&mut self, who: Whose, input: Input<'_>) {
+        let mut out = Actions::default();
+        match who {
+            Whose::Node => self.node.handle(self.now, input, &mut out),
+            Whose::Shard(n) => self.shards[n].handle(self.now, input, &mut out),
+        };
+        for Letter { to, mail } in out.mail {
+            let to = match to {
+                To::Node => Whose::Node,
+                To::Shard(shard) => Whose::Shard(shard.0.into()),
+            };
+            self.rings.entry((who, to)).or_default().push_back(mail);
+        }
+        for action in out.list {
+            match action {
+                Action::Persist { ticket, .. } => self.step(who, Input::Done { ticket, result: Ok(()) }),
+                Action::Close { link, ending: Ending::Flushed } => self.step(who, Input::Closed { link }),
+                _ => {}
+            }
+        }
+    }
+
+    /// Delivers one letter of any ring; whether there was one.
+    fn deliver(&mut self) -> bool {
+        let full: Vec<_> =
+            self.rings.iter().filter(|(_, ring)| !ring.is_empty()).map(|(at, _)| *at).collect();
+        if full.is_empty() {
+            return false;
+        }
+        let at = full[self.rng.below(full.len() as u64) as usize];
+        let mail = self.rings.get_mut(&at).and_then(VecDeque::pop_front).expect("a letter");
+        self.letters += 1;
+        self.step(at.1, Input::Mailed(mail));
+        true
+    }
+
+    fn settle(&mut self) {
+        while self.deliver() {}
+    }
+
+    fn connect(&mut self, shard: u16, n: u64) -> LinkId {
+        let link = LinkId::accepted(n).of(ShardIndex(shard));
+        self.step(Whose::Shard(shard.into()), Input::Opened { link, origin: Origin::Unix });
+        link
+    }
+
+    fn feed(&mut self, link: LinkId, bytes: &[u8]) {
+        self.step(Whose::Shard(link.shard().0.into()), Input::Filled { link, bytes });
+    }
+
+    fn said(&mut self, link: LinkId) -> String {
+        let Some(outbox) = self.shards[usize::from(link.shard().0)].outbox(link) else {
+            return String::new();
+        };
+        let bytes: Vec<u8> = outbox.chunks().flatten().copied().collect();
+        outbox.advance(bytes.len());
+        String::from_utf8(bytes).expect("text")
+    }
+
+    fn ask(&mut self, link: LinkId, bytes: &str) -> String {
+        self.feed(link, bytes.as_bytes());
+        self.settle();
+        self.said(link)
+    }
+
+    fn pass(&mut self, span: Span) {
+        (self.now.mono, self.now.wall.0) = (self.now.mono + span, self.now.wall.0 + span.0);
+        self.step(Whose::Node, Input::Ticked);
+        for n in 0..self.shards.len() {
+            self.step(Whose::Shard(n), Input::Ticked);
+        }
+        self.settle();
+    }
+}
+
+/// A pipeline of random commands over many slots.
+fn script(rng: &mut Rng) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut open = false;
+    for _ in 0..60 {
+        let key = format!("k{}", rng.below(12));
+        let tagged = format!("{{{key}}}other");
+        let words: Vec<&str> = match rng.below(16) {
+            0 => vec!["GET", &key],
+            1 => vec!["INCR", &key],
+            2 => vec!["APPEND", &key, "7"],
+            3 => vec!["DEL", &key, &tagged],
+            4 => vec!["MSET", &key, "1", &tagged, "2"],
+            5 => vec!["MGET", &key, "elsewhere"],
+            6 => vec!["PING"],
+            7 if !open => vec!["CLUSTER", "COUNTKEYSINSLOT", "12706"],
+            8 if !open => vec!["WATCH", &key],
+            8 => vec!["EXEC"],
+            9 if !open => vec!["MULTI"],
+            9 => vec!["DISCARD"],
+            10 => vec!["EXEC"],
+            11 => vec!["CLIENT", "SETNAME", &key],
+            12 => vec!["CLIENT", "GETNAME"],
+            13 => vec!["NOPE", &key],
+            14 => vec!["ECHO", &key],
+            _ => vec!["SET", &key, "5"],
+        };
+        match words[0] {
+            "MULTI" => open = true,
+            "EXEC" | "DISCARD" => open = false,
+            _ => {}
+        }
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        crate::wire::resp::encode_command(&mut bytes, &words);
+    }
+    bytes
+}
+
+#[test]
+fn a_client_is_told_the_same_by_any_number_of_shards() {
+    let mut travelled = false;
+    for seed in 0..60 {
+        let script = script(&mut Rng::new(seed));
+        let told = |shards: u16| {
+            let mut process = Process::new(shards, seed);
+            let client = process.connect((seed % u64::from(shards)) as u16, 1);
+            let mut rng = Rng::new(seed);
+            let (mut rest, mut said) = (&script[..], String::new());
+            while !rest.is_empty() {
+                let (piece, after) = rest.split_at(1 + rng.below(rest.len() as u64) as usize);
+                process.feed(client, piece);
+                for _ in 0..rng.below(4) {
+                    process.deliver();
+                }
+                said += &process.said(client);
+                rest = after;
+            }
+            process.settle();
+            assert!(process.shards.iter().all(|shard| shard.guests.is_empty()), "seed {seed}");
+            (said + &process.said(client), process.letters)
+        };
+        let (alone, few) = told(1);
+        for shards in [2, 3, 8] {
+            let (said, letters) = told(shards);
+            assert_eq!(said, alone, "seed {seed}, {shards} shards");
+            travelled |= letters > few + 20;
+        }
+    }
+    assert!(travelled, "no session went anywhere");
+}
+
+#[test]
+fn a_session_that_waits_in_another_shard_has_its_answers_at_home() {
+    let mut process = Process::new(2, 1);
+    let (a, b) = (Slot::of(b"a").number() % 2, Slot::of(b"b").number() % 2);
+    assert_ne!(a, b, "the keys are on different shards");
+    let client = process.connect(a, 1);
+    let other = process.connect(b, 2);
+    let hold =
+        process.shards[usize::from(b)].data.holds.begin(Scope::All, Class::Writes, Reason::Client, None);
+    assert_eq!(process.ask(client, "SET a 1\r\nGET b\r\nSET b 1\r\nGET a\r\n"), "+OK\r\n$-1\r\n");
+    assert_eq!(process.ask(other, "GET b\r\n"), "$-1\r\n");
+    let shard = &mut process.shards[usize::from(b)];
+    shard.woken |= shard.data.holds.end(hold);
+    process.pass(Span::ms(1));
+    assert_eq!(process.said(client), "+OK\r\n$1\r\n1\r\n");
+}
+
+#[test]
+fn a_client_that_leaves_while_its_session_is_away_leaves_nothing_behind() {
+    for seed in 0..200 {
+        let mut process = Process::new(3, seed);
+        let client = process.connect((seed % 3) as u16, 1);
+        process.feed(client, b"WATCH a\r\nWATCH b\r\nWATCH c\r\nWATCH d\r\nMULTI\r\nSET a 1\r\n");
+        for _ in 0..seed % 14 {
+            process.deliver();
+        }
+        process.step(Whose::Shard(client.shard().0.into()), Input::Closed { link: client });
+        process.settle();
+        process.pass(Span::ms(1));
+        for shard in &process.shards {
+            assert!(shard.guests.is_empty(), "seed {seed}");
+            assert_eq!(shard.data.effects.watched_keys(), 0, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_transaction_sees_that_a_watched_key_changed_on_any_shard() {
+    for key in ["a", "b", "c", "d", "e"] {
+        let mut process = Process::new(3, 5);
+        let client = process.connect(0, 1);
+        let other = process.connect(1, 2);
+        let watched = process.ask(client, "WATCH a\r\nWATCH b\r\nWATCH c\r\nWATCH d\r\n");
+        assert_eq!(watched, "+OK\r\n".repeat(4));
+        assert_eq!(process.ask(other, &format!("SET {key} 2\r\n")), "+OK\r\n");
+        let said = process.ask(client, "MULTI\r\nSET {q} 1\r\nGET {q}\r\nEXEC\r\n");
+        let end = if key == "e" { "*2\r\n+OK\r\n$1\r\n1\r\n" } else { "*-1\r\n" };
+        assert_eq!(said, format!("+OK\r\n+QUEUED\r\n+QUEUED\r\n{end}"), "{key} changed");
+        assert!(process.shards.iter().all(|shard| shard.data.effects.watched_keys() == 0));
+    }
+}
