@@ -2,10 +2,9 @@
 
 mod peer;
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use peer::{Client, Reply, Server};
+use peer::{Client, Reply, Server, program};
 
 const POLICIES: [&str; 7] = [
     "allkeys-random",
@@ -19,7 +18,7 @@ const POLICIES: [&str; 7] = [
 
 /// Our program and, if it is installed, Valkey.
 fn servers() -> Vec<Server> {
-    let ours = Server::start(Path::new(env!("CARGO_BIN_EXE_whimbrel-mio")), &["--save", ""]);
+    let ours = Server::start(&program(), &["--save", ""]);
     std::iter::once(ours).chain(Server::start_peer("valkey-server", &["--save", ""])).collect()
 }
 

@@ -7,10 +7,8 @@ use mio::Events;
 use whimbrel_core::config::Config;
 use whimbrel_runtime::listen::words;
 use whimbrel_runtime::program::Driver;
-use whimbrel_runtime::start::{Prepared, Running, StartError, Stop};
+use whimbrel_runtime::start::{Prepare, Prepared, Running, StartError, Stop};
 use whimbrel_runtime::turn::{EVENTS, Turn};
-#[cfg(test)]
-use {mio::Waker, std::sync::Arc, whimbrel_runtime::files::Places, whimbrel_runtime::turn::Parts};
 
 use crate::disk::Disk;
 
@@ -19,6 +17,7 @@ pub(crate) const DRIVER: Driver = Driver {
     name: "whimbrel-mio",
     allocator: if cfg!(feature = "mimalloc") { "mimalloc" } else { "system" },
     multiplexing_api: if cfg!(target_os = "linux") { "epoll" } else { "kqueue" },
+    max_shards: 1,
 };
 
 /// A server that listens and does not serve yet.
@@ -38,7 +37,8 @@ impl Server {
 
     /// The same for the program, whose signals are the server's.
     pub(crate) fn new(config: Config, signals: bool) -> Result<Self, StartError> {
-        let Prepared { config, parts, places, waker, stop } = Prepared::new(config, &DRIVER, signals)?;
+        let Prepared { config, mut threads, stop } = Prepared::new(config, &DRIVER, signals)?;
+        let Prepare { parts, places, waker } = threads.remove(0);
         let disk =
             Disk::start(places, waker).map_err(|e| StartError::because("Starting the disk thread", &e))?;
         let mut turn = Turn::new(parts, disk, &config)
@@ -93,7 +93,7 @@ fn turn_on(turn: &mut Turn<Disk>) -> io::Result<i32> {
 
 /// Runs a loop over machines that a test has made, to its end.
 #[cfg(test)]
-fn run(parts: Parts, places: Places, waker: Arc<Waker>, config: &Config) -> i32 {
+fn run(Prepare { parts, places, waker }: Prepare, config: &Config) -> i32 {
     let disk = Disk::start(places, waker).expect("a thread");
     turn_on(&mut Turn::new(parts, disk, config).expect("a loop")).expect("events")
 }

@@ -73,7 +73,7 @@ pub enum Outcome {
 }
 
 /// Where the files of a process are.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Places {
     /// `cluster-config-file`, locked, outside of cluster mode none.
     pub nodes_conf: Option<Locked>,

@@ -12,6 +12,7 @@ mod links;
 pub mod listen;
 mod logging;
 pub mod machine;
+pub mod mesh;
 mod meter;
 pub mod program;
 pub mod start;

@@ -10,7 +10,7 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use whimbrel_core::action::{MIGRATION_BUFFER, Purpose};
-use whimbrel_core::ids::LinkId;
+use whimbrel_core::ids::{LinkId, ShardIndex};
 
 use crate::machine::Which;
 
@@ -113,6 +113,7 @@ struct Slot {
 /// All links of the process.
 pub(crate) struct Links {
     registry: Registry,
+    shard: ShardIndex,
     /// Token of slot 0.
     first_token: usize,
     slots: Vec<Slot>,
@@ -125,10 +126,11 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// No links; their tokens will begin at `first_token`.
-    pub(crate) fn new(registry: Registry, first_token: usize) -> Self {
+    /// No links; their tokens will begin at `first_token`, and those of the data plane are links of this shard.
+    pub(crate) fn new(registry: Registry, first_token: usize, shard: ShardIndex) -> Self {
         Self {
             registry,
+            shard,
             first_token,
             slots: Vec::new(),
             free: Vec::new(),
@@ -161,7 +163,7 @@ impl Links {
     /// Takes in an accepted socket; its name.
     pub(crate) fn accept(&mut self, which: Which, stream: Stream) -> io::Result<LinkId> {
         let slot = self.free_slot()?;
-        let link = LinkId::accepted((self.slots[slot].held << SLOT_BITS) | slot as u64);
+        let link = LinkId::accepted((self.slots[slot].held << SLOT_BITS) | slot as u64).of(self.shard);
         self.occupy(slot, which, link, stream, Phase::Open)?;
         Ok(link)
     }

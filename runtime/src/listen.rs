@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -47,6 +47,12 @@ pub struct Listeners {
     bind: Vec<String>,
     bus_port: u16,
     first_token: usize,
+    /// Threads that take in clients; the others have sockets of their own at the same addresses.
+    threads: usize,
+    /// Sockets for the other threads that they do not have yet, by thread from the second on.
+    for_others: Vec<Vec<TcpListener>>,
+    /// Second handles of what the other threads have, to close them from here.
+    lent: Vec<Socket>,
     /// Set while the process has no file descriptor left.
     stalled: Option<Instant>,
 }
@@ -55,13 +61,14 @@ pub struct Listeners {
 pub type Trouble = String;
 
 impl Listeners {
-    /// Listens at all places that the configuration names.
+    /// Listens at all places that the configuration names, with a socket for each of its shards.
     ///
     /// # Errors
     /// When an address cannot be had: the line to say so with.
     pub fn open(config: &Config, registry: &Registry, first_token: usize) -> Result<Self, Trouble> {
-        let (port, bind, bus_port) = (config.port, config.bind.clone(), config.bus_port());
-        let mut listeners = Self { list: Vec::new(), port, bind, bus_port, first_token, stalled: None };
+        let mut listeners = Self::none(first_token);
+        (listeners.port, listeners.bind) = (config.port, config.bind.clone());
+        (listeners.bus_port, listeners.threads) = (config.bus_port(), config.shards.into());
         check_bus_port(config)?;
         if config.port != 0 {
             listeners.tcp(config, config.port, Which::Shard, registry)?;
@@ -81,6 +88,51 @@ impl Listeners {
         Ok(listeners)
     }
 
+    /// Listens nowhere, until it [takes over](Self::take_over) what the first thread has opened.
+    #[must_use]
+    pub fn none(first_token: usize) -> Self {
+        Self {
+            list: Vec::new(),
+            port: 0,
+            bind: Vec::new(),
+            bus_port: 0,
+            first_token,
+            threads: 1,
+            for_others: Vec::new(),
+            lent: Vec::new(),
+            stalled: None,
+        }
+    }
+
+    /// What the first thread has opened for others since it was asked last, by thread.
+    pub fn for_others(&mut self) -> impl Iterator<Item = (usize, Vec<TcpListener>)> + use<> {
+        std::mem::take(&mut self.for_others).into_iter().enumerate().map(|(n, sockets)| (n + 1, sockets))
+    }
+
+    /// Takes in clients at these sockets, and at no others.
+    pub fn take_over(&mut self, sockets: Vec<TcpListener>, registry: &Registry) {
+        self.close(registry, |_| true);
+        for socket in sockets {
+            if let Err(e) = self.add(Socketed::Tcp(socket), Which::Shard, registry) {
+                tracing::warn!("Not listening on all threads: {}", words(&e));
+            }
+        }
+    }
+
+    /// Takes in nobody any more. What the Unix socket leaves in its folder goes later.
+    pub(crate) fn close_all(&mut self, registry: &Registry) {
+        self.close(registry, |l| matches!(l.socket, Socketed::Tcp(_)));
+        self.close_lent();
+    }
+
+    fn close_lent(&mut self) {
+        self.for_others = (1..self.threads).map(|_| Vec::new()).collect();
+        for socket in self.lent.drain(..) {
+            // The other handle is in use still, but nobody knocks there from now on.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
     /// Listens elsewhere, where that is asked for: clients at another port or other addresses, and the bus at another
     /// port. When that cannot be, everything stays as it was, and the client that asked is told this.
     pub(crate) fn move_to(&mut self, config: &Config, registry: &Registry) -> Result<(), &'static str> {
@@ -96,6 +148,7 @@ impl Listeners {
         };
         // An address cannot be had together with one that contains it, so the old ones have to go first.
         self.close(registry, moves);
+        self.close_lent();
         let mut old = config.clone();
         (old.port, old.bind) = (self.port, self.bind.clone());
         if self.reopen(config, bus_moves, registry).is_ok() {
@@ -104,6 +157,7 @@ impl Listeners {
         }
         tracing::warn!("Not listening where it was asked for: listening as before.");
         self.close(registry, moves);
+        self.close_lent();
         if let Err(trouble) = self.reopen(&old, bus_moves, registry) {
             tracing::error!("{trouble}");
         }
@@ -139,8 +193,9 @@ impl Listeners {
         let mut bound = false;
         for name in &config.bind {
             let (optional, address) = address(name);
-            let made = address.and_then(|ip| tcp(SocketAddr::new(ip, port), config.tcp_backlog));
-            match made.and_then(|socket| self.add(Socketed::Tcp(socket), which, registry)) {
+            let count = if which == Which::Shard { self.threads } else { 1 };
+            let made = address.and_then(|ip| tcp(SocketAddr::new(ip, port), config.tcp_backlog, count));
+            match made.and_then(|sockets| self.share_out(sockets, which, registry)) {
                 Ok(()) => bound = true,
                 Err(e) if optional && !is_taken(&e) => {
                     tracing::debug!("Not listening at {name}:{port}: {}", words(&e));
@@ -155,6 +210,20 @@ impl Listeners {
             }
         }
         if bound || config.bind.is_empty() { Ok(()) } else { Err(failed()) }
+    }
+
+    /// Keeps the first of these sockets, and has the others for other threads.
+    fn share_out(&mut self, sockets: Vec<Socket>, which: Which, registry: &Registry) -> io::Result<()> {
+        let mut sockets = sockets.into_iter();
+        if let Some(first) = sockets.next() {
+            self.add(Socketed::Tcp(TcpListener::from_std(first.into())), which, registry)?;
+        }
+        for (n, socket) in sockets.enumerate() {
+            self.lent.push(socket.try_clone()?);
+            self.for_others.resize_with(self.for_others.len().max(n + 1), Vec::new);
+            self.for_others[n].push(TcpListener::from_std(socket.into()));
+        }
+        Ok(())
     }
 
     fn add(&mut self, mut socket: Socketed, which: Which, registry: &Registry) -> io::Result<()> {
@@ -207,6 +276,11 @@ impl Listeners {
                 match listener.accept() {
                     Ok((stream, origin)) => arrived.push((listener.which, stream, origin)),
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                        listener.pending = false;
+                        break;
+                    }
+                    // It was closed from another thread.
+                    Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
                         listener.pending = false;
                         break;
                     }
@@ -297,17 +371,33 @@ fn resolve(name: &str) -> io::Result<IpAddr> {
     found.next().map(|a| a.ip()).ok_or_else(|| io::Error::other("Name or service not known"))
 }
 
-fn tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        // IPv4 has listeners of its own.
-        socket.set_only_v6(true)?;
+/// So many sockets that listen at one address: the kernel spreads clients over them.
+///
+/// The first is bound as if it were the only one, which fails where somebody listens already. From then on, and not
+/// before, the address may be shared.
+fn tcp(address: SocketAddr, backlog: u32, count: usize) -> io::Result<Vec<Socket>> {
+    let mut sockets: Vec<Socket> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            // IPv4 has listeners of its own.
+            socket.set_only_v6(true)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        if !sockets.is_empty() {
+            socket.set_reuse_port(true)?;
+        }
+        socket.bind(&address.into())?;
+        if count > 1 {
+            socket.set_reuse_port(true)?;
+        }
+        sockets.push(socket);
     }
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    Ok(TcpListener::from_std(socket.into()))
+    for socket in &sockets {
+        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    }
+    Ok(sockets)
 }
 
 fn unix(path: &Path, config: &Config) -> io::Result<UnixListener> {

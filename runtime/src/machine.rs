@@ -1,6 +1,6 @@
-//! The two machines of a process as the event loop sees them.
+//! The machines as the event loop sees them.
 
-use whimbrel_core::action::{Actions, To};
+use whimbrel_core::action::Actions;
 use whimbrel_core::ids::LinkId;
 use whimbrel_core::input::{Input, Progress};
 use whimbrel_core::link::Outbox;
@@ -30,31 +30,28 @@ pub enum Which {
     Shard,
 }
 
-impl Which {
-    /// The machine that mail is for; there is one shard.
-    pub(crate) fn of(to: To) -> Self {
-        match to {
-            To::Node => Self::Node,
-            To::Shard(_) => Self::Shard,
-        }
-    }
-}
-
-/// Both machines.
+/// The machines of a thread.
 pub struct Machines {
-    /// The control plane.
-    pub node: Box<dyn Machine>,
-    /// The data plane.
+    /// The control plane, on the first.
+    pub node: Option<Box<dyn Machine>>,
+    /// The data plane, or a part of it.
     pub shard: Box<dyn Machine>,
 }
 
 impl Machines {
-    /// One of them.
+    /// One of them. Who asks for a node that is elsewhere, which nobody does, gets the shard.
+    #[inline]
     pub fn get(&mut self, which: Which) -> &mut dyn Machine {
-        match which {
-            Which::Node => self.node.as_mut(),
-            Which::Shard => self.shard.as_mut(),
+        match (which, &mut self.node) {
+            (Which::Node, Some(node)) => node.as_mut(),
+            _ => self.shard.as_mut(),
         }
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = (Which, &dyn Machine)> {
+        let node = self.node.as_deref().map(|node| (Which::Node, node));
+        node.into_iter().chain([(Which::Shard, self.shard.as_ref())])
     }
 }
 

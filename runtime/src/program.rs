@@ -28,6 +28,8 @@ pub struct Driver {
     pub allocator: &'static str,
     /// What it waits with.
     pub multiplexing_api: &'static str,
+    /// How many shards it can have.
+    pub max_shards: u16,
 }
 
 /// Runs a driver's server as a program with these arguments (without its name); the exit status.
@@ -232,8 +234,8 @@ fn report(config: &Config, has_file: bool) {
 
 /// Makes room for `maxclients` clients, or lowers it to as many as there is room for.
 fn make_room(config: &mut Config) {
-    if let Err(fewer) = descriptors::reserve(config.maxclients) {
-        let reachable = u64::from(fewer) + descriptors::RESERVED;
+    if let Err(fewer) = descriptors::reserve(config.maxclients, config.shards) {
+        let reachable = u64::from(fewer) + descriptors::reserved(config.shards);
         tracing::warn!(
             "Current maximum open files is {reachable}. maxclients has been reduced to {fewer} to compensate for \
              low ulimit. If you need higher maxclients increase 'ulimit -n'."

@@ -13,6 +13,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use whimbrel_core::action::Actions;
 use whimbrel_core::config::Config;
+use whimbrel_core::ids::Shards;
 use whimbrel_core::input::Input;
 use whimbrel_core::node::Node;
 use whimbrel_core::shard::Shard;
@@ -21,7 +22,8 @@ use whimbrel_core::stopwatch::Stopwatch;
 use crate::clock::{self, Clock};
 use crate::files::{Locked, Places};
 use crate::listen::{Listeners, words};
-use crate::machine::Machines;
+use crate::machine::{Machine, Machines};
+use crate::mesh::Mesh;
 use crate::program::Driver;
 use crate::turn::{FIRST, Parts, WAKER};
 use crate::vitals;
@@ -93,15 +95,21 @@ impl Running {
 /// Everything that a server needs to have before it can turn: files and ports are taken, machines are made.
 pub struct Prepared {
     /// What it shall do.
-    pub config: Config,
+    pub config: Arc<Config>,
+    /// What its threads turn, one for each shard. The node is with the first.
+    pub threads: Vec<Prepare>,
+    /// Asks it for the end.
+    pub stop: Stop,
+}
+
+/// What one thread of a server needs.
+pub struct Prepare {
     /// What its loop turns.
     pub parts: Parts,
-    /// Its files.
+    /// Its files: those of the process are the first thread's.
     pub places: Places,
     /// Wakes its loop.
     pub waker: Arc<Waker>,
-    /// Asks it for the end.
-    pub stop: Stop,
 }
 
 impl Prepared {
@@ -109,11 +117,12 @@ impl Prepared {
     /// absolute. With `signals` those of the process are the server's.
     ///
     /// # Errors
-    /// When a port, the Unix socket or nodes.conf cannot be had, or nodes.conf is not what a node wrote.
+    /// When a port, the Unix socket or nodes.conf cannot be had, nodes.conf is not what a node wrote, or the driver
+    /// cannot have as many shards.
     pub fn new(config: Config, driver: &Driver, signals: bool) -> Result<Self, StartError> {
-        let config = with_users(config)?;
+        let config = Arc::new(with_users(config)?);
+        check_shards(config.shards, driver)?;
         let clock = Clock::start();
-        let poll = Poll::new().map_err(|e| StartError::because("Creating the event loop", &e))?;
         let (nodes_conf, content) = match config.cluster_enabled {
             true => {
                 let path = Path::new(&config.dir).join(&config.cluster_config_file);
@@ -123,49 +132,80 @@ impl Prepared {
             false => (None, None),
         };
         let machines = machines(&config, driver, content.as_deref(), &clock)?;
-        let listeners = Listeners::open(&config, poll.registry(), FIRST).map_err(StartError)?;
-        let waker =
-            Waker::new(poll.registry(), WAKER).map_err(|e| StartError::because("Creating a waker", &e))?;
-        let waker = Arc::new(waker);
-        let places = Places::new(&config, nodes_conf);
-        let signals = match signals {
-            true => Some(
-                Signals::new([SIGTERM, SIGINT]).map_err(|e| StartError::because("Catching signals", &e))?,
-            ),
-            false => None,
-        };
-        let stop = Stop { asked: Arc::new(AtomicBool::new(false)), waker: waker.clone() };
-        let parts = Parts { poll, machines, listeners, signals, stop: stop.asked.clone(), clock };
-        Ok(Self { config, parts, places, waker, stop })
+        let polls = machines.iter().map(|_| {
+            let poll = Poll::new()?;
+            let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+            Ok((poll, waker))
+        });
+        let polls = polls.collect::<io::Result<Vec<_>>>();
+        let polls = polls.map_err(|e| StartError::because("Creating the event loop", &e))?;
+        let mut listeners = Listeners::open(&config, polls[0].0.registry(), FIRST).map_err(StartError)?;
+        let mut for_others = listeners.for_others().map(|(_, sockets)| sockets);
+        let mut caught = None;
+        if signals {
+            let ours = Signals::new([SIGTERM, SIGINT]);
+            caught = Some(ours.map_err(|e| StartError::because("Catching signals", &e))?);
+        }
+        let stop = Stop { asked: Arc::new(AtomicBool::new(false)), waker: polls[0].1.clone() };
+        let meshes = Mesh::of(polls.iter().map(|(_, waker)| waker.clone()).collect());
+        let mut first = Some((Places::new(&config, nodes_conf), listeners, stop.asked.clone()));
+        let mut threads = Vec::with_capacity(machines.len());
+        for (((poll, waker), machines), mesh) in polls.into_iter().zip(machines).zip(meshes) {
+            let (places, listeners, stop) = first.take().unwrap_or_else(|| {
+                let mut listeners = Listeners::none(FIRST);
+                listeners.take_over(for_others.next().unwrap_or_default(), poll.registry());
+                (Places::default(), listeners, Arc::default())
+            });
+            let signals = caught.take();
+            let parts = Parts { poll, machines, mesh, listeners, signals, stop, clock };
+            threads.push(Prepare { parts, places, waker });
+        }
+        Ok(Self { config, threads, stop })
     }
 }
 
-/// The machines of a process with this configuration.
+fn check_shards(shards: u16, driver: &Driver) -> Result<(), StartError> {
+    if shards <= driver.max_shards {
+        return Ok(());
+    }
+    let most = match driver.max_shards {
+        1 => "one shard".to_owned(),
+        most => format!("{most} shards"),
+    };
+    Err(StartError(format!("'shards' is {shards}, and {} has at most {most}.", driver.name)))
+}
+
+/// The machines of a process with this configuration, by thread.
 fn machines(
-    config: &Config,
+    config: &Arc<Config>,
     driver: &Driver,
     nodes_conf: Option<&[u8]>,
     clock: &Clock,
-) -> Result<Machines, StartError> {
+) -> Result<Vec<Machines>, StartError> {
     let now = clock.now();
-    let shared = Arc::new(config.clone());
     let config_text = match config.config_file.as_str() {
         "" => None,
         path => Some(fs::read_to_string(path).map_err(|e| StartError::because(path, &e))?),
     };
-    let node = Node::new(shared.clone(), config_text, nodes_conf, seed()?, now).map_err(|corrupt| {
+    let node = Node::new(config.clone(), config_text, nodes_conf, seed()?, now).map_err(|corrupt| {
         StartError(format!(
             "Unrecoverable error: corrupted cluster config file {}: {corrupt}",
             config.cluster_config_file
         ))
     })?;
-    let mut shard = Shard::new(shared, node.view(), seed()?, now);
-    shard.lend(Stopwatch::Lent(clock::nanos));
+    let view = node.view();
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(no_random)?;
-    shard.set_secret(secret);
-    shard.handle(now, Input::Introduced(vitals::process(config, driver)), &mut Actions::default());
-    Ok(Machines { node: Box::new(node), shard: Box::new(shard) })
+    let mut node: Option<Box<dyn Machine>> = Some(Box::new(node));
+    let mut machines = Vec::new();
+    for index in Shards::new(config.shards).iter() {
+        let mut shard = Shard::nth(index, config.clone(), view.clone(), seed()?, now);
+        shard.lend(Stopwatch::Lent(clock::nanos));
+        shard.set_secret(secret);
+        shard.handle(now, Input::Introduced(vitals::process(config, driver)), &mut Actions::default());
+        machines.push(Machines { node: node.take(), shard: Box::new(shard) });
+    }
+    Ok(machines)
 }
 
 /// The configuration with the users of its ACL file, if it names one.

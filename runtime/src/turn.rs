@@ -13,6 +13,7 @@ use std::time::Duration;
 use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
+use smallvec::SmallVec;
 use whimbrel_core::action::{Action, Actions, Ending, Letter};
 use whimbrel_core::config::Config;
 use whimbrel_core::ids::{LinkId, Ticket};
@@ -25,7 +26,8 @@ use crate::descriptors;
 use crate::files::{Disk, Ended, Job, Outcome, Work};
 use crate::links::{Links, Phase};
 use crate::listen::{Listeners, words};
-use crate::machine::{Machines, Which};
+use crate::machine::{Machine, Machines, Which};
+use crate::mesh::{Carried, Mesh};
 use crate::meter::{LongTurn, Meter};
 use crate::vitals;
 
@@ -56,6 +58,7 @@ pub struct Turn<D> {
     /// Where the results of requests come from.
     pub disk: D,
     machines: Machines,
+    mesh: Mesh,
     links: Links,
     listeners: Listeners,
     /// Absent when embedded: signals are the program's.
@@ -88,6 +91,8 @@ pub struct Parts {
     pub poll: Poll,
     /// Who decides.
     pub machines: Machines,
+    /// The way to the machines of other threads.
+    pub mesh: Mesh,
     /// Where others knock.
     pub listeners: Listeners,
     /// Signals to hear, if they are ours.
@@ -104,14 +109,15 @@ impl<D: Disk> Turn<D> {
     /// # Errors
     /// When the operating system refuses to tell of events.
     pub fn new(parts: Parts, disk: D, config: &Config) -> io::Result<Self> {
-        let Parts { poll, machines, listeners, mut signals, stop, clock } = parts;
+        let Parts { poll, machines, mesh, listeners, mut signals, stop, clock } = parts;
         if let Some(signals) = &mut signals {
             poll.registry().register(signals, SIGNALS, Interest::READABLE)?;
         }
-        let links = Links::new(poll.registry().try_clone()?, listeners.end());
+        let links = Links::new(poll.registry().try_clone()?, listeners.end(), mesh.index());
         let mut turn = Self {
             poll,
             machines,
+            mesh,
             links,
             listeners,
             disk,
@@ -140,8 +146,10 @@ impl<D: Disk> Turn<D> {
     /// Lets the node save who it is. Nobody may meet a node that could forget: nothing else is to be done
     /// [while that lasts](Self::is_saving).
     pub fn settle_in(&mut self) {
-        self.step(Which::Node, Input::Ticked);
-        self.settle();
+        if self.machines.node.is_some() {
+            self.step(Which::Node, Input::Ticked);
+            self.settle();
+        }
     }
 
     /// Whether the disk has results to come.
@@ -168,8 +176,10 @@ impl<D: Disk> Turn<D> {
 
     /// Begins to serve; the exit status if a machine has asked for the end already.
     pub fn begin(&mut self) -> Option<i32> {
-        for kind in self.listeners.kinds() {
-            tracing::info!("Ready to accept connections {kind}");
+        if self.machines.node.is_some() {
+            for kind in self.listeners.kinds() {
+                tracing::info!("Ready to accept connections {kind}");
+            }
         }
         self.observe();
         self.ended = self.clock.mono();
@@ -178,8 +188,10 @@ impl<D: Disk> Turn<D> {
 
     /// Does one turn with what the kernel had to say; the exit status when a machine asks for the end.
     pub fn take(&mut self, events: &Events) -> Option<i32> {
+        self.mesh.wake();
         self.now = self.clock.now();
         self.meter.begin(self.now.mono);
+        self.take_mail();
         // Before new events: what is found unread now waits until replies to it are sent.
         self.read_unread();
         self.hear(events);
@@ -191,28 +203,52 @@ impl<D: Disk> Turn<D> {
         if let Some(LongTurn { took, cpu }) = self.meter.end(self.ended) {
             self.step(Which::Shard, Input::Turned { took, cpu });
         }
-        if self.exit.is_some() {
+        if let Some(code) = self.exit {
+            self.mesh.end(code);
+        }
+        let exit = self.mesh.exit();
+        if exit.is_some() {
+            self.listeners.close_all(self.poll.registry());
             self.say_farewell();
         }
-        self.exit
+        exit
     }
 
     /// How long to wait for events after the last turn: not at all while there is work.
     #[must_use]
     pub fn patience(&self) -> Duration {
+        let unserved = !self.links.dirty.is_empty() || !self.links.unread.is_empty();
         let busy = self.more.contains(&true)
-            || !self.links.dirty.is_empty()
-            || !self.links.unread.is_empty()
+            || (unserved && !self.mesh.is_blocked())
             || !self.mail.is_empty()
             || !self.late.is_empty();
         if busy {
             return Duration::ZERO;
         }
         let observe = Mono(self.observed.0 + OBSERVE_US);
-        let timers = [self.machines.node.poll_timeout(), self.machines.shard.poll_timeout(), Some(observe)];
-        let next = timers.into_iter().flatten().min().unwrap_or(observe);
+        let timers = self.machines.all().filter_map(|(_, machine)| machine.poll_timeout());
+        let next = timers.min().map_or(observe, |timer| timer.min(observe));
         let timer = Duration::from_micros(next.since(self.ended).0);
         self.listeners.deadline().map_or(timer, |accept| accept.min(timer))
+    }
+
+    /// About to wait: from now on other threads wake this one. `false` when they have something for it already.
+    #[must_use]
+    pub fn fall_asleep(&self) -> bool {
+        self.mesh.fall_asleep()
+    }
+
+    /// Takes in what other threads have handed over.
+    fn take_mail(&mut self) {
+        if !self.mesh.has_news() {
+            return;
+        }
+        let (mail, listeners) = (&mut self.mail, &mut self.listeners);
+        self.mesh.take(|carried| match carried {
+            Carried::Mail(which, letter) => mail.push_back((which, letter)),
+            Carried::Listeners(sockets) => listeners.take_over(sockets, self.poll.registry()),
+        });
+        self.settle();
     }
 
     /// Goes through what the kernel had to say.
@@ -283,8 +319,10 @@ impl<D: Disk> Turn<D> {
     /// Timers that are due, and work that was announced.
     fn tick(&mut self) {
         let now = self.now.mono;
-        for which in [Which::Node, Which::Shard] {
-            let due = self.machines.get(which).poll_timeout().is_some_and(|at| at <= now);
+        let timer = |(which, machine): (_, &dyn Machine)| (which, machine.poll_timeout());
+        let timers: SmallVec<[_; 2]> = self.machines.all().map(timer).collect();
+        for (which, timer) in timers {
+            let due = timer.is_some_and(|at| at <= now);
             if due || std::mem::take(&mut self.more[which as usize]) {
                 self.step(which, Input::Ticked);
             }
@@ -302,7 +340,7 @@ impl<D: Disk> Turn<D> {
         self.step(Which::Shard, Input::Observed(vitals));
     }
 
-    /// Delivers mail and late inputs until there are none.
+    /// Delivers mail and late inputs until there are none, and hands over what is for other threads.
     fn settle(&mut self) {
         loop {
             if let Some((which, late)) = self.late.pop_front() {
@@ -317,11 +355,15 @@ impl<D: Disk> Turn<D> {
                     }
                 }
             } else if let Some((to, mail)) = self.mail.pop_front() {
+                if let Mail::Order(Order::Configure(config, _)) = &mail {
+                    self.configure(config);
+                }
                 self.step(to, Input::Mailed(mail));
             } else {
-                return;
+                break;
             }
         }
+        self.mesh.hand_over();
     }
 
     /// Gives a machine one input and carries out what it wants.
@@ -333,10 +375,10 @@ impl<D: Disk> Turn<D> {
             self.carry_out(which, action);
         }
         for Letter { to, mail } in actions.mail.drain(..) {
-            if let Mail::Order(Order::Configure(config, _)) = &mail {
-                self.configure(config);
+            match self.mesh.place(to) {
+                (None, which) => self.mail.push_back((which, mail)),
+                (Some(thread), which) => self.mesh.send(thread, Carried::Mail(which, mail)),
             }
-            self.mail.push_back((Which::of(to), mail));
         }
         self.actions = actions;
     }
@@ -409,12 +451,16 @@ impl<D: Disk> Turn<D> {
 
     /// Listens where the settings say and makes room for their clients, or leaves all as it is and says why.
     fn listen(&mut self, config: &Config) -> Result<(), String> {
-        if let Err(fewer) = descriptors::reserve(config.maxclients) {
+        if let Err(fewer) = descriptors::reserve(config.maxclients, config.shards) {
             return Err(format!(
                 "The operating system is not able to handle the specified number of clients, try with {fewer}"
             ));
         }
-        self.listeners.move_to(config, self.poll.registry()).map_err(str::to_owned)
+        let moved = self.listeners.move_to(config, self.poll.registry()).map_err(str::to_owned);
+        for (thread, sockets) in self.listeners.for_others() {
+            self.mesh.send(thread, Carried::Listeners(sockets));
+        }
+        moved
     }
 
     /// Takes over the settings that the driver itself acts on.

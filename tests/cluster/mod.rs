@@ -11,9 +11,10 @@ pub mod toll;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{env, thread};
 
+pub use crate::peer::program;
 use crate::peer::{self, Client, Folder, Reply, Server};
 
 /// How long anything that is awaited may take, on a busy machine.
@@ -28,13 +29,6 @@ pub enum Kind {
     Valkey,
     /// `redis-server` 7.0
     Redis,
-}
-
-/// The program under test: that of the package that is tested, unless `WHIMBREL_PROGRAM` names another build.
-pub fn program() -> PathBuf {
-    let built = option_env!("CARGO_BIN_EXE_whimbrel-mio").or(option_env!("CARGO_BIN_EXE_whimbrel-glommio"));
-    let named = env::var_os("WHIMBREL_PROGRAM").map(PathBuf::from);
-    named.or(built.map(PathBuf::from)).expect("a package with a program names this test")
 }
 
 impl Kind {

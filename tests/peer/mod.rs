@@ -5,6 +5,7 @@
 
 #![allow(dead_code, unreachable_pub)] // every test file includes it and uses its own part
 
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -33,11 +34,18 @@ pub fn tool(name: &str) -> Option<PathBuf> {
         here.ancestors().take(2).map(|folder| folder.join(".peers/bin").join(name)).find(|p| p.exists());
     if path.is_none() {
         let text = format!("{name} is not installed (.ci/peers installs it)");
-        assert!(std::env::var_os("WHIMBREL_PEERS").is_none_or(|v| v != "required"), "{text}");
+        assert!(env::var_os("WHIMBREL_PEERS").is_none_or(|v| v != "required"), "{text}");
         // Not eprintln!, which the test harness swallows.
         let _ = writeln!(io::stderr(), "SKIPPED: {text}");
     }
     path
+}
+
+/// The program under test: that of the package that is tested, unless `WHIMBREL_PROGRAM` names another build.
+pub fn program() -> PathBuf {
+    let built = option_env!("CARGO_BIN_EXE_whimbrel-mio").or(option_env!("CARGO_BIN_EXE_whimbrel-glommio"));
+    let named = env::var_os("WHIMBREL_PROGRAM").map(PathBuf::from);
+    named.or(built.map(PathBuf::from)).expect("a package with a program names this test")
 }
 
 /// A port that is free on loopback, and so is the one 10000 above it (the cluster bus).
@@ -63,7 +71,7 @@ impl Folder {
     pub fn new() -> Self {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let name = format!("whimbrel-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
+        let path = env::temp_dir().join(name);
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).expect("a folder for temporary files");
         Self(path)

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use whimbrel_core::ids::LinkId;
 use whimbrel_core::input::Input;
 
 use super::Turn;
@@ -62,6 +63,9 @@ impl<D: Disk> Turn<D> {
 
     /// Reads on where the last turn left off.
     pub(super) fn read_unread(&mut self) {
+        if self.mesh.is_blocked() {
+            return;
+        }
         for slot in std::mem::take(&mut self.links.unread) {
             if let Some(conn) = self.links.get(slot) {
                 conn.unread = false;
@@ -74,6 +78,9 @@ impl<D: Disk> Turn<D> {
     /// Reads a link until the kernel has no more, or the others must have their turn.
     pub(super) fn read(&mut self, slot: usize) {
         for _ in 0..READS {
+            if self.mesh.is_blocked() {
+                break;
+            }
             let Some(conn) = self.links.get(slot) else { return };
             if conn.paused || conn.phase != Phase::Open {
                 return;
@@ -84,7 +91,9 @@ impl<D: Disk> Turn<D> {
                 Some(inbox) => {
                     let result = conn.stream.read(inbox);
                     let room = inbox.len();
-                    if let Ok(len @ 1..) = result {
+                    if let Ok(len @ 1..) = result
+                        && self.is_heard(slot, link)
+                    {
                         self.step(which, Input::InboxFilled { link, len });
                     }
                     (result, room)
@@ -92,7 +101,9 @@ impl<D: Disk> Turn<D> {
                 None => {
                     let mut scratch = std::mem::take(&mut self.scratch);
                     let result = conn.stream.read(&mut scratch);
-                    if let Ok(len @ 1..) = result {
+                    if let Ok(len @ 1..) = result
+                        && self.is_heard(slot, link)
+                    {
                         self.step(which, Input::Filled { link, bytes: &scratch[..len] });
                     }
                     let room = scratch.len();
@@ -106,8 +117,10 @@ impl<D: Disk> Turn<D> {
             };
             match result {
                 Ok(0) => {
-                    self.links.remove(slot);
-                    self.step(which, Input::Closed { link });
+                    if self.is_heard(slot, link) {
+                        self.links.remove(slot);
+                        self.step(which, Input::Closed { link });
+                    }
                     return;
                 }
                 // The end of the stream, already announced, is next: not before the replies are out.
@@ -126,5 +139,15 @@ impl<D: Disk> Turn<D> {
             }
         }
         self.links.mark_unread(slot);
+    }
+
+    /// Takes in what other threads said before the bytes came that were just read: they may be the answer to it. Whether
+    /// the link is still there to hear them.
+    fn is_heard(&mut self, slot: usize, link: LinkId) -> bool {
+        if !self.mesh.has_news() {
+            return true;
+        }
+        self.take_mail();
+        self.links.get(slot).is_some_and(|conn| conn.link == link && conn.phase == Phase::Open)
     }
 }

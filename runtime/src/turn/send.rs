@@ -34,15 +34,24 @@ impl<D: Disk> Turn<D> {
         if self.machines.get(which).outbox(link).is_some_and(|outbox| outbox.sendable() >= LARGE) {
             // Mail goes before what was appended after it.
             self.settle();
-            self.send_dirty(slot);
+            if !self.mesh.is_blocked() {
+                self.send_dirty(slot);
+            }
         }
     }
 
     /// Sends what is to be sent, each link once.
     pub(super) fn flush(&mut self) {
+        if self.mesh.is_blocked() {
+            return;
+        }
         let mut dirty = std::mem::take(&mut self.links.dirty);
         for slot in dirty.drain(..) {
-            self.send_dirty(slot);
+            match self.mesh.is_blocked() {
+                // It stays one of those with bytes to send.
+                true => self.links.dirty.push(slot),
+                false => self.send_dirty(slot),
+            }
         }
         // What became dirty meanwhile has its turn in the next one.
         if self.links.dirty.is_empty() {

@@ -26,6 +26,8 @@ use whimbrel_runtime::clock::Clock;
 use whimbrel_runtime::files::{Locked, Places};
 use whimbrel_runtime::listen::Listeners;
 use whimbrel_runtime::machine::{Machine, Machines};
+use whimbrel_runtime::mesh::Mesh;
+use whimbrel_runtime::start::Prepare;
 use whimbrel_runtime::turn::{FIRST, Parts, WAKER};
 
 /// What a machine made for a test works with.
@@ -127,15 +129,16 @@ fn run_both(node: Box<dyn Machine>, shard: Box<dyn Machine>) -> Running {
     let places = Places { nodes_conf: Some(locked), config: Some(folder.join("a.conf")), users: None };
     let stop = Arc::new(AtomicBool::new(false));
     let parts = Parts {
-        machines: Machines { node, shard },
+        machines: Machines { node: Some(node), shard },
+        mesh: Mesh::of(vec![waker.clone()]).remove(0),
         listeners: Listeners::open(&config, poll.registry(), FIRST).unwrap(),
         signals: None,
         stop: stop.clone(),
         clock: Clock::start(),
         poll,
     };
-    let (settings, woken) = (config.clone(), waker.clone());
-    let thread = Some(thread::spawn(move || super::run(parts, places, woken, &settings)));
+    let (settings, prepare) = (config.clone(), Prepare { parts, places, waker: waker.clone() });
+    let thread = Some(thread::spawn(move || super::run(prepare, &settings)));
     Running { config, folder, thread, stop, waker }
 }
 

@@ -7,16 +7,17 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use peer::Folder;
-
-fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_whimbrel-mio"))
-}
+use peer::{Folder, program};
 
 /// Runs the program in a folder of its own until it ends.
 fn run(arguments: &[&str]) -> Output {
     let folder = Folder::new();
-    program().current_dir(folder.path()).args(arguments).stdin(Stdio::null()).output().expect("the program")
+    Command::new(program())
+        .current_dir(folder.path())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -31,7 +32,8 @@ fn version_and_usage_are_printed() {
         assert!(text(&output.stdout).starts_with("Whimbrel server v=0.1.0 "), "{}", text(&output.stdout));
     }
     for flag in ["-h", "--help"] {
-        assert!(text(&run(&[flag]).stdout).contains("Usage: whimbrel-mio [/path/to/valkey.conf]"));
+        let usage = format!("Usage: {} [/path/to/valkey.conf]", program().file_name().unwrap().display());
+        assert!(text(&run(&[flag]).stdout).contains(&usage));
     }
 }
 
@@ -75,7 +77,7 @@ fn files_standard_input_and_options_are_one_configuration() {
     fs::write(&path, "include more/*.conf\nhz 7\n").expect("a file");
     fs::write(folder.path().join("more/1.conf"), "timeout 1\n").expect("a file");
     fs::write(folder.path().join("more/2.conf"), "timeout x\n").expect("a file");
-    let mut child = program()
+    let mut child = Command::new(program())
         .current_dir(folder.path())
         .arg(&path)
         .args(["--hz", "8", "-"])

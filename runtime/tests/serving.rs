@@ -13,17 +13,15 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use peer::{Client, Folder, Server, free_port};
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_whimbrel-mio");
+use peer::{Client, Folder, Server, free_port, program};
 
 fn start(arguments: &[&str]) -> Server {
-    Server::start(Path::new(PROGRAM), arguments)
+    Server::start(&program(), arguments)
 }
 
 /// Runs the program in a folder until it ends.
 fn run_in(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(PROGRAM)
+    Command::new(program())
         .current_dir(folder)
         .args(arguments)
         .stdin(Stdio::null())
@@ -187,7 +185,7 @@ fn the_configuration_file_is_rewritten_in_place() {
     let path = folder.path().join("a.conf");
     fs::write(&path, format!("# mine\nport {port}\nmaxclients 200\n")).expect("a file");
     let arguments: Vec<OsString> = vec![path.clone().into()];
-    let server = Server::start_in(Path::new(PROGRAM), folder, port, arguments);
+    let server = Server::start_in(&program(), folder, port, arguments);
     let mut client = server.client();
     assert_eq!(client.ask(&["CONFIG", "SET", "maxclients", "300", "timeout", "9"]).text(), "OK");
     assert_eq!(client.ask(&["CONFIG", "REWRITE"]).text(), "OK");
@@ -201,7 +199,10 @@ fn there_are_no_more_clients_than_descriptors() {
     // 40 descriptors: 8 clients by the reserve of 32.
     let folder = Folder::new();
     let port = free_port();
-    let line = format!("ulimit -n 40; exec {PROGRAM} --port {port} --maxclients 1000 --bind 127.0.0.1");
+    let line = format!(
+        "ulimit -n 40; exec {} --port {port} --maxclients 1000 --bind 127.0.0.1",
+        program().display()
+    );
     let arguments: Vec<OsString> = vec!["-c".into(), line.into()];
     let server = Server::start_in(Path::new("/bin/sh"), folder, port, arguments);
     assert!(server.log().contains("maxclients has been reduced to 8"), "{}", server.log());
@@ -218,7 +219,7 @@ fn clients_are_listened_for_where_config_set_says() {
     let (port, other) = (free_port(), free_port());
     let file = folder.path().join("w.conf");
     fs::write(&file, format!("port {port}\nbind * -::*\n")).expect("a file");
-    let server = Server::start_in(Path::new(PROGRAM), folder, port, vec![file.clone().into()]);
+    let server = Server::start_in(&program(), folder, port, vec![file.clone().into()]);
     let mut client = server.client();
     let blocker = TcpListener::bind(("0.0.0.0", 0)).expect("a port");
     let blocked = blocker.local_addr().expect("an address").port().to_string();
