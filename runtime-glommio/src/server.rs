@@ -195,5 +195,8 @@ fn run(prepare: Prepare, config: &Config) -> i32 {
 }
 
 #[cfg(test)]
+mod several;
+
+#[cfg(test)]
 #[path = "../../runtime/tests/turn/mod.rs"]
 mod tests;

@@ -3,7 +3,7 @@
 mod long;
 mod mail;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -32,8 +32,8 @@ use whimbrel_runtime::turn::{FIRST, Parts, WAKER};
 
 /// What a machine made for a test works with.
 #[derive(Default)]
-struct Hands {
-    outboxes: HashMap<LinkId, Outbox>,
+pub(super) struct Hands {
+    pub(super) outboxes: HashMap<LinkId, Outbox>,
     inbox: Vec<u8>,
     deadline: Option<Mono>,
 }
@@ -71,7 +71,7 @@ impl Machine for Puppet {
     }
 }
 
-fn puppet(
+pub(super) fn puppet(
     act: impl FnMut(&mut Hands, Now, Input<'_>, &mut Actions) -> Progress + Send + 'static,
 ) -> Box<dyn Machine> {
     Box::new(Puppet { hands: Hands::default(), act: Box::new(act) })
@@ -82,15 +82,16 @@ fn idle() -> Box<dyn Machine> {
 }
 
 /// An event loop on a thread, ended by `stop` when its node exits on that.
-struct Running {
-    config: Config,
+pub(super) struct Running {
+    pub(super) config: Config,
     folder: PathBuf,
     thread: Option<JoinHandle<i32>>,
+    others: Vec<JoinHandle<i32>>,
     stop: Arc<AtomicBool>,
     waker: Arc<Waker>,
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
@@ -105,16 +106,25 @@ fn folder() -> PathBuf {
 
 /// A shard under test beside a node that ends the process when it is told to.
 fn run(shard: Box<dyn Machine>) -> Running {
-    let node = puppet(|_, _, input, out| {
+    run_both(node(), shard)
+}
+
+/// A node that ends the process when it is told to.
+pub(super) fn node() -> Box<dyn Machine> {
+    puppet(|_, _, input, out| {
         if let Input::Terminated { .. } = input {
             out.push(Action::Exit { code: 7, reason: "bye".into() });
         }
         Progress::Idle
-    });
-    run_both(node, shard)
+    })
 }
 
 fn run_both(node: Box<dyn Machine>, shard: Box<dyn Machine>) -> Running {
+    run_all(node, vec![shard])
+}
+
+/// A thread for each shard, the node on the first.
+pub(super) fn run_all(node: Box<dyn Machine>, shards: Vec<Box<dyn Machine>>) -> Running {
     let folder = folder();
     let mut config = Config::default();
     config.port = free_port();
@@ -123,36 +133,49 @@ fn run_both(node: Box<dyn Machine>, shard: Box<dyn Machine>) -> Running {
     config.unixsocket = "sock".into();
     config.unixsocketperm = Permissions(0o700);
     config.cluster_config_file = "nodes.conf".into();
-    let poll = Poll::new().unwrap();
-    let waker = Arc::new(Waker::new(poll.registry(), WAKER).unwrap());
+    config.shards = shards.len() as u16;
+    let polls: Vec<Poll> = shards.iter().map(|_| Poll::new().unwrap()).collect();
+    let wakers = polls.iter().map(|poll| Arc::new(Waker::new(poll.registry(), WAKER).unwrap()));
+    let wakers: Vec<_> = wakers.collect();
+    let mut listeners = Listeners::open(&config, polls[0].registry(), FIRST).unwrap();
+    let mut for_others = listeners.for_others().map(|(_, sockets)| sockets);
     let (locked, _) = Locked::take(&folder.join("nodes.conf")).unwrap();
     let places = Places { nodes_conf: Some(locked), config: Some(folder.join("a.conf")), users: None };
     let stop = Arc::new(AtomicBool::new(false));
-    let parts = Parts {
-        machines: Machines { node: Some(node), shard },
-        mesh: Mesh::of(vec![waker.clone()]).remove(0),
-        listeners: Listeners::open(&config, poll.registry(), FIRST).unwrap(),
-        signals: None,
-        stop: stop.clone(),
-        clock: Clock::start(),
-        poll,
-    };
-    let (settings, prepare) = (config.clone(), Prepare { parts, places, waker: waker.clone() });
-    let thread = Some(thread::spawn(move || super::run(prepare, &settings)));
-    Running { config, folder, thread, stop, waker }
+    let (waker, clock) = (wakers[0].clone(), Clock::start());
+    let mut first = Some((node, listeners, places, stop.clone()));
+    let mut threads = VecDeque::new();
+    for ((poll, mesh), shard) in polls.into_iter().zip(Mesh::of(wakers.clone())).zip(shards) {
+        let waker = wakers[usize::from(mesh.index().0)].clone();
+        let (node, listeners, places, stop) = match first.take() {
+            Some((node, listeners, places, stop)) => (Some(node), listeners, places, stop),
+            None => {
+                let mut listeners = Listeners::none(FIRST);
+                listeners.take_over(for_others.next().unwrap(), poll.registry());
+                (None, listeners, Places::default(), Arc::default())
+            }
+        };
+        let machines = Machines { node, shard };
+        let parts = Parts { machines, mesh, listeners, signals: None, stop, clock, poll };
+        let (settings, prepare) = (config.clone(), Prepare { parts, places, waker });
+        threads.push_back(thread::spawn(move || super::run(prepare, &settings)));
+    }
+    Running { config, folder, thread: threads.pop_front(), others: threads.into(), stop, waker }
 }
 
 impl Running {
-    fn client(&self) -> TcpStream {
+    pub(super) fn client(&self) -> TcpStream {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.config.port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         stream
     }
 
-    fn end(&mut self) -> i32 {
+    pub(super) fn end(&mut self) -> i32 {
         self.stop.store(true, Ordering::Release);
         self.waker.wake().unwrap();
-        self.thread.take().unwrap().join().unwrap()
+        let code = self.thread.take().unwrap().join().unwrap();
+        self.others.drain(..).for_each(|other| assert_eq!(other.join().unwrap(), code));
+        code
     }
 }
 
