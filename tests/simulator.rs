@@ -63,6 +63,7 @@ const MARKS: &[&str] = &[
     "a request was redirected",
     "a second request for moving slots was refused",
     "a slot was flushed",
+    "a source that holds writes was probed",
     "a slot was taken from its owner",
     "a transaction waited for the node",
     "a transaction was sent",

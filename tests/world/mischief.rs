@@ -241,7 +241,7 @@ impl World {
     fn freeze(&mut self, p: usize) {
         let long = self.plan.faults.long_freezes && self.rng.one_in(4);
         let longest = if long { LONGEST_LONG_FREEZE } else { LONGEST_FREEZE };
-        let until = self.now + 5_000 + self.rng.below(longest);
+        let until = (self.now + 5_000 + self.rng.below(longest)).max(self.processes[p].frozen_until);
         self.processes[p].frozen_until = until;
         line(|| format!("process {p} stands still until {:.3}", until as f64 / 1e6));
         mark("a process stood still");

@@ -5,6 +5,7 @@ pub mod admin;
 pub mod client;
 pub mod disk;
 pub mod forms;
+pub mod held;
 pub mod history;
 pub mod journal;
 pub mod life;

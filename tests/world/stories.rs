@@ -211,12 +211,18 @@ fn story_a_cancel_after_the_grant_comes_too_late() {
 
 #[test]
 fn story_the_target_saves_its_claim_longer_than_the_hold() {
-    let mut world = begin(Plan::calm(3));
+    let mut world = begin(Plan { node_timeout_ms: 30_000, ..Plan::calm(3) });
     migrate(&mut world);
     reach(&mut world, 0, Stage::Export(export::State::FailoverPaused));
     // The hold may last 10 s, and the source's patience with a target that lives 6 s more.
     world.plan.disk = (14 * SECOND, 1);
+    let write = send(&mut world, 0, &[&["SET", &key("k"), "late"]]);
+    pass(&mut world, 13 * SECOND);
+    assert_eq!(last(&write), "none", "it waits");
+    assert_eq!(says(&mut world, 0, &["SET", &key("k"), "later"]), "held");
     finish(&mut world);
+    pass(&mut world, SECOND);
+    assert!(last(&write).contains("MOVED 100"), "{}", last(&write));
     assert_eq!(ends(&world), ("success".into(), "success".into()));
     assert!(!journal::marks().contains_key("a known hole was reached"));
 }

@@ -36,6 +36,8 @@ pub struct Watch {
     /// The newest content that each process wanted to save.
     wanted: Vec<Saved>,
     looked_at: u64,
+    /// When what is held was looked at last.
+    pub held_at: u64,
     /// Who took a slot over last, and with which epoch.
     decided: BTreeMap<Slot, (NodeId, u64)>,
     /// Which slots came to which process by a migration, and when.
@@ -54,6 +56,7 @@ impl Watch {
             durable: vec![vec![Saved::default()]; processes],
             wanted: vec![Saved::default(); processes],
             looked_at: 0,
+            held_at: 0,
             decided: BTreeMap::new(),
             came: Vec::new(),
             holes: BTreeMap::new(),
@@ -270,6 +273,7 @@ impl World {
         let print = (process.life, view.version, process.is_up() && ok);
         let letting_go = process.seen.values().any(|seen| seen.granted || seen.is_taking_over());
         let hiding = process.seen.values().any(Seen::is_hidden);
+        let holding = process.seen.values().any(Seen::is_paused);
         if self.watch.compared[p] != print {
             self.watch.compared[p] = print;
             self.compare_owners();
@@ -277,6 +281,9 @@ impl World {
         }
         if letting_go {
             self.look_for_bumps();
+        }
+        if holding {
+            self.check_holding(p);
         }
         if !self.watch.contested.is_empty() {
             self.check_owners();

@@ -49,7 +49,7 @@ pub(crate) struct Hold {
     pub(crate) scope: Scope,
     pub(crate) class: Class,
     pub(crate) reason: Reason,
-    /// When it ends by itself.
+    /// When it ends by itself; of a migration's, when its job looks at it again.
     pub(crate) until: Option<Mono>,
 }
 
@@ -67,6 +67,12 @@ pub(crate) struct Kind {
 }
 
 impl Hold {
+    /// Whether it ends by time alone. A migration's does not: its job ends it or goes on with it, and if it were gone
+    /// when the job comes to that, writes would be accepted that the target may never see.
+    fn ends_by_time(&self) -> bool {
+        self.reason != Reason::Migration
+    }
+
     fn stops(&self, kind: &Kind) -> bool {
         if self.class == Class::Writes && !kind.writes {
             return false;
@@ -132,7 +138,7 @@ impl Holds {
     /// Ends the holds whose time is over; true when there was one.
     pub(crate) fn end_due(&mut self, now: Mono) -> bool {
         let before = self.list.len();
-        self.list.retain(|h| h.until.is_none_or(|until| until > now));
+        self.list.retain(|h| !h.ends_by_time() || h.until.is_none_or(|until| until > now));
         self.list.len() != before
     }
 
@@ -186,7 +192,7 @@ impl Holds {
 
     /// When the next hold ends by itself.
     pub(crate) fn deadline(&self) -> Option<Mono> {
-        self.list.iter().filter_map(|h| h.until).min()
+        self.list.iter().filter(|h| h.ends_by_time()).filter_map(|h| h.until).min()
     }
 
     /// `paused_reason`, `paused_actions` and `paused_timeout_milliseconds` of INFO, in Valkey's words.
@@ -253,12 +259,24 @@ mod tests {
 
     #[test]
     fn holds_end_by_time_by_name_and_by_reason() {
-        let (mut holds, id) = holds_on(5, Reason::Migration);
-        assert_eq!(holds.paused(Mono(0)).0, "slot_migration_in_progress");
+        let (mut holds, id) = holds_on(5, Reason::Client);
+        assert_eq!(holds.paused(Mono(0)).0, "client_pause");
         holds.extend(id, Mono(30));
+        assert_eq!(holds.deadline(), Some(Mono(30)));
         assert!(!holds.end_due(Mono(10)));
         assert!(holds.end_due(Mono(30)));
         assert!(!holds.end(id));
         assert_eq!(holds.paused(Mono(0)), ("none", "none", 0));
+    }
+
+    #[test]
+    fn a_migration_ends_its_hold_itself() {
+        let (mut holds, id) = holds_on(5, Reason::Migration);
+        assert_eq!(holds.paused(Mono(0)).0, "slot_migration_in_progress");
+        assert_eq!(holds.deadline(), None);
+        assert!(!holds.end_due(Mono(30)));
+        holds.extend(id, Mono(40));
+        assert!(holds.stop(&kind(Some(5), true)));
+        assert!(holds.end(id));
     }
 }
