@@ -13,6 +13,7 @@ use whimbrel_core::action::{MIGRATION_BUFFER, Purpose};
 use whimbrel_core::ids::{LinkId, ShardIndex};
 
 use crate::machine::Which;
+use crate::turn::SCRATCH;
 
 /// A link's number holds its slot in this many low bits, so that its socket is found without a search.
 const SLOT_BITS: u32 = 24;
@@ -102,6 +103,8 @@ pub(crate) struct Conn {
     pub(crate) paused: bool,
     /// The peer has sent its last byte: reading goes on to the end of the stream, however short the reads.
     pub(crate) ending: bool,
+    /// How many bytes are read at a time into the buffer that all links share.
+    pub(crate) share: usize,
 }
 
 struct Slot {
@@ -286,6 +289,7 @@ impl Links {
             told_when_writable,
             paused: false,
             ending: false,
+            share: SCRATCH,
         });
         Ok(())
     }

@@ -38,7 +38,7 @@ const SIGNALS: Token = Token(1);
 pub const FIRST: usize = 2;
 
 /// Size of the one buffer that all links are read into.
-const SCRATCH: usize = 64 * 1024;
+pub(crate) const SCRATCH: usize = 64 * 1024;
 /// Events taken from the kernel at a time.
 pub const EVENTS: usize = 1024;
 /// Time between two looks at the process, in microseconds.
@@ -277,11 +277,13 @@ impl<D: Disk> Turn<D> {
                         self.links.mark_dirty(slot);
                     }
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
-                        if let Some(conn) = self.links.get(slot) {
-                            conn.ending |= event.is_read_closed() || event.is_error();
+                        let Some(conn) = self.links.get(slot) else { continue };
+                        conn.ending |= event.is_read_closed() || event.is_error();
+                        // What had its share in this turn has the next one in the next.
+                        if !conn.unread {
+                            self.read(slot);
+                            self.send_large(slot);
                         }
-                        self.read(slot);
-                        self.send_large(slot);
                     }
                 }
             }

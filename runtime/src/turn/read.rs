@@ -4,8 +4,9 @@ use std::io;
 
 use whimbrel_core::ids::LinkId;
 use whimbrel_core::input::Input;
+use whimbrel_core::time::Mono;
 
-use super::Turn;
+use super::{SCRATCH, Turn};
 use crate::files::Disk;
 use crate::links::{Phase, Stream};
 use crate::listen::{unmapped, words};
@@ -13,6 +14,13 @@ use crate::machine::Which;
 
 /// Reads from one link before the others have their turn, into the memory of a large value: that costs little.
 const READS: usize = 4;
+
+/// A link whose bytes took longer than this, in microseconds, is given half as many the next time …
+const LONG_US: u64 = 500;
+/// … and one whose took less than this, twice as many.
+const SHORT_US: u64 = 200;
+/// Fewer are never given, and not worth a look at the clock.
+const LEAST: usize = 4 * 1024;
 
 impl<D: Disk> Turn<D> {
     /// Takes in who knocked.
@@ -85,7 +93,7 @@ impl<D: Disk> Turn<D> {
             if conn.paused || conn.phase != Phase::Open {
                 return;
             }
-            let (which, link, ending) = (conn.which, conn.link, conn.ending);
+            let (which, link, ending, share) = (conn.which, conn.link, conn.ending, conn.share);
             let (result, room) = match self.machines.get(which).inbox(link).filter(|inbox| !inbox.is_empty())
             {
                 Some(inbox) => {
@@ -100,19 +108,22 @@ impl<D: Disk> Turn<D> {
                 }
                 None => {
                     let mut scratch = std::mem::take(&mut self.scratch);
-                    let result = conn.stream.read(&mut scratch);
+                    let result = conn.stream.read(&mut scratch[..share]);
                     if let Ok(len @ 1..) = result
                         && self.is_heard(slot, link)
                     {
+                        let begun = (len >= LEAST).then(|| self.clock.mono());
                         self.step(which, Input::Filled { link, bytes: &scratch[..len] });
+                        if let Some(begun) = begun {
+                            self.deal(slot, len, begun);
+                        }
                     }
-                    let room = scratch.len();
                     self.scratch = scratch;
-                    if matches!(result, Ok(len) if len == room) && !ending {
+                    if matches!(result, Ok(len) if len == share) && !ending {
                         // A full buffer is a thousand small commands: the others have waited long enough.
                         break;
                     }
-                    (result, room)
+                    (result, share)
                 }
             };
             match result {
@@ -149,5 +160,18 @@ impl<D: Disk> Turn<D> {
         }
         self.take_mail();
         self.links.get(slot).is_some_and(|conn| conn.link == link && conn.phase == Phase::Open)
+    }
+
+    /// Decides how much of a link is read next time: what `len` bytes cost depends on what is in them and in memory,
+    /// and nobody else is served meanwhile.
+    fn deal(&mut self, slot: usize, len: usize, begun: Mono) {
+        let took = self.clock.mono().since(begun).0;
+        if let Some(conn) = self.links.get(slot) {
+            if took > LONG_US {
+                conn.share = (len / 2).max(LEAST);
+            } else if took < SHORT_US && len == conn.share {
+                conn.share = (2 * len).min(SCRATCH);
+            }
+        }
     }
 }
