@@ -105,6 +105,33 @@ impl Import {
         Read::Heard
     }
 
+    /// Whether commands for the slots may follow, and nothing unfinished lies before them: such a command at the front
+    /// of the source's bytes may be applied without asking [`read`](Self::read) for it.
+    #[must_use]
+    #[inline]
+    pub fn takes_commands(&self) -> bool {
+        self.course.is_reading() && self.course.accepts_data() && self.reader.is_clear()
+    }
+
+    /// A command was taken from the front of the source's bytes, to be applied to the database that is answered. Its
+    /// outcome goes to [`applied`](Self::applied).
+    ///
+    /// # Panics
+    /// In debug builds, when the import does not [take](Self::takes_commands) commands now.
+    #[inline]
+    pub fn taken(&mut self, now: Now) -> u32 {
+        debug_assert!(self.takes_commands(), "a command out of order");
+        self.course.heard(now);
+        self.course.handed_out();
+        self.db
+    }
+
+    /// The database that the stream is in.
+    #[must_use]
+    pub fn db(&self) -> u32 {
+        self.db
+    }
+
     /// Tells the outcome of a command that [`read`](Self::read) handed out. Outcomes may come late, but in the order
     /// of the commands; the job waits for all of them where it has to.
     ///

@@ -15,7 +15,7 @@ use crate::wire::resp::Limits;
 
 /// The bytes of a migration link come from a node, and are arrays only. Valkey leaves a job with a line of words on
 /// its link hanging until `repl-timeout`; here it fails at once.
-const LIMITS: Limits = Limits { arrays_only: true, ..Limits::UNLIMITED };
+pub(crate) const LIMITS: Limits = Limits { arrays_only: true, ..Limits::UNLIMITED };
 
 #[cfg(test)]
 mod dialogues;

@@ -7,11 +7,12 @@ use alloc::vec::Vec;
 use crate::action::{Action, Actions, Ending, Purpose};
 use crate::command;
 use crate::command::context::{Caller, Cx};
-use crate::command::table::{self, Command, flags, keys_of};
+use crate::command::table::{self, Command, flags};
 use crate::config::Config;
 use crate::ids::{JobName, LinkId};
 use crate::link::Outbox;
 use crate::mail::Fact;
+use crate::migration::LIMITS;
 use crate::migration::failure::Failure;
 use crate::migration::import::{self, Import, Read, Rejected};
 use crate::migration::job::{Job, Timing};
@@ -19,9 +20,11 @@ use crate::migration::log::Stage;
 use crate::shard::data::Data;
 use crate::shard::eviction::Room;
 use crate::shard::home::{Home, home};
+use crate::shard::route::{Place, place_in_cluster};
 use crate::shard::session::{Client, Session};
+use crate::shard::upcoming::Upcoming;
 use crate::shard::{Link, Shard};
-use crate::slots::{Slot, SlotSet};
+use crate::slots::SlotSet;
 use crate::store::Store;
 use crate::time::{Mono, Now};
 use crate::wire::resp::{Argv, Proto, Reply};
@@ -90,7 +93,7 @@ impl Importing {
     pub(crate) fn filled(
         &mut self,
         now: Now,
-        mut bytes: &[u8],
+        bytes: &[u8],
         data: &mut Data,
         config: &Config,
         out: &mut Actions,
@@ -98,19 +101,31 @@ impl Importing {
         self.client.last_active = now.mono;
         self.client.bytes_in += bytes.len() as u64;
         data.totals.import_bytes += bytes.len() as u64;
+        let mut upcoming = Upcoming::new(bytes);
         loop {
-            match self.import.read(now, &mut bytes, &mut self.actions) {
-                Read::Starved => break,
-                Read::Heard => {}
-                Read::Apply { db, argv } => {
-                    let result = if data.eviction.is_limited() && data.make_room(now, 0) == Room::None {
-                        apply_without_room(now, db, argv, &self.slots, &mut self.replies, data, config)
-                    } else {
-                        apply(now, db, argv, &self.slots, &mut self.replies, data, config)
-                    };
-                    let result = result.map(|command| self.client.last_command = Some(command));
-                    self.import.applied(result, &mut self.actions);
+            if !self.import.takes_commands() {
+                upcoming.forget();
+            } else if upcoming.is_empty() {
+                upcoming.look(&LIMITS, self.import.db(), &data.store, place);
+            }
+            let result = if let Some(call) = upcoming.take() {
+                let db = self.import.taken(now);
+                let write =
+                    Write { db, command: call.command, argv: upcoming.argv(&call), place: call.place };
+                Some(write.apply(now, &self.slots, &mut self.replies, data, config))
+            } else {
+                match self.import.read(now, upcoming.input(), &mut self.actions) {
+                    Read::Starved => break,
+                    Read::Heard => None,
+                    Read::Apply { db, argv } => Some(match Write::found(db, argv) {
+                        Some(write) => write.apply(now, &self.slots, &mut self.replies, data, config),
+                        None => Err(Rejected::Error),
+                    }),
                 }
+            };
+            if let Some(result) = result {
+                let result = result.map(|command| self.client.last_command = Some(command));
+                self.import.applied(result, &mut self.actions);
             }
             if !self.actions.is_empty() {
                 let after = self.carry_out(&mut data.store, out);
@@ -168,67 +183,64 @@ impl Importing {
     }
 }
 
-/// Applies one command of the stream, if it needs no memory.
-fn apply_without_room(
-    now: Now,
+/// Where a command of the stream has its keys; nothing if it is none of keys.
+fn place(command: &'static Command, argv: Argv<'_>) -> Option<Place> {
+    (home(command) == Home::Data).then(|| place_in_cluster(command, argv))
+}
+
+/// One command of the stream.
+struct Write<'a> {
     db: u32,
-    argv: Argv<'_>,
-    slots: &SlotSet,
-    replies: &mut Outbox,
-    data: &mut Data,
-    config: &Config,
-) -> Result<&'static Command, Rejected> {
-    if table::resolve(argv).is_ok_and(|command| command.is(flags::DENYOOM)) {
-        return Err(Rejected::Oom);
+    command: &'static Command,
+    argv: Argv<'a>,
+    place: Place,
+}
+
+impl<'a> Write<'a> {
+    /// The write that a command is, if it is one of keys.
+    fn found(db: u32, argv: Argv<'a>) -> Option<Self> {
+        let command = table::resolve(argv).ok()?;
+        Some(Self { db, command, argv, place: place(command, argv)? })
     }
-    apply(now, db, argv, slots, replies, data, config)
-}
 
-/// Applies one command of the stream.
-fn apply(
-    now: Now,
-    db: u32,
-    argv: Argv<'_>,
-    slots: &SlotSet,
-    replies: &mut Outbox,
-    data: &mut Data,
-    config: &Config,
-) -> Result<&'static Command, Rejected> {
-    let known = table::resolve(argv).ok().filter(|c| home(c) == Home::Data);
-    let Some(command) = known else { return Err(Rejected::Error) };
-    let slot = slot_in_job(command, argv, slots)?;
-    data.effects.begin(db, false);
-    let Data { store, effects, stats, rng, .. } = data;
-    let mut cx = Cx {
-        now,
-        db,
-        slot,
-        caller: Caller::Import,
-        store,
-        reply: Reply::new(replies, Proto::Resp2),
-        effects,
-        stats,
-        config,
-        rng,
-        no_touch: false,
-    };
-    command::run(command.id, &mut cx, argv);
-    let failed = replies.chunks().next().is_some_and(|reply| reply.first() == Some(&b'-'));
-    replies.clear();
-    if failed { Err(Rejected::Error) } else { Ok(command) }
-}
-
-/// The slot of the command's keys, which has to be one of the job: a stream must not reach other slots.
-fn slot_in_job(command: &'static Command, argv: Argv<'_>, slots: &SlotSet) -> Result<Slot, Rejected> {
-    let mut found = None;
-    for index in keys_of(command, argv) {
-        let slot = Slot::of(argv.get(index));
-        if !slots.contains(slot) || found.is_some_and(|f| f != slot) {
+    /// Applies it. All its keys have to be in one slot of the job: a stream must not reach others.
+    fn apply(
+        self,
+        now: Now,
+        slots: &SlotSet,
+        replies: &mut Outbox,
+        data: &mut Data,
+        config: &Config,
+    ) -> Result<&'static Command, Rejected> {
+        let Self { db, command, argv, place } = self;
+        let limited = data.eviction.is_limited();
+        if limited && data.make_room(now, 0) == Room::None && command.is(flags::DENYOOM) {
+            return Err(Rejected::Oom);
+        }
+        let Place::One(Some(slot)) = place else { return Err(Rejected::Error) };
+        if !slots.contains(slot) {
             return Err(Rejected::Error);
         }
-        found = Some(slot);
+        data.effects.begin(db, false);
+        let Data { store, effects, stats, rng, .. } = data;
+        let mut cx = Cx {
+            now,
+            db,
+            slot,
+            caller: Caller::Import,
+            store,
+            reply: Reply::new(replies, Proto::Resp2),
+            effects,
+            stats,
+            config,
+            rng,
+            no_touch: false,
+        };
+        command::run(command.id, &mut cx, argv);
+        let failed = replies.chunks().next().is_some_and(|reply| reply.first() == Some(&b'-'));
+        replies.clear();
+        if failed { Err(Rejected::Error) } else { Ok(command) }
     }
-    found.ok_or(Rejected::Error)
 }
 
 /// The input that ends an import for `failure`.

@@ -49,10 +49,17 @@ pub(crate) fn place(env: &Env, command: &'static Command, argv: Argv<'_>) -> Pla
         Place::One(None)
     } else if !env.config.cluster_enabled {
         Place::One(Some(STANDALONE))
-    } else if let Some(index) = command.sole_key() {
-        Place::One(argv.opt(index).map(Slot::of))
     } else {
-        place_of_all(command, argv)
+        place_in_cluster(command, argv)
+    }
+}
+
+/// The same in cluster mode.
+#[inline]
+pub(crate) fn place_in_cluster(command: &'static Command, argv: Argv<'_>) -> Place {
+    match command.sole_key() {
+        Some(index) => Place::One(argv.opt(index).map(Slot::of)),
+        None => place_of_all(command, argv),
     }
 }
 

@@ -8,8 +8,7 @@
 use smallvec::SmallVec;
 
 use crate::command::table::{self, Command};
-use crate::shard::route::{Place, place};
-use crate::shard::serve::Env;
+use crate::shard::route::Place;
 use crate::store::Store;
 use crate::wire::resp::plain::{self, Plain};
 use crate::wire::resp::{Argv, Limits, Span};
@@ -32,7 +31,7 @@ pub(crate) struct Call {
     end: usize,
 }
 
-/// What a client has sent and what was seen of it ahead.
+/// What a link has sent and what was seen of it ahead.
 pub(crate) struct Upcoming<'i> {
     /// What is not taken yet.
     input: &'i [u8],
@@ -71,9 +70,16 @@ impl<'i> Upcoming<'i> {
         self.taken = self.calls.len();
     }
 
-    /// Looks at the commands in front of the input, as far as they are plain and known. Nothing may be unfinished
-    /// before them.
-    pub(crate) fn look(&mut self, limits: &Limits, db: u32, store: &Store, env: &Env) {
+    /// Looks at the commands in front of the input, as far as they are plain, known, and placed by `place`. Nothing may
+    /// be unfinished before them.
+    #[inline]
+    pub(crate) fn look(
+        &mut self,
+        limits: &Limits,
+        db: u32,
+        store: &Store,
+        place: impl Fn(&'static Command, Argv<'_>) -> Option<Place>,
+    ) {
         self.calls.clear();
         (self.looked_at, self.taken) = (self.input, 0);
         let (mut first, mut from) = (0, 0);
@@ -83,8 +89,9 @@ impl<'i> Upcoming<'i> {
             && let last = first + count
             && let argv = Argv::new(self.input, &self.spans[first..last])
             && let Some(command) = self.like_the_last(argv).or_else(|| table::resolve(argv).ok())
+            && let Some(place) = place(command, argv)
         {
-            self.calls.push(Call { command, place: place(env, command, argv), first, last, end });
+            self.calls.push(Call { command, place, first, last, end });
             (first, from) = (last, end);
         }
         if self.calls.len() > 1 {
