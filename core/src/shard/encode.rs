@@ -36,7 +36,10 @@ pub(crate) fn entry(out: &mut Outbox, entry: &Entry) {
 
 /// A command as it was given.
 pub(crate) fn command(out: &mut Outbox, argv: Argv<'_>) {
-    array(out, argv.iter());
+    match argv.wire() {
+        Some(bytes) => out.write(bytes),
+        None => array(out, argv.iter()),
+    }
 }
 
 /// A command of these words.

@@ -27,9 +27,10 @@ use crate::wire::resp::Argv;
 /// The cursor moves on while less than this is unsent. One idle budget: a larger queue is only lag.
 const ROOM: usize = 256 * 1024;
 /// Writes go to the target in packets of at least this …
-const PACKET: usize = 64 * 1024;
-/// … or when the first of them has waited so long. One by one they would cost as much as the commands that made them.
-const GATHER: Span = Span(500);
+const PACKET: usize = 128 * 1024;
+/// … or when the first of them has waited so long. One by one they would cost as much as the commands that made them,
+/// and a timer that runs out before the next write comes is a wake-up more.
+const GATHER: Span = Span::ms(2);
 /// Writes to the moving slots are slowed while more than this is unsent …
 const PRESSURE_ABOVE: usize = 1024 * 1024;
 /// … until it is less than this again.

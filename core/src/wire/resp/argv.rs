@@ -109,11 +109,46 @@ impl<'a> Argv<'a> {
         line(self.len()) + self.iter().map(|arg| line(arg.len()) + arg.len() + 2).sum::<usize>()
     }
 
+    /// The command as an array of strings on the wire, if it came as one and its bytes still lie there: to be copied in
+    /// one piece instead of being written anew.
+    #[must_use]
+    pub fn wire(self) -> Option<&'a [u8]> {
+        let end = self.spans.last()?.end as usize + 2;
+        let mut next = end;
+        for &Span { start, end } in self.spans.iter().rev() {
+            if next != end as usize + 2 || self.buf.get(end as usize..next)? != b"\r\n" {
+                return None;
+            }
+            next = header_before(self.buf, start as usize, b'$', (end - start) as usize)?;
+        }
+        let start = header_before(self.buf, next, b'*', self.len())?;
+        Some(&self.buf[start..end])
+    }
+
     /// Bytes of all arguments together.
     #[must_use]
     pub fn bytes(self) -> usize {
         self.spans.iter().map(|s| (s.end - s.start) as usize).sum()
     }
+}
+
+/// Where the line of `kind` and `n` begins that ends at index `end`; nothing if something else is there.
+#[inline]
+fn header_before(buf: &[u8], end: usize, kind: u8, n: usize) -> Option<usize> {
+    let line = buf[..end].strip_suffix(b"\r\n")?;
+    let (mut at, mut left) = (line.len(), n);
+    loop {
+        at = at.checked_sub(1)?;
+        if line[at] != b'0' + (left % 10) as u8 {
+            return None;
+        }
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    at = at.checked_sub(1)?;
+    (line[at] == kind).then_some(at)
 }
 
 impl Index<usize> for Argv<'_> {
@@ -187,5 +222,63 @@ impl From<Argv<'_>> for ArgvBuf {
 impl fmt::Debug for ArgvBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.argv().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+    use crate::wire::resp::{Limits, Reader, encode_command};
+
+    /// What is lent of `input` when it comes in pieces of so many bytes, and the words of it.
+    fn lent(input: &[u8], piece: usize) -> (Option<Vec<u8>>, ArgvBuf) {
+        let mut reader = Reader::default();
+        let last = input.chunks(piece).find_map(|mut piece| {
+            let argv = reader.next(&Limits::default(), &mut piece).unwrap()?;
+            Some((argv.wire().map(<[u8]>::to_vec), ArgvBuf::from(argv)))
+        });
+        last.unwrap()
+    }
+
+    #[test]
+    fn a_command_that_came_as_an_array_is_lent_as_it_is_on_the_wire() {
+        for seed in 0..500 {
+            let mut rng = Rng::new(seed);
+            let words: Vec<Vec<u8>> = (0..=rng.index(12))
+                .map(|_| {
+                    let len = if rng.one_in(5) { rng.index(2000) } else { rng.index(12) };
+                    (0..len).map(|_| b"*$\r\n0123x"[rng.index(9)]).collect()
+                })
+                .collect();
+            let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+            let mut wire = Vec::new();
+            encode_command(&mut wire, &words);
+            for piece in [1, 1 + rng.index(wire.len()), wire.len()] {
+                assert_eq!(lent(&wire, piece).0.as_deref(), Some(&wire[..]), "seed {seed}");
+            }
+            let behind = [b"*1\r\n$4\r\nPING\r\n", &wire[..]].concat();
+            let (mut reader, mut input) = (Reader::default(), &behind[..]);
+            reader.next(&Limits::default(), &mut input).unwrap();
+            let argv = reader.next(&Limits::default(), &mut input).unwrap().unwrap();
+            assert_eq!(argv.wire(), Some(&wire[..]), "seed {seed}");
+            for n in 1..=argv.len() {
+                let mut rest = Vec::new();
+                encode_command(&mut rest, &words[n..]);
+                assert!(argv.after(n).wire().is_none_or(|wire| wire == rest), "seed {seed}, from word {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_other_commands_there_is_no_wire_to_lend() {
+        for line in [&b"GET x\r\n"[..], b"GET\r\n", b"\"*1\\r\\n$3\\r\\nGET\\r\\n\"\r\n", b"SET \"*\" ''\r\n"]
+        {
+            let (wire, words) = lent(line, line.len());
+            assert_eq!(wire, None, "{words:?}");
+            assert_eq!(words.argv().wire(), None, "{words:?}");
+        }
+        assert_eq!(ArgvBuf::default().argv().wire(), None);
+        assert_eq!(ArgvBuf::of(&[b"*1\r\n$1\r\nx\r\n"]).argv().after(0).wire(), None);
     }
 }
