@@ -124,10 +124,20 @@ async fn edit_slots(console: &mut Console, p: usize) {
         ctx.0.edited.borrow_mut().push((p, slot));
     }
     ctx.0.deleted.borrow_mut().push((p, slot, ctx.now()));
+    let since = ctx.now();
+    ctx.0.deleting.set(Some((p, slot)));
     let reply = console.tell(p, &["CLUSTER", "DELSLOTS", &number]).await;
+    ctx.0.deleting.set(None);
+    // It may have come to the process while the order was on its way.
+    let mine = mine || ctx.0.edited.borrow().contains(&(p, slot));
     line(|| format!("operator: DELSLOTS {slot} at {p} (its own: {mine}): {reply:?}"));
     if mine && !matches!(reply, Some(Reply::Error(_))) {
         mark("a slot was taken from its owner");
+        if ctx.0.was_granted(p, slot, since) {
+            line(|| format!("known hole: DELSLOTS at {p}, which had granted slot {slot}"));
+            mark("DELSLOTS at a source that has granted the slot");
+            ctx.0.left_copies.borrow_mut().push((p, slot));
+        }
         give_back(console, p, slot).await;
     }
     ctx.0.edited.borrow_mut().clear();

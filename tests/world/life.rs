@@ -70,7 +70,11 @@ impl World {
         loop {
             if let Some((to, mail)) = self.processes[p].mail.pop_front() {
                 self.overhear(p, &mail);
+                let taking = self.before_take_over(p, &mail);
                 self.step(p, to, Input::Mailed(mail));
+                if let Some((job, before)) = taking {
+                    self.check_decided(p, &job, &before);
+                }
             } else if let Some((which, link)) = self.processes[p].late.pop_front() {
                 self.step(p, which, Input::Closed { link });
             } else if let Some((which, link)) = self.processes[p].dirty.pop_first() {

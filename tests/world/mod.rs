@@ -118,6 +118,8 @@ pub struct World {
     ready: Vec<usize>,
     pub watch: Watch,
     pub quiet_since: Option<u64>,
+    /// Since when every process serves, once there are no more faults.
+    pub serving_since: Option<u64>,
     workers: Vec<usize>,
     over: bool,
 }
@@ -149,6 +151,7 @@ impl World {
             ready: Vec::new(),
             watch,
             quiet_since: None,
+            serving_since: None,
             workers: Vec::new(),
             over: false,
             plan,

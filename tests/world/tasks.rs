@@ -116,6 +116,10 @@ pub struct Shared {
     pub edited: RefCell<Vec<(usize, u16)>>,
     /// Every slot that was to be taken from a table, with the process and the time.
     pub deleted: RefCell<Vec<(usize, u16, u64)>>,
+    /// The slot that an operator is about to take from a process's table, whosever it is.
+    pub deleting: Cell<Option<(usize, u16)>>,
+    /// Copies of slots that a source keeps, because it was told to delete a slot that it had granted: process and slot.
+    pub left_copies: RefCell<Vec<(usize, u16)>>,
     /// When everything at a process may have waited by order of a client: process, since, until.
     pub orders: RefCell<Vec<(usize, u64, u64)>>,
     /// Names of the nodes, once known.
@@ -143,6 +147,8 @@ impl Shared {
             held: RefCell::default(),
             edited: RefCell::default(),
             deleted: RefCell::default(),
+            deleting: Cell::default(),
+            left_copies: RefCell::default(),
             orders: RefCell::default(),
             node_ids: RefCell::default(),
             requests: RefCell::default(),

@@ -12,18 +12,22 @@ use whimbrel_core::wire::bus::State;
 use super::history::Seen;
 use super::journal::{line, mark, violated};
 use super::plan::{DATABASES, tag};
+use super::process::Process;
 use super::resp::{Reply, command};
 use super::workload::{read_command, understand};
 use super::{Event, World};
 
 /// How often the end is looked for, in microseconds.
 const LOOK: u64 = 100_000;
-/// How long clients go on after migrations and faults have ended.
+/// How long clients go on after migrations and faults have ended and every process serves.
 const AFTERMATH: u64 = 700_000;
-/// When everything has to be at rest after that: longer than a hold (10 s), a silence (6 s) and a new start together.
+/// When everything has to be at rest after migrations and faults: longer than a hold (10 s), a silence (6 s) and a new
+/// start together.
 const REST: u64 = 40_000_000;
 /// When the operator puts right by hand what will not come to rest by itself.
 const REPAIR: u64 = 15_000_000;
+/// How long clients take to end at most, where no process refuses them.
+const FAREWELL: u64 = 10_000_000;
 /// How long a run may take at all.
 const LONGEST: u64 = 300_000_000;
 
@@ -40,22 +44,29 @@ impl World {
             line(|| "no more faults".into());
         }
         let Some(since) = self.quiet_since else { return };
-        if self.now < since + AFTERMATH {
-            return;
-        }
-        self.shared.stopping.set(true);
-        if !self.workers_are_done() {
-            if self.now > since + REST {
-                violated("LIV-OWN", "a client does not get an answer");
-            }
-            return;
-        }
         if self.now >= since + REPAIR && self.now < since + REPAIR + LOOK {
             self.repair();
         }
+        let serve = |p: &Process| p.view.as_ref().is_some_and(|view| view.state == State::Ok);
+        match self.processes.iter().all(serve) {
+            true => self.serving_since = self.serving_since.or(Some(self.now)),
+            false => self.serving_since = None,
+        }
+        let late = self.now > since + REST;
+        if self.serving_since.is_some_and(|at| self.now >= at + AFTERMATH) || late {
+            self.shared.stopping.set(true);
+        }
+        if !self.shared.stopping.get() {
+            return;
+        }
+        let (done, over) = (self.workers_are_done(), self.now > since + REST + FAREWELL);
+        if !done && !over {
+            return;
+        }
         match self.unrest() {
-            Some((invariant, what)) if self.now > since + REST => violated(invariant, what),
+            Some((invariant, what)) if late => violated(invariant, what),
             Some(_) => {}
+            None if !done => violated("LIV-OWN", "a client does not get an answer"),
             None => {
                 self.judge();
                 self.end();
@@ -77,22 +88,29 @@ impl World {
         }
     }
 
-    /// A slot whose owner forgot it, because an operator took it from its table (for a moment, before it came back with
-    /// that table; or while it took the slot over), is missing in that table only: nobody else can tell it that the slot
-    /// is its own. The node says that it does not serve because of it, and the operator gives the slot back.
-    fn repair(&mut self) {
-        for p in 0..self.processes.len() {
-            let (id, views) = (self.node_id(p), self.processes.iter().filter_map(|q| q.view.clone()));
-            let views: Vec<_> = views.collect();
-            let Some(own) = self.processes[p].view.clone() else { continue };
-            for slot in self.plan.slots.clone().into_iter().filter_map(Slot::new) {
-                let is_his = |view: &Arc<View>| view.owner(slot).is_some_and(|row| row.id == id);
-                let forgot = own.owner(slot).is_none() && views.iter().any(is_his);
-                if forgot && self.is_tainted(slot) {
-                    mark("a slot that its owner forgot was given back by hand");
-                    self.tell(p, &["CLUSTER", "ADDSLOTS", &slot.number().to_string()]);
-                }
+    /// Puts right by hand what known holes leave for ever: a slot whose owner does not know that it is its own, while all
+    /// others believe that it is, or believe something else. That is so when an operator took the slot from its table, or
+    /// when it came back with a table that is older. The operator says to it that the slot is its own.
+    pub fn repair(&mut self) {
+        let views: Vec<_> = self.processes.iter().filter_map(|q| q.view.clone()).collect();
+        for slot in Slot::all() {
+            if !self.is_tainted(slot) || views.iter().any(|view| view.is_mine(slot)) {
+                continue;
             }
+            let believes =
+                |view: &Arc<View>, p: usize| view.owner(slot).is_some_and(|row| row.id == self.node_id(p));
+            let votes = |p: &usize| views.iter().filter(|view| believes(view, *p)).count();
+            let heir = (0..views.len()).max_by_key(votes).expect("there are processes");
+            let forgot = views[heir].owner(slot).is_none() || self.watch.forgotten.contains(slot);
+            if !forgot {
+                continue;
+            }
+            line(|| format!("operator: slot {slot}, which nobody serves, is {heir}'s"));
+            mark("a slot that its owner forgot was given back by hand");
+            let (id, number) = (self.node_id(heir), slot.number().to_string());
+            let words: [&[u8]; 5] =
+                [b"CLUSTER", b"SETSLOT", number.as_bytes(), b"NODE", id.as_str().as_bytes()];
+            self.ask_one(heir, &words);
         }
     }
 
@@ -139,7 +157,8 @@ impl World {
             let view = self.processes[p].view.clone()?;
             for (slot, count) in slots.iter().zip(&replies[1..]) {
                 let mine = Slot::new(*slot).is_some_and(|s| view.is_mine(s));
-                if !mine && *count != Reply::Int(0) {
+                let is_left = self.shared.left_copies.borrow().contains(&(p, *slot));
+                if !mine && *count != Reply::Int(0) && !is_left {
                     return Some(format!(
                         "process {p} has {count:?} keys of slot {slot}, which is not its own"
                     ));

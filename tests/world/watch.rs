@@ -7,7 +7,7 @@ use whimbrel_core::cluster::View;
 use whimbrel_core::ids::{JobName, NodeId};
 use whimbrel_core::mail::{Fact, Mail, Order};
 use whimbrel_core::migration::export;
-use whimbrel_core::migration::job::Outcome;
+use whimbrel_core::migration::job::{Job, Outcome};
 use whimbrel_core::migration::log::Stage;
 use whimbrel_core::slots::{Slot, SlotRange, SlotRanges, SlotSet};
 
@@ -46,6 +46,8 @@ pub struct Watch {
     pub holes: BTreeMap<JobName, &'static str>,
     /// The slots of those jobs.
     tainted: SlotSet,
+    /// Slots that their owner may have forgotten with its nodes.conf.
+    pub forgotten: SlotSet,
 }
 
 impl Watch {
@@ -61,6 +63,7 @@ impl Watch {
             came: Vec::new(),
             holes: BTreeMap::new(),
             tainted: SlotSet::new(),
+            forgotten: SlotSet::new(),
         }
     }
 
@@ -86,6 +89,8 @@ impl World {
             Mail::Fact(Fact::Ended { job, outcome, .. }) => self.job_ended(p, *job, outcome),
             Mail::Order(Order::Drop(confirmed)) => {
                 line(|| format!("process {p} drops the keys of slots {}", confirmed.slots()));
+                let gone = |slot: u16| Slot::new(slot).is_some_and(|slot| confirmed.slots().contains(slot));
+                self.shared.left_copies.borrow_mut().retain(|(q, slot)| *q != p || !gone(*slot));
             }
             Mail::Order(Order::CleanUp { .. }) => mark("a failed import was cleaned up"),
             Mail::Order(Order::Publish(view)) if is_verbose() => self.tell_view(p, view),
@@ -179,7 +184,6 @@ impl World {
                     );
                 }
                 if !is_export {
-                    self.check_decided(&view, &job.ranges);
                     self.watch.came.push((p, self.now, job.ranges.clone()));
                 }
                 mark(if is_export {
@@ -306,15 +310,37 @@ impl World {
         }
     }
 
-    /// INV-DEC, as far as it applies: the epochs of those who took a slot over grow.
-    fn check_decided(&mut self, view: &View, ranges: &SlotRanges) {
-        let (id, epoch) = (view.myself().id, view.myself().config_epoch);
+    /// What an onlooker has to know when a mailed message may make a process take slots over: the job, and what the
+    /// process knew before.
+    pub fn before_take_over(&self, p: usize, mail: &Mail) -> Option<(Arc<Job>, Arc<View>)> {
+        let Mail::Fact(Fact::TakeOver { job }) = mail else { return None };
+        let (process, job) = (&self.processes[p], self.processes[p].seen.get(job)?);
+        Some((job.job.clone(), process.machines.as_ref()?.node.view()))
+    }
+
+    /// INV-DEC, as far as it applies: who takes slots over does so with an epoch above all that it has heard of, and
+    /// therefore above that of the take-over before, unless it has not heard of that one yet.
+    pub fn check_decided(&mut self, p: usize, job: &Job, before: &View) {
+        let (id, claim) = (job.target, &self.watch.wanted[p]);
+        if !job.ranges.slots().all(|slot| claim.slots.contains(slot)) {
+            return; // it did not take them
+        }
+        let epoch = claim.config_epoch;
+        if let Some(other) = before.rows.iter().find(|row| !row.myself && row.config_epoch >= epoch) {
+            let (of, other) = (other.config_epoch, other.id);
+            violated(
+                "INV-DEC",
+                format!("{id} took slots over with epoch {epoch} and knew that {other} has {of}"),
+            );
+        }
         let slots: Vec<Slot> = self.plan.slots.iter().filter_map(|s| Slot::new(*s)).collect();
-        for slot in slots.into_iter().filter(|slot| ranges.contains(*slot)) {
-            let before = self.watch.decided.insert(slot, (id, epoch));
-            if let Some((other, old)) = before.filter(|(other, old)| *other != id && *old >= epoch)
-                && !self.is_tainted(slot)
-            {
+        for slot in slots.into_iter().filter(|slot| job.ranges.contains(*slot)) {
+            let last = self.watch.decided.insert(slot, (id, epoch));
+            let Some((other, old)) = last.filter(|(other, old)| *other != id && *old >= epoch) else {
+                continue;
+            };
+            mark("a take-over whose target had not heard of the one before");
+            if !self.plan.faults.any() && !self.is_tainted(slot) {
                 violated(
                     "INV-DEC",
                     format!("{id} took slot {slot} with epoch {epoch} after {other} with {old}"),
@@ -464,6 +490,11 @@ impl World {
                 format!("process {p} saves epochs {:?} after {:?}", epochs(&new), epochs(old)),
             );
         }
+        if let Some((_, slot)) = self.shared.deleting.get().filter(|(q, _)| *q == p)
+            && Slot::new(slot).is_some_and(|slot| old.slots.contains(slot) && !new.slots.contains(slot))
+        {
+            self.shared.edited.borrow_mut().push((p, slot));
+        }
         self.watch.wanted[p] = new;
     }
 
@@ -488,6 +519,9 @@ impl World {
             return;
         }
         let older = self.processes[p].disk.durable.as_deref().map(Saved::parse).unwrap_or_default();
+        for slot in known.iter().filter(|slot| !older.slots.contains(*slot)) {
+            self.watch.forgotten.insert(slot);
+        }
         let differ = Slot::all().filter(|s| known.contains(*s) != older.slots.contains(*s));
         let differ = differ.collect::<SlotSet>().to_ranges();
         line(|| format!("process {p} will find an older nodes.conf; slots that differ: {differ}"));

@@ -113,7 +113,7 @@ impl Cluster {
                 self.retarget_migration(slot, claimer, epoch);
             } else if owner == Some(claimer) {
                 self.slots.mark_announced(slot, true);
-            } else if self.yields_to(slot, owner, epoch) {
+            } else if self.yields_to(slot, owner, claimer, epoch) {
                 won.insert(slot);
                 self.settle_open_slot(slot, claimer);
             }
@@ -126,11 +126,10 @@ impl Cluster {
         }
     }
 
-    fn yields_to(&self, slot: Slot, owner: Option<NodeIx>, epoch: u64) -> bool {
-        let granted = owner == Some(NodeIx::MYSELF) && self.grants.contains(slot);
+    fn yields_to(&self, slot: Slot, owner: Option<NodeIx>, claimer: NodeIx, epoch: u64) -> bool {
         self.slots.is_unclaimed(slot)
-            || granted
             || owner.is_some_and(|owner| self.nodes[owner].config_epoch < epoch)
+            || (owner == Some(NodeIx::MYSELF) && self.has_let_go_to(claimer, epoch, slot))
     }
 
     /// A slot that this node moves by hand gets another owner.

@@ -53,13 +53,15 @@ impl Cluster {
         }
     }
 
-    /// Two primaries have the same epoch: the one with the smaller name takes another.
+    /// Two primaries have the same epoch: the one with the smaller name takes another, and says so at once. Whoever is
+    /// to take slots over from it has to come above it.
     pub(super) fn resolve_collision(&mut self, sender_epoch: u64, sender: crate::ids::NodeId) {
         let me = self.nodes.myself();
         if sender_epoch != me.config_epoch || sender <= me.id {
             return;
         }
         let epoch = self.next_epoch();
+        self.todo.announce = true;
         tracing::info!(epoch, with = %sender, "epoch collision: this node takes a new one");
     }
 

@@ -34,19 +34,33 @@ impl Confirmed {
     }
 }
 
-/// Slots that this node exports and has let go of: a claim for them is accepted whatever its epoch, and this node makes
-/// none.
+/// Slots that this node exports and has let go of: a claim of the target is accepted, as a rule whatever its epoch, and
+/// this node makes none.
 #[derive(Debug, Default)]
-pub(super) struct Grants(Vec<(JobName, SlotRanges)>);
+pub(super) struct Grants(Vec<Grant>);
+
+#[derive(Debug)]
+struct Grant {
+    job: JobName,
+    target: NodeId,
+    slots: SlotRanges,
+    /// The target's claim has this epoch at least. If it has granted the slots to this node before, it has heard of this
+    /// node's claim since; what it announced before that has a lower epoch, and must not be taken for its claim.
+    least_epoch: u64,
+}
 
 impl Grants {
     pub(super) fn contains(&self, slot: Slot) -> bool {
-        self.0.iter().any(|(_, slots)| slots.contains(slot))
+        self.find(slot).is_some()
+    }
+
+    fn find(&self, slot: Slot) -> Option<&Grant> {
+        self.0.iter().find(|grant| grant.slots.contains(slot))
     }
 
     /// Takes the granted slots out of a set.
     pub(super) fn remove_from(&self, set: &mut SlotSet) {
-        for slot in self.0.iter().flat_map(|(_, slots)| slots.slots()) {
+        for slot in self.0.iter().flat_map(|grant| grant.slots.slots()) {
             set.remove(slot);
         }
     }
@@ -64,7 +78,8 @@ impl Grants {
 /// slots move on.
 #[derive(Debug, Default)]
 pub(super) struct Takings {
-    list: Vec<(NodeId, SlotSet)>,
+    /// From whom, which, and the first epoch with which this node claimed any of them; 0 when that is not known.
+    list: Vec<(NodeId, SlotSet, u64)>,
     /// Slots of those that are about to move on: a restart does not defend them.
     leaving: SlotSet,
     /// Slots of those that move back to their source: they are defended until they are granted.
@@ -74,18 +89,18 @@ pub(super) struct Takings {
 }
 
 impl Takings {
-    fn add(&mut self, source: NodeId, slot: Slot) {
+    fn add(&mut self, source: NodeId, slot: Slot, epoch: u64) {
         self.leaving.remove(slot);
         self.returning.remove(slot);
-        match self.list.iter_mut().find(|(id, _)| *id == source) {
-            Some((_, slots)) => drop(slots.insert(slot)),
-            None => self.list.push((source, SlotSet::from_iter([slot]))),
+        match self.list.iter_mut().find(|(id, ..)| *id == source) {
+            Some((_, slots, _)) => drop(slots.insert(slot)),
+            None => self.list.push((source, SlotSet::from_iter([slot]), epoch)),
         }
     }
 
     /// These slots are about to move to `target`.
     fn leave(&mut self, target: NodeId, leaving: &SlotRanges) {
-        for (source, slots) in &self.list {
+        for (source, slots, _) in &self.list {
             for slot in leaving.slots().filter(|slot| slots.contains(*slot)) {
                 self.outdated |= self.leaving.insert(slot);
                 if *source == target {
@@ -95,14 +110,18 @@ impl Takings {
         }
     }
 
-    /// These slots were granted.
-    fn granted(&mut self, granted: &SlotRanges) {
+    /// These slots were granted. The first epoch with which this node claimed what returns to its source, or 0.
+    fn granted(&mut self, granted: &SlotRanges) -> u64 {
+        let mut first = 0;
         for slot in granted.slots().filter(|slot| self.returning.remove(*slot)) {
-            for (_, slots) in &mut self.list {
-                slots.remove(slot);
+            for (_, slots, epoch) in &mut self.list {
+                if slots.remove(slot) {
+                    first = *epoch;
+                }
             }
         }
-        self.list.retain(|(_, slots)| !slots.is_empty());
+        self.list.retain(|(_, slots, _)| !slots.is_empty());
+        first
     }
 
     /// The file that is being made durable has what [`Self::to_save`] says.
@@ -115,14 +134,14 @@ impl Takings {
     fn settle(&mut self, source: NodeId, claimed: &[u8; BITMAP_LEN]) -> bool {
         let before = self.list.len();
         let claimed = SlotSet::from_bitmap(claimed);
-        self.list.retain(|(id, slots)| *id != source || slots.iter().any(|slot| claimed.contains(slot)));
+        self.list.retain(|(id, slots, _)| *id != source || slots.iter().any(|slot| claimed.contains(slot)));
         self.outdated |= self.list.len() != before;
         self.list.len() != before
     }
 
     /// All of them, by source.
     fn iter(&self) -> impl Iterator<Item = (NodeId, &SlotSet)> {
-        self.list.iter().map(|(id, slots)| (*id, slots))
+        self.list.iter().map(|(id, slots, _)| (*id, slots))
     }
 
     /// What a restart has to know of them, by source.
@@ -135,7 +154,8 @@ impl Takings {
 
     /// As they were saved.
     pub(super) fn restore(saved: Vec<(NodeId, SlotSet)>) -> Self {
-        Self { list: saved, ..Self::default() }
+        let list = saved.into_iter().map(|(id, slots)| (id, slots, 0)).collect();
+        Self { list, ..Self::default() }
     }
 }
 
@@ -146,10 +166,10 @@ impl Takings {
 pub fn take_over(cluster: &mut Cluster, now: Now, job: JobName, slots: &SlotRanges, out: &mut Vec<Action>) {
     cluster.begin(now);
     cluster.bump_above_all();
-    let set = slots.to_set();
+    let (set, epoch) = (slots.to_set(), cluster.nodes.myself().config_epoch);
     for slot in set.iter() {
         if let Some(source) = cluster.slots.owner(slot).filter(|&owner| owner != NodeIx::MYSELF) {
-            cluster.takings.add(cluster.nodes[source].id, slot);
+            cluster.takings.add(cluster.nodes[source].id, slot, epoch);
         }
     }
     cluster.assign(&set, Some(NodeIx::MYSELF), Reason::TakeOver { job });
@@ -160,14 +180,14 @@ pub fn take_over(cluster: &mut Cluster, now: Now, job: JobName, slots: &SlotRang
     cluster.settle(out);
 }
 
-/// The source of a migration lets go: until [`ungrant`] any claim for these slots is accepted, because the target
-/// may not have the higher epoch. Nor does this node announce them: if its own epoch rises meanwhile, because it takes
-/// other slots over, a claim of the granted ones with that epoch would take them back from the target, after both
-/// sides have deleted their copy.
-pub fn grant(cluster: &mut Cluster, job: JobName, slots: &SlotRanges) {
+/// The source of a migration lets go: until [`ungrant`] a claim of the target, or of who has replaced it in its shard, is
+/// accepted for these slots, because the target may not have the higher epoch. Nor does this node announce them: if its
+/// own epoch rises meanwhile, because it takes other slots over, a claim of the granted ones with that epoch would take
+/// them back from the target, after both sides have deleted their copy.
+pub fn grant(cluster: &mut Cluster, job: JobName, target: NodeId, slots: &SlotRanges) {
     ungrant(cluster, job);
-    cluster.takings.granted(slots);
-    cluster.grants.0.push((job, slots.clone()));
+    let least_epoch = cluster.takings.granted(slots);
+    cluster.grants.0.push(Grant { job, target, slots: slots.clone(), least_epoch });
 }
 
 /// Slots are about to move to `target`. How they came here is not to be known after a restart, and nobody must take them
@@ -183,7 +203,7 @@ pub fn leave(cluster: &mut Cluster, now: Now, target: NodeId, slots: &SlotRanges
 
 /// The migration is over, whatever its outcome.
 pub fn ungrant(cluster: &mut Cluster, job: JobName) {
-    cluster.grants.0.retain(|(name, _)| *name != job);
+    cluster.grants.0.retain(|grant| grant.job != job);
 }
 
 /// The permission to delete those of `slots` that were this node's until another node's claim was accepted.
@@ -201,6 +221,17 @@ pub fn confirm_failed_import(cluster: &Cluster, slots: &SlotRanges) -> Option<Co
 }
 
 impl Cluster {
+    /// Whether the slot, which is this node's, is granted to whom claims it with `epoch`.
+    ///
+    /// Stock nodes believe anybody then. But what the node that had the slot before this one announced may still be on
+    /// its way, and who granted the slot and has not heard of the target's success may be the only one with its keys.
+    pub(super) fn has_let_go_to(&self, claimer: NodeIx, epoch: u64, slot: Slot) -> bool {
+        let Some(grant) = self.grants.find(slot) else { return false };
+        let node = &self.nodes[claimer];
+        let shard = self.nodes.find(grant.target).map(|target| self.nodes[target].shard);
+        (node.id == grant.target || shard == Some(node.shard)) && epoch >= grant.least_epoch
+    }
+
     /// Somebody says that `source` has claimed slots with `epoch`. If it has granted this node slots and is not known
     /// to have let go of them, this node's epoch has to be higher.
     pub(super) fn outbid(&mut self, source: NodeIx, epoch: u64) {

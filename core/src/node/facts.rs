@@ -21,7 +21,7 @@ impl Node {
             Fact::Granted { job } => {
                 if let (Some(running), Some(cluster)) = (self.jobs.find(job), &mut self.cluster) {
                     running.granted = true;
-                    takeover::grant(cluster, job, &running.job.ranges);
+                    takeover::grant(cluster, job, running.job.target, &running.job.ranges);
                 }
             }
             Fact::TakeOver { job } => self.take_over(now, job, out),

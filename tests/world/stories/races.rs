@@ -224,6 +224,28 @@ fn story_hole_r15_an_old_nodes_conf_from_between_delslots_and_addslots() {
     settled(&mut world, 0, 10 * SECOND);
 }
 
+/// R15 at the target: it comes back with a nodes.conf from before it took the slot over. It believes that the slot is the
+/// source's, all others that it is its own: nobody serves it, until the operator says to its owner that it is.
+#[test]
+fn story_hole_r15_the_target_forgets_what_it_took() {
+    let mut world = begin(Plan { node_timeout_ms: 4_000, ..Plan::calm(3) });
+    world.tell(1, &["CLUSTER", "BUMPEPOCH"]);
+    pass(&mut world, 100_000);
+    migrate(&mut world);
+    reach(&mut world, 0, Stage::Export(export::State::FailoverGranted));
+    finish(&mut world);
+    settled(&mut world, 1, 10 * SECOND);
+    world.crash(1, false);
+    world.roll_back(1);
+    world.restarted(1);
+    pass(&mut world, 15 * SECOND);
+    assert_eq!(owners(&world), [Some(1), Some(0), Some(1)], "R15 is closed: say so in docs/invariants.md");
+    world.repair();
+    assert_reached("a slot that its owner forgot was given back by hand");
+    settled(&mut world, 1, 10 * SECOND);
+    assert_eq!(says(&mut world, 1, &["SET", &key("k"), "new"]), "+OK");
+}
+
 /// R17: a slot that moves cannot be asked to move again, at neither end.
 #[test]
 fn story_r17_a_second_migration_is_refused() {
@@ -281,6 +303,38 @@ fn story_r17_the_target_passes_the_slot_on() {
     assert_eq!(count, ":0", "the first source keeps keys");
 }
 
+/// R17: the target has granted the slot to the next one, or back, when it hears what its source said before the first
+/// grant. It has let go of the slot, but not for that: nobody else has what is in it.
+fn passed_on(to: usize) {
+    let mut world = begin(Plan { node_timeout_ms: 8_000, ..Plan::calm(3) });
+    at_once(&mut world, 0, &["SET", &key("k"), "kept"]);
+    let until = world.now + 20 * SECOND;
+    world.cuts.slow_down((Some(0), Some(1), Class::Bus), until, 5 * SECOND / 2);
+    pass(&mut world, 3 * SECOND);
+    migrate(&mut world);
+    assert!(world.run_until(SECOND, |w| w.processes[1].serves(slot())));
+    let heard = |w: &World| owners(w) == [Some(1); 3];
+    assert!(world.run_until(SECOND / 2, heard), "{:?}", owners(&world));
+    migrate_from(&mut world, 1, to);
+    reach(&mut world, 1, Stage::Export(export::State::FailoverGranted));
+    // The grant is lost: only the node that made it has what is in the slot.
+    let link = (0..world.conns.len()).rfind(|c| world.conns[*c].class == Class::Migration).expect("a link");
+    world.reset(link, 1);
+    finish(&mut world);
+    settled(&mut world, 1, 10 * SECOND);
+    assert_eq!(says(&mut world, 1, &["GET", &key("k")]), "'kept'");
+}
+
+#[test]
+fn story_r17_an_old_word_does_not_take_a_slot_that_is_passed_on() {
+    passed_on(2);
+}
+
+#[test]
+fn story_r17_an_old_word_does_not_take_a_slot_that_goes_back() {
+    passed_on(0);
+}
+
 /// R17: the slot goes back while the first source has not heard that it gave it away.
 #[test]
 fn story_r17_the_target_gives_the_slot_back() {
@@ -298,6 +352,32 @@ fn story_r17_the_target_gives_the_slot_back() {
     assert!(world.run_until(20 * SECOND, there), "{:?}\n{}", owners(&world), journal::last_lines());
     let owner = owners(&world)[0].expect("somebody");
     assert_eq!(says(&mut world, owner, &["GET", &key("k")]), "'kept'");
+}
+
+/// Two targets take slots over in the same moment, with the same epoch. The one that gives way passes its slot back at
+/// once: it has announced its new epoch by then, as stock nodes do, so that the first source comes above it.
+#[test]
+fn story_a_collision_of_two_take_overs_is_announced_at_once() {
+    let mut world = begin(Plan::calm(3));
+    // The source has the highest epoch, and everybody knows it.
+    world.tell(0, &["CLUSTER", "BUMPEPOCH"]);
+    pass(&mut world, SECOND / 2);
+    let ids = world.shared.node_ids.borrow().clone();
+    let (yielding, other) = if ids[1] < ids[2] { (1, 2) } else { (2, 1) };
+    let words = ["SLOTSRANGE", "100", "100", "NODE", &ids[yielding], "SLOTSRANGE", "101", "101", "NODE"];
+    world.tell(0, &[&["CLUSTER", "MIGRATESLOTS"], &words[..], &[&ids[other]]].concat());
+    let epoch = |w: &World, p: usize| w.processes[p].view.as_ref().map_or(0, |v| v.myself().config_epoch);
+    let second = Slot::new(101).expect("a slot");
+    let moved = |w: &World| w.processes[yielding].owns(slot()) && w.processes[other].owns(second);
+    assert!(world.run_until(SECOND, moved), "{}", journal::last_lines());
+    let gave_way = |w: &World| (epoch(w, yielding), epoch(w, other)) == (6, 5);
+    assert!(world.run_until(10_000, gave_way), "no collision: {}", epoch(&world, yielding));
+    assert!(world.run_until(10_000, |w| !w.processes[0].owns(slot())));
+    migrate_from(&mut world, yielding, 0);
+    assert!(world.run_until(SECOND / 10, |w| w.processes[0].owns(slot())), "{}", journal::last_lines());
+    assert!(epoch(&world, 0) > epoch(&world, yielding), "both have {}", epoch(&world, 0));
+    finish(&mut world);
+    settled(&mut world, 0, 10 * SECOND);
 }
 
 /// R20: while the target is dead and the source holds the slot's writes to the end, all other slots are served.

@@ -10,7 +10,8 @@ use crate::wire::bus::{Body, Cast, Extension, Kind, Message, MessageFlags, NodeF
 
 #[test]
 fn a_met_node_is_a_placeholder_until_it_tells_its_name() {
-    let (mut rig, mut peer) = (Rig::new(), Peer::new(b'p'));
+    // With an epoch of its own: a collision would be announced.
+    let (mut rig, mut peer) = (Rig::new(), Peer { epoch: 1, current_epoch: 1, ..Peer::new(b'p') });
     let now = rig.now();
     rig.cluster.meet(now, b"10.0.0.12", peer.port, peer.port + 10_000, &mut rig.out).unwrap();
     rig.cluster.meet(now, b"10.0.0.12", peer.port, peer.port + 10_000, &mut rig.out).unwrap();

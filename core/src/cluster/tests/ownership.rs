@@ -25,7 +25,9 @@ enum Situation {
     Nobodys,
     Mine,
     MineGranted,
+    MineGrantedElsewhere,
     MineTaken,
+    MineReturned,
     MineMigrating,
     Others,
     OthersUnannounced,
@@ -35,15 +37,17 @@ enum Situation {
 }
 
 use Situation::{
-    Claimers, ClaimersImporting, Mine, MineGranted, MineMigrating, MineTaken, Nobodys, Others,
-    OthersImporting, OthersUnannounced,
+    Claimers, ClaimersImporting, Mine, MineGranted, MineGrantedElsewhere, MineMigrating, MineReturned,
+    MineTaken, Nobodys, Others, OthersImporting, OthersUnannounced,
 };
 
-const SITUATIONS: [(Situation, &str); 10] = [
+const SITUATIONS: [(Situation, &str); 12] = [
     (Nobodys, "nobody's"),
     (Mine, "mine"),
-    (MineGranted, "mine, granted to a target"),
+    (MineGranted, "mine, granted to the claimer"),
+    (MineGrantedElsewhere, "mine, granted to another"),
     (MineTaken, "mine, taken over from the claimer"),
+    (MineReturned, "mine, taken over from the claimer, then granted to it"),
     (MineMigrating, "mine, migrating by hand to the claimer"),
     (Others, "another's"),
     (OthersUnannounced, "another's, which no longer announces it"),
@@ -97,7 +101,9 @@ enum Owner {
 fn oracle(situation: Situation, event: Event) -> After {
     let (owner, owners_epoch) = match situation {
         Nobodys => (Owner::Nobody, 0),
-        Mine | MineGranted | MineTaken | MineMigrating => (Owner::Me, MINE),
+        Mine | MineGranted | MineGrantedElsewhere | MineTaken | MineReturned | MineMigrating => {
+            (Owner::Me, MINE)
+        }
         Others | OthersUnannounced | OthersImporting => (Owner::Other, OTHERS),
         Claimers | ClaimersImporting => (Owner::Claimer, CLAIMERS),
     };
@@ -127,7 +133,9 @@ fn oracle(situation: Situation, event: Event) -> After {
         return after;
     }
     let free = matches!(situation, Nobodys | OthersUnannounced | MineGranted | Claimers | ClaimersImporting);
-    if free || firmness < epoch {
+    // Who has it back has heard of this node's claim before, so that an older claim is not the one that was granted.
+    let returned = situation == MineReturned && epoch >= MINE;
+    if free || returned || firmness < epoch {
         // O1, O3: the higher epoch wins, and who loses deletes.
         after.owner = Owner::Claimer;
         after.confirmed = owner == Owner::Me;
@@ -141,11 +149,11 @@ fn oracle(situation: Situation, event: Event) -> After {
 /// The same by the machine.
 fn machine(situation: Situation, event: Event) -> After {
     let slot = Slot::new(SLOT).expect("a slot");
-    let mine = matches!(situation, Mine | MineGranted | MineMigrating);
+    let mine = matches!(situation, Mine | MineGranted | MineGrantedElsewhere | MineMigrating);
     let mut rig =
         if mine { Rig::owning(MINE, &[(0, 9), (SLOT, SLOT)]) } else { Rig::owning(MINE, &[(0, 9)]) };
     let others = matches!(situation, Others | OthersUnannounced | OthersImporting);
-    let claimers = matches!(situation, MineTaken | Claimers | ClaimersImporting);
+    let claimers = matches!(situation, MineTaken | MineReturned | Claimers | ClaimersImporting);
     let with = |base: (u16, u16), has: bool| if has { set(&[base, (SLOT, SLOT)]) } else { set(&[base]) };
     let mut claimer = Peer::owning(b'z', CLAIMERS, &[(30, 39)]);
     let mut other = Peer::owning(b'y', OTHERS, &[(40, 49)]);
@@ -158,8 +166,14 @@ fn machine(situation: Situation, event: Event) -> After {
     let by_hand =
         |rig: &mut Rig, action| rig.cluster.set_slot(now, slot, action, 0, &mut rig.out).expect("allowed");
     match situation {
-        MineGranted => takeover::grant(&mut rig.cluster, job, &only),
+        MineGranted => takeover::grant(&mut rig.cluster, job, claimer.id, &only),
+        MineGrantedElsewhere => takeover::grant(&mut rig.cluster, job, other.id, &only),
         MineTaken => takeover::take_over(&mut rig.cluster, now, job, &only, &mut rig.out),
+        MineReturned => {
+            takeover::take_over(&mut rig.cluster, now, job, &only, &mut rig.out);
+            takeover::leave(&mut rig.cluster, now, claimer.id, &only, &mut rig.out);
+            takeover::grant(&mut rig.cluster, job, claimer.id, &only);
+        }
         MineMigrating => by_hand(&mut rig, SetSlot::Migrating(claimer.id.as_bytes())),
         OthersUnannounced => {
             other.slots = with((40, 49), false);

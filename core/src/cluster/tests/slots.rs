@@ -371,7 +371,7 @@ fn slots_that_went_back_to_their_source_are_not_defended_any_more() {
     rig.join(&mut source);
     let now = rig.now();
     takeover::take_over(&mut rig.cluster, now, job, &ranges(&[(20, 22)]), &mut rig.out);
-    takeover::grant(&mut rig.cluster, back, &ranges(&[(20, 22)]));
+    takeover::grant(&mut rig.cluster, back, source.id, &ranges(&[(20, 22)]));
     (source.epoch, source.current_epoch) = (4, 4);
     rig.ping(&source, &[]);
     takeover::ungrant(&mut rig.cluster, back);
@@ -423,7 +423,7 @@ fn a_restart_does_not_defend_what_returns_to_its_source_or_was_settled() {
     rig.ping(&source, &[]);
     assert_eq!(rig.slots_of(rig.me()), ranges(&[(0, 9), (20, 22)]));
     obeys(before, &mut source, &[(0, 9)]);
-    takeover::grant(&mut rig.cluster, back, &ranges(&[(20, 22)]));
+    takeover::grant(&mut rig.cluster, back, source.id, &ranges(&[(20, 22)]));
     takeover::ungrant(&mut rig.cluster, back);
     obeys(rig, &mut source, &[(0, 9)]);
 
@@ -438,7 +438,7 @@ fn a_restart_does_not_defend_what_returns_to_its_source_or_was_settled() {
         &mut rig.out,
     );
     obeys(restarted(&rig), &mut source, &[(0, 9)]);
-    takeover::grant(&mut rig.cluster, back, &ranges(&[(20, 22)]));
+    takeover::grant(&mut rig.cluster, back, NodeId::from_bytes([b'x'; 40]), &ranges(&[(20, 22)]));
     takeover::ungrant(&mut rig.cluster, back);
     obeys(rig, &mut source, &[(0, 9), (20, 22)]);
 }
@@ -496,12 +496,12 @@ fn what_a_source_said_before_it_granted_does_not_take_the_slots_back() {
 }
 
 #[test]
-fn a_granted_slot_goes_to_any_claim_and_no_other_slot_does() {
+fn a_granted_slot_goes_to_any_claim_of_its_target_and_no_other_slot_does() {
     let mut rig = Rig::owning(9, &[(0, 9)]);
     let mut target = Peer::owning(b't', 2, &[(20, 29)]);
     rig.join(&mut target);
     let job = JobName::from_bytes([b'j'; 40]);
-    takeover::grant(&mut rig.cluster, job, &ranges(&[(3, 4)]));
+    takeover::grant(&mut rig.cluster, job, target.id, &ranges(&[(3, 4)]));
     target.slots = set(&[(2, 4), (20, 29)]);
     rig.out.clear();
     rig.ping(&target, &[]);
@@ -515,13 +515,67 @@ fn a_granted_slot_goes_to_any_claim_and_no_other_slot_does() {
     assert_eq!(rig.slots_of(rig.me()), ranges(&[(0, 9)]));
 }
 
+/// Stock nodes believe it, and delete what the next target does not have yet.
+#[test]
+fn what_a_source_said_before_it_granted_does_not_take_slots_that_are_passed_on() {
+    let (job, on) = (JobName::from_bytes([b'j'; 40]), JobName::from_bytes([b'k'; 40]));
+    let mut rig = Rig::owning(1, &[(0, 9)]);
+    let mut source = Peer::owning(b's', 2, &[(20, 29)]);
+    // It took them with epoch 4, the target knows of 3 only.
+    let mut next = Peer::owning(b't', 3, &[(30, 39)]);
+    rig.join(&mut source);
+    rig.join(&mut next);
+    let now = rig.now();
+    takeover::take_over(&mut rig.cluster, now, job, &ranges(&[(20, 22)]), &mut rig.out);
+    takeover::grant(&mut rig.cluster, on, next.id, &ranges(&[(20, 22)]));
+    rig.out.clear();
+    rig.ping(&source, &[]);
+    assert_eq!((rig.slots_of(rig.me()), lost(&rig)), (ranges(&[(0, 9), (20, 22)]), Vec::new()));
+    // Nor does the later word, without the slots, make room for the earlier one, which comes behind it.
+    let earlier = source.clone();
+    source.slots = set(&[(23, 29)]);
+    rig.ping(&source, &[]);
+    rig.ping(&earlier, &[]);
+    assert_eq!((rig.slots_of(rig.me()), lost(&rig)), (ranges(&[(0, 9), (20, 22)]), Vec::new()));
+    // The target is believed, whatever its epoch, and whoever has replaced it.
+    let mut heir = Peer::replica(b'h', &next);
+    rig.join(&mut heir);
+    (heir.replica_of, heir.slots) = (None, set(&[(20, 20)]));
+    rig.ping(&heir, &[]);
+    assert_eq!(lost(&rig), [(ranges(&[(20, 20)]), Some(heir.id), Reason::Claim { epoch: 3 }, true)]);
+    rig.out.clear();
+    next.slots = set(&[(20, 22), (30, 39)]);
+    rig.ping(&next, &[]);
+    assert_eq!(lost(&rig), [(ranges(&[(21, 22)]), Some(next.id), Reason::Claim { epoch: 3 }, true)]);
+}
+
+/// As stock nodes do: whoever is to come above the new epoch has to hear of it.
+#[test]
+fn a_collision_of_epochs_is_announced_at_once() {
+    let mut rig = Rig::owning(4, &[(0, 9)]);
+    let mut listener = Peer::owning(b'y', 2, &[(20, 29)]);
+    let link = rig.join(&mut listener);
+    let mut other = Peer::owning(b'z', 3, &[(30, 39)]);
+    rig.join(&mut other);
+    (other.epoch, other.current_epoch) = (4, 4);
+    rig.out.clear();
+    rig.ping(&other, &[]);
+    let announced = rig.out.iter().any(|action| match action {
+        Action::Send { link: to, bytes } if *to == link => {
+            body(bytes, |header, body| header.config_epoch == 5 && matches!(body, Body::Pong(_)))
+        }
+        _ => false,
+    });
+    assert!(announced, "{:?}", rig.cluster.view().myself().config_epoch);
+}
+
 #[test]
 fn a_granted_slot_is_not_announced_even_when_the_epoch_rises() {
     let mut rig = Rig::owning(2, &[(0, 9)]);
     let mut target = Peer::owning(b't', 3, &[(20, 29)]);
     rig.join(&mut target);
     let (now, job, import) = (rig.now(), JobName::from_bytes([b'j'; 40]), JobName::from_bytes([b'i'; 40]));
-    takeover::grant(&mut rig.cluster, job, &ranges(&[(3, 4)]));
+    takeover::grant(&mut rig.cluster, job, target.id, &ranges(&[(3, 4)]));
     rig.out.clear();
     takeover::take_over(&mut rig.cluster, now, import, &ranges(&[(20, 20)]), &mut rig.out);
     let announced = |bytes: &[u8]| {
