@@ -10,5 +10,6 @@ mod ownership;
 mod recorded;
 mod rig;
 mod slots;
+mod takeover;
 mod voting;
 mod worlds;
