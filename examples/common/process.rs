@@ -24,11 +24,50 @@ const START: Duration = Duration::from_secs(20);
 const NODE: &str = "--node";
 const GUARD: &str = "--guard";
 
+/// What a node of ours waits with: which of the drivers it runs on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Runtime {
+    /// `whimbrel-mio`
+    Mio,
+    /// `whimbrel-glommio`, on Linux only
+    Glommio,
+}
+
+impl Runtime {
+    /// By the word for it; ends the process when there is none such.
+    pub fn named(word: Option<&str>) -> Self {
+        match word {
+            None | Some("mio") => Self::Mio,
+            Some("glommio") if cfg!(target_os = "linux") => Self::Glommio,
+            Some(other) => {
+                eprintln!("--runtime is mio or, on Linux, glommio, not {other}");
+                exit(2);
+            }
+        }
+    }
+
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mio => "mio",
+            Self::Glommio => "glommio",
+        }
+    }
+
+    fn serve(self, arguments: impl IntoIterator<Item = String>) -> i32 {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Glommio => whimbrel_glommio::program(arguments),
+            _ => whimbrel_mio::program(arguments),
+        }
+    }
+}
+
 /// Which server a node is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Program {
-    /// Whimbrel, out of this very program.
-    Whimbrel,
+    /// Whimbrel, out of this very program, on this driver.
+    Whimbrel(Runtime),
     /// Another one that understands Valkey's arguments.
     Foreign(PathBuf),
 }
@@ -43,7 +82,7 @@ pub struct Process {
 
 /// To be called first in `main`: does not return in a process that [`Process::start`] has started.
 ///
-/// Its arguments are `--node <folder> <core or -> <arguments of the server>…`, or `--guard <folder> <core or ->
+/// Its arguments are `--node <folder> <core or -> <driver> <arguments of the server>…`, or `--guard <folder> <core or ->
 /// <program> <arguments of the program>…`.
 pub fn serve_if_started_as_node() {
     let mut arguments = env::args().skip(1);
@@ -61,7 +100,7 @@ pub fn serve_if_started_as_node() {
             let _ = fs::remove_dir_all(folder);
             exit(0);
         });
-        exit(whimbrel_mio::program(arguments));
+        exit(Runtime::named(arguments.next().as_deref()).serve(arguments));
     }
     let program = arguments.next().unwrap_or_default();
     let mut server = match Command::new(&program).args(arguments).stdin(Stdio::null()).spawn() {
@@ -97,11 +136,12 @@ impl Process {
         let errors = log.try_clone().map_err(|e| format!("{}: {e}", folder.display()))?;
         let own = env::current_exe().map_err(|e| format!("cannot find this program's own file: {e}"))?;
         let mut command = Command::new(own);
-        command.arg(if *program == Program::Whimbrel { NODE } else { GUARD }).arg(&folder);
+        command.arg(if let Program::Whimbrel(_) = program { NODE } else { GUARD }).arg(&folder);
         command.arg(core.map_or("-".to_owned(), |core| core.to_string()));
-        if let Program::Foreign(path) = program {
-            command.arg(path);
-        }
+        match program {
+            Program::Whimbrel(runtime) => command.arg(runtime.name()),
+            Program::Foreign(path) => command.arg(path),
+        };
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"]).arg(&folder);
         command.args(["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"]);
         command.args(["--save", "", "--appendonly", "no", "--io-threads", "1"]);

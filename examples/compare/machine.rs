@@ -18,7 +18,8 @@ pub fn tell(plan: &Plan) -> Result<(), Trouble> {
     if let Ok(load) = fs::read_to_string("/proc/loadavg") {
         println!("load average at the start: {}", load.split(' ').take(3).collect::<Vec<_>>().join(" "));
     }
-    println!("{OURS}: {}, {}", env!("CARGO_PKG_VERSION"), said("rustc", "-V"));
+    let (runtime, rustc) = (plan.runtime.name(), said("rustc", "-V"));
+    println!("{OURS}: {} on {runtime}, {rustc}", env!("CARGO_PKG_VERSION"));
     println!("{PEER}: {}", said(&plan.peer.display().to_string(), "--version"));
     println!("{}", disk::told(disk::durable_write()?));
     match plan.pinned {

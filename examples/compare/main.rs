@@ -27,7 +27,7 @@ mod writers;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use common::process::{Program, installed_peer, serve_if_started_as_node};
+use common::process::{Program, Runtime, installed_peer, serve_if_started_as_node};
 use common::words::Words;
 use common::{Trouble, cores, give_up};
 use pair::Pair;
@@ -36,9 +36,11 @@ use verdict::Line;
 const USAGE: &str = "\
 Whimbrel beside Valkey: the same loads in turns, each server on the same cores, and whether we reach our goals.
 
-Usage: cargo run --release --example compare -- [--peer PROGRAM] [--rounds N] [--quick] [--only PARTS]
+Usage: cargo run --release --example compare -- [--peer PROGRAM] [--runtime NAME] [--rounds N] [--quick]
+       [--only PARTS]
 
   --peer PROGRAM  the other server (default: .peers/bin/valkey-server, which .ci/peers installs)
+  --runtime NAME  what our nodes run on: mio (default), or glommio, which is Linux with io_uring
   --rounds N      rounds of each measurement, of which the median is shown, 1 to 20 (default 5)
   --quick         two rounds with a tenth of the keys or less: to see that it works, not to be quoted
   --only PARTS    only these, parted by commas:
@@ -52,7 +54,7 @@ Usage: cargo run --release --example compare -- [--peer PROGRAM] [--rounds N] [-
 The nodes keep nodes.conf in a folder for temporary files (TMPDIR). A hand-over waits for one durable write of it.
 ";
 
-/// Whimbrel's nodes serve from this program; theirs is the allocator of `whimbrel-mio`.
+/// Whimbrel's nodes serve from this program; theirs is the allocator of our programs.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -71,6 +73,7 @@ const PARTS: [&str; 6] = ["gap", "rate", "load", "commands", "memory", "turns"];
 /// What is to be measured.
 pub struct Plan {
     peer: PathBuf,
+    runtime: Runtime,
     rounds: usize,
     /// All numbers of keys are divided by this.
     divisor: usize,
@@ -82,7 +85,7 @@ pub struct Plan {
 
 impl Plan {
     fn read() -> Self {
-        let words = Words::read(USAGE, &["peer", "rounds", "only"], &["quick"]);
+        let words = Words::read(USAGE, &["peer", "runtime", "rounds", "only"], &["quick"]);
         let quick = words.has("quick");
         let Some(peer) = words.value("peer").map(PathBuf::from).or_else(installed_peer) else {
             give_up(
@@ -102,6 +105,7 @@ impl Plan {
         let cores = cores::available();
         Self {
             peer,
+            runtime: Runtime::named(words.value("runtime")),
             rounds: words.number("rounds", if quick { 2 } else { 5 }, 1..=20),
             divisor: if quick { 10 } else { 1 },
             only,
@@ -117,7 +121,7 @@ impl Plan {
 
     /// Both servers.
     fn programs(&self) -> [(&'static str, Program); 2] {
-        [(OURS, Program::Whimbrel), (PEER, Program::Foreign(self.peer.clone()))]
+        [(OURS, Program::Whimbrel(self.runtime)), (PEER, Program::Foreign(self.peer.clone()))]
     }
 
     /// Where the two nodes of a pair run, and where one that is alone does: as the first.

@@ -77,7 +77,7 @@ impl Line {
             Goal::AtMost(most) => format!("≤ {}", limit(most)),
             Goal::AtLeast(least) => format!("≥ {}", limit(least)),
             Goal::RatioAtMost(most) => format!("≤ {most:.2}x"),
-            Goal::RatioAtLeast(least) => format!("≥ {least:.1}x"),
+            Goal::RatioAtLeast(least) => format!("≥ {}x", limit(least)),
         };
         let met = match self.met() {
             None => "",

@@ -2,9 +2,10 @@
 
 use std::io;
 
-use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement, ReactorErrorKind};
+use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
 use io_uring::{IoUring, Probe, opcode};
 use nix::sched::{CpuSet, sched_getaffinity};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::Pid;
 use whimbrel_runtime::listen::words;
 use whimbrel_runtime::start::StartError;
@@ -12,6 +13,9 @@ use whimbrel_runtime::start::StartError;
 /// Memory that each of an executor's three rings locks for its files, in bytes: the least that glommio takes. Sixteen
 /// executors lock 3 MiB, where a process may usually lock 8.
 const IO_MEMORY: usize = 64 * 1024;
+
+/// What glommio wants to be allowed to lock, in bytes, whoever we are.
+const LOCKED: u64 = 512 * 1024;
 
 /// An executor for this thread, the `index`-th of `count`.
 ///
@@ -23,16 +27,16 @@ pub(crate) fn make(index: usize, count: usize) -> Result<LocalExecutor, StartErr
         _ => Placement::Unbound,
     };
     let builder = LocalExecutorBuilder::new(placement).name("whimbrel").io_memory(IO_MEMORY);
-    builder.make().map_err(|e| match e {
-        GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(has, wants)) => {
-            missing(&format!("{wants} bytes of locked memory (ulimit -l), and {has} are allowed"))
-        }
-        e => missing(&format!("what the operating system did not give ({})", words(&e.into()))),
-    })
+    builder.make().map_err(|e| missing(&format!("an executor, which could not be made ({e})")))
 }
 
 /// Says why there can be no executor on this machine, if that is so.
 pub(crate) fn check() -> Result<(), StartError> {
+    let allowed = getrlimit(Resource::RLIMIT_MEMLOCK).map_or(u64::MAX, |(soft, _)| soft);
+    if allowed < LOCKED {
+        let (wants, has) = (LOCKED / 1024, allowed / 1024);
+        return Err(missing(&format!("to lock {wants} KiB of memory and may lock {has} (ulimit -l)")));
+    }
     let ring = IoUring::new(2).map_err(|e| missing(&refusal(&e)))?;
     let mut probe = Probe::new();
     let asked = ring.submitter().register_probe(&mut probe);
