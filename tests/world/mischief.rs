@@ -7,7 +7,7 @@ use super::{Event, World};
 
 /// Between two faults, in microseconds: at least, and how much more at most.
 const REST: (u64, u64) = (60_000, 300_000);
-/// The longest partition. A hold lasts for ten seconds at least; with the news of a take-over this late it still
+/// The longest partition. A hold lasts for ten seconds in most runs; with the news of a take-over this late it still
 /// comes in time, so that the expired grant (R3) is not reached.
 const LONGEST_CUT: u64 = 3_000_000;
 /// The longest partition where the expired grant may be reached (and is then recognized).

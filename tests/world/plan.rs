@@ -143,6 +143,9 @@ pub struct Plan {
     pub migrations: usize,
     /// Microseconds between two operations of one client, on average.
     pub think: u64,
+    /// `cluster-manual-failover-timeout`: half of how long a hand-over may hold writes. A short one is over while its target
+    /// still takes its time, and the source has to go on holding.
+    pub patience_ms: u64,
 }
 
 impl Plan {
@@ -197,6 +200,7 @@ impl Plan {
             bumps: r.one_in(6),
             migrations: 2 + r.index(4),
             think: 20_000 + r.below(60_000),
+            patience_ms: if faulty && r.one_in(6) { [300, 1_000][r.index(2)] } else { 5_000 },
         }
     }
 
@@ -213,6 +217,7 @@ impl Plan {
             fragments: false,
             disk: (500, 1),
             node_timeout_ms: 2_000,
+            patience_ms: 5_000,
             bulk: false,
             large: None,
             flood: false,
@@ -255,8 +260,9 @@ impl Plan {
     pub fn config(&self, ip: &str) -> String {
         format!(
             "port 6379\nprotected-mode no\ncluster-enabled yes\ncluster-databases {DATABASES}\n\
-             cluster-announce-ip {ip}\ncluster-node-timeout {}\nrepl-timeout 6\ncluster-blacklist-ttl 1\n",
-            self.node_timeout_ms
+             cluster-announce-ip {ip}\ncluster-node-timeout {}\nrepl-timeout 6\ncluster-blacklist-ttl 1\n\
+             cluster-manual-failover-timeout {}\n",
+            self.node_timeout_ms, self.patience_ms
         )
     }
 }
