@@ -53,7 +53,12 @@ impl Node {
     /// Hands an order to the shards that it concerns.
     pub(super) fn deliver(&self, order: Order, out: &mut Actions) {
         let shard = match &order {
-            Order::Publish(_) | Order::PublishJobs(_) | Order::Configure(..) | Order::Drop(_) => {
+            // That slots are settled ends holds in every shard that has some of them.
+            Order::Publish(_)
+            | Order::PublishJobs(_)
+            | Order::Configure(..)
+            | Order::Drop(_)
+            | Order::Settled { .. } => {
                 Shards::new(self.config.shards).iter().for_each(|shard| out.order(shard, order.clone()));
                 return;
             }

@@ -1,76 +1,65 @@
 //! One slot migration away from this shard: its snapshot cursor, its stream, and the holds that make the stream end.
 
+use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use crate::action::{Action, Actions, Ending, Purpose};
-use crate::command::effects::{Effects, Record};
 use crate::config::Config;
-use crate::ids::{HoldId, LinkId};
+use crate::ids::{LinkId, ShardIndex, Shards};
 use crate::link::Outbox;
 use crate::mail::Fact;
 use crate::migration::export::{self, Export};
-use crate::migration::job::Job;
+use crate::migration::job::{Job, Outcome};
 use crate::migration::log::Stage;
-use crate::shard::hold::{Class, Holds, Reason, Scope};
-use crate::shard::pressure::{Passed, Pressure};
+use crate::shard::feed::{Feed, Select};
+use crate::shard::hold::Holds;
+use crate::shard::limits;
+use crate::shard::pressure::Passed;
 use crate::shard::rates::Pauses;
 use crate::shard::session::Client;
-use crate::shard::{encode, limits};
-use crate::slots::{Slot, SlotSet};
-use crate::store::{At, Cursor, StepEnd, Store};
-use crate::time::{Mono, Now, Span, Wall};
-use crate::wire::resp::Argv;
-
-/// The cursor moves on while less than this is unsent. One idle budget: a larger queue is only lag.
-const ROOM: usize = 256 * 1024;
-/// Writes go to the target in packets of at least this …
-const PACKET: usize = 128 * 1024;
-/// … or when the first of them has waited so long. One by one they would cost as much as the commands that made them,
-/// and a timer that runs out before the next write comes is a wake-up more.
-const GATHER: Span = Span::ms(2);
-/// Writes to the moving slots are slowed while more than this is unsent …
-const PRESSURE_ABOVE: usize = 1024 * 1024;
-/// … until it is less than this again.
-const PRESSURE_BELOW: usize = 128 * 1024;
-/// While the job waits to pause, it waits for everything unsent to go: a writer as fast as the link would keep some
-/// of it there for ever.
-const PRESSURE_ABOVE_AT_END: usize = 0;
+use crate::shard::visit::Errand;
+use crate::store::Store;
+use crate::time::{Mono, Now, Wall};
 
 /// One export job with its link.
 pub(crate) struct Exporting {
     pub(crate) export: Export,
     pub(crate) job: Arc<Job>,
     pub(crate) link: LinkId,
-    pub(crate) outbox: Outbox,
+    pub(crate) feed: Feed,
+    /// The shards with other slots of the job.
+    parts: Vec<Part>,
     /// The link as CLIENT LIST shows it.
     pub(crate) client: Client,
     to: Option<SocketAddr>,
-    slots: Arc<SlotSet>,
-    cursor: Option<Cursor>,
-    /// Writes to the slots go into the stream.
-    followed: bool,
-    pause: Option<HoldId>,
-    /// The hold is not in force yet: a transaction that began before it has writes to make.
-    awaits_transaction: bool,
-    pressure: Pressure,
     over_soft_since: Option<Mono>,
     connected: bool,
-    /// Bytes of live writes appended since the cursor moved last.
-    appended: usize,
-    /// Bytes of live writes appended so far.
-    written: u64,
-    /// A message of the job waits to be sent: nothing is gathered before it.
-    urgent: bool,
-    /// When what was gathered goes.
-    gathered_until: Option<Mono>,
+    /// What the parts were told last of how far the job is.
+    course: (bool, bool),
+}
+
+/// A sibling that has slots of the job.
+struct Part {
+    shard: ShardIndex,
+    /// Its snapshot is in the stream.
+    arrived: bool,
+    /// Its writes are held, and all earlier ones are in the stream.
+    held: bool,
+    /// Where in the outbox its batches end, and how long they are; in order.
+    unsent: VecDeque<(u64, u64)>,
 }
 
 /// What an export step needs of the shard.
 pub(crate) struct Surroundings<'a> {
     pub(crate) now: Now,
+    /// Which shard this is …
+    pub(crate) index: ShardIndex,
+    /// … of how many.
+    pub(crate) shards: Shards,
     pub(crate) config: &'a Config,
     pub(crate) store: &'a Store,
     pub(crate) holds: &'a mut Holds,
@@ -94,29 +83,27 @@ pub(crate) enum Then {
 }
 
 impl Exporting {
-    /// A job whose machine has just been made.
-    pub(crate) fn new(export: Export, client: Client, to: Option<SocketAddr>, now: Now) -> Self {
+    /// A job whose machine has just been made; `parts` are the siblings that have slots of it.
+    pub(crate) fn new(
+        export: Export,
+        client: Client,
+        to: Option<SocketAddr>,
+        parts: impl IntoIterator<Item = ShardIndex>,
+        now: Now,
+    ) -> Self {
         let job = export.job().clone();
-        let slots = Arc::new(job.ranges.to_set());
+        let part = |shard| Part { shard, arrived: false, held: false, unsent: VecDeque::new() };
         Self {
             export,
+            feed: Feed::new(&job, now),
             job,
             link: client.link,
-            outbox: Outbox::default(),
+            parts: parts.into_iter().map(part).collect(),
             client,
             to,
-            slots,
-            cursor: None,
-            followed: false,
-            pause: None,
-            awaits_transaction: false,
-            pressure: Pressure::new(now.mono),
             over_soft_since: None,
             connected: false,
-            appended: 0,
-            written: 0,
-            urgent: false,
-            gathered_until: None,
+            course: (false, true),
         }
     }
 
@@ -128,29 +115,20 @@ impl Exporting {
                 Some(to) => s.out.push(Action::Connect { link: self.link, to, purpose: Purpose::Migration }),
                 None => return Then::NoAddress,
             },
-            export::Action::Send(bytes) => {
-                self.outbox.push(bytes);
-                self.urgent = true;
-            }
+            export::Action::Send(bytes) => self.feed.send(bytes),
             export::Action::ForkSnapshot => {
-                self.cursor = Some(Cursor::new(s.store, self.job.ranges.clone()));
-                self.followed = true;
+                self.feed.fork(&self.job, s.store);
+                let index = s.index;
+                self.tell_parts(s, |job| Errand::Follow { home: index, job: job.clone() });
             }
             export::Action::Pause { until } => {
-                self.hold_writes(until, s);
-                self.awaits_transaction = s.holds.is_transaction_waiting();
-                return if self.awaits_transaction { Then::Nothing } else { Then::Held };
+                let at_once = self.feed.hold_writes(Some(until), s);
+                self.say_paused();
+                self.tell_parts(s, |job| Errand::Hold { job: job.name });
+                return if at_once && self.parts.is_empty() { Then::Held } else { Then::Nothing };
             }
-            export::Action::ExtendPause { until } => {
-                if let Some(id) = self.pause {
-                    s.holds.extend(id, until);
-                }
-            }
-            export::Action::Resume => {
-                if let Some(id) = self.pause.take() {
-                    *s.woken |= s.holds.end(id);
-                }
-            }
+            export::Action::ExtendPause { until } => self.feed.extend_hold(until, s),
+            export::Action::Resume => self.feed.release_writes(s),
             // Keys of lost slots go when the node confirms the loss.
             export::Action::DropSlots => {}
             export::Action::Granted => s.out.report(Fact::Granted { job }),
@@ -166,6 +144,10 @@ impl Exporting {
                 if let Some(pause) = pause {
                     s.pauses.ended(pause);
                 }
+                // After a success the node tells them, behind the view that shows it: not before that may writes go on.
+                if outcome != Outcome::Success {
+                    self.tell_parts(s, |job| Errand::Unfollow { job: job.name });
+                }
                 s.out.report(Fact::Ended { job, outcome, pause });
                 return Then::Ended;
             }
@@ -173,19 +155,27 @@ impl Exporting {
         Then::Nothing
     }
 
-    fn hold_writes(&mut self, until: Mono, s: &mut Surroundings<'_>) {
-        let scope = Scope::Slots(self.slots.clone());
-        self.pause = Some(s.holds.begin(scope, Class::Writes, Reason::Migration, Some(until)));
+    fn say_paused(&self) {
         tracing::info!(
             "Pausing writes (remaining_repl_size is {}) to allow slot migration {} to finalize failover.",
-            self.outbox.len(),
+            self.remaining(),
             describe(&self.job)
         );
     }
 
-    /// Whether the hold waited for a transaction, which has ended now.
+    /// Whether the writes are held in this shard at last, and in all others.
     pub(crate) fn is_held_at_last(&mut self) -> bool {
-        core::mem::take(&mut self.awaits_transaction)
+        self.feed.is_held_at_last() && self.is_held()
+    }
+
+    /// Whether the writes are held everywhere, and what was written before is in the stream.
+    pub(crate) fn is_held(&self) -> bool {
+        self.feed.is_held() && self.parts.iter().all(|part| part.held)
+    }
+
+    /// Whether all of the snapshot is in the stream.
+    pub(crate) fn has_arrived(&self) -> bool {
+        self.feed.has_arrived() && self.parts.iter().all(|part| part.arrived)
     }
 
     /// The link is up.
@@ -196,10 +186,8 @@ impl Exporting {
     /// Nothing is sent any more.
     pub(crate) fn unlink(&mut self) {
         self.connected = false;
-        self.followed = false;
-        self.cursor = None;
-        self.gathered_until = None;
-        self.outbox.clear();
+        self.feed.cut();
+        self.parts.iter_mut().for_each(|part| part.unsent.clear());
     }
 
     /// Whether there is a link to the target.
@@ -207,139 +195,98 @@ impl Exporting {
         self.connected
     }
 
-    /// Whether writes to `slot` go into the stream.
-    pub(crate) fn follows(&self, slot: Slot) -> bool {
-        self.followed && self.slots.contains(slot)
-    }
-
-    /// The slots whose writes go into the stream.
-    pub(crate) fn followed_slots(&self) -> impl Iterator<Item = Slot> + '_ {
-        self.slots.iter().filter(|_| self.followed)
-    }
-
-    /// Emits a key that lies ahead of the cursor, because a command that is about to run needs it at the target.
-    pub(crate) fn emit_ahead(&mut self, store: &Store, at: &At<'_>) {
-        let Self { cursor: Some(cursor), outbox, export, .. } = self else { return };
-        if cursor.passed(at) {
-            return;
-        }
-        if let Some(entry) = store.get(at) {
-            select(export, outbox, at.db);
-            encode::entry(outbox, entry);
-        }
-        cursor.emitted_early(at);
-    }
-
-    /// Whether the target has, or will be sent, what is at `at` now: a change of it has to follow in the stream.
-    pub(crate) fn has_passed(&self, at: &At<'_>) -> bool {
-        self.cursor.as_ref().is_none_or(|cursor| cursor.passed(at))
-    }
-
-    /// Appends a write that was made here.
-    pub(crate) fn append(&mut self, record: &Record, effects: &Effects, argv: Argv<'_>) {
-        let before = self.outbox.len();
-        select(&mut self.export, &mut self.outbox, record.db);
-        match &record.rewritten {
-            Some(form) => self.outbox.write(&effects.bytes()[form.clone()]),
-            None => encode::command(&mut self.outbox, argv),
-        }
-        let appended = self.outbox.len() - before;
-        self.appended += appended;
-        self.written += appended as u64;
-    }
-
-    /// Appends the deletion of a key.
-    pub(crate) fn append_unlink(&mut self, at: &At<'_>) {
-        select(&mut self.export, &mut self.outbox, at.db);
-        encode::words(&mut self.outbox, &[b"UNLINK", at.key]);
+    /// Calls `f` with the feed and what names databases in it.
+    #[inline]
+    pub(crate) fn with_feed<T>(&mut self, f: impl FnOnce(&mut Feed, Select<'_>) -> T) -> T {
+        let Self { feed, export, .. } = self;
+        f(feed, &mut |db| export.select(db))
     }
 
     /// Whether the cursor could go on at once.
     pub(crate) fn can_walk(&self) -> bool {
-        self.cursor.is_some() && self.outbox.len() < self.room()
+        self.feed.can_walk(self.feed.outbox.len())
     }
 
-    /// Where writes outrun the link the cursor gets as much of it as they do: it always arrives.
-    fn room(&self) -> usize {
-        if self.appended > 0 { PRESSURE_ABOVE } else { ROOM }
-    }
-
-    /// Moves the cursor on by about `budget` bytes; true when it arrived.
+    /// Moves the cursor on by about `budget` bytes; true when all of the snapshot has been written by that.
     pub(crate) fn walk(&mut self, store: &Store, budget: usize) -> bool {
-        let budget = budget.max(core::mem::take(&mut self.appended));
-        let Self { cursor: Some(cursor), outbox, export, .. } = self else { return false };
-        let end = cursor.step(store, budget as u64, &mut |db, entry| {
-            select(export, outbox, db);
-            encode::entry(outbox, entry);
-        });
-        if end == StepEnd::Done {
-            self.cursor = None;
-        }
-        end == StepEnd::Done
+        self.with_feed(|feed, select| feed.walk(store, budget, select)) && self.has_arrived()
     }
 
-    /// Begins to slow writers when they outrun the link and the link moves.
+    /// A sibling has something for the stream, which ends in database `db`.
+    pub(crate) fn fed(&mut self, by: ShardIndex, mut outbox: Outbox, db: u32) {
+        let Some(part) = self.parts.iter_mut().find(|part| part.shard == by).filter(|_| self.connected)
+        else {
+            return;
+        };
+        let len = outbox.len() as u64;
+        self.feed.outbox.append(&mut outbox);
+        part.unsent.push_back((self.feed.outbox.end(), len));
+        let _ = self.export.select(db);
+    }
+
+    /// The snapshot of a sibling is in the stream.
+    pub(crate) fn part_arrived(&mut self, by: ShardIndex) {
+        self.parts.iter_mut().filter(|part| part.shard == by).for_each(|part| part.arrived = true);
+    }
+
+    /// The writes of a sibling are held.
+    pub(crate) fn part_held(&mut self, by: ShardIndex) {
+        self.parts.iter_mut().filter(|part| part.shard == by).for_each(|part| part.held = true);
+    }
+
+    fn tell_parts(&self, s: &mut Surroundings<'_>, errand: impl Fn(&Arc<Job>) -> Errand) {
+        self.parts.iter().for_each(|part| s.out.pass(part.shard, errand(&self.job)));
+    }
+
+    /// Begins to slow writers when they outrun the link and the link moves; siblings do so themselves.
     pub(crate) fn press(&mut self, s: &mut Surroundings<'_>) {
-        let above = if self.export.wants_lag_shrunk() { PRESSURE_ABOVE_AT_END } else { PRESSURE_ABOVE };
-        let lag = self.outbox.len();
-        if self.followed
-            && self.pause.is_none()
-            && self.pressure.is_free(s.now.mono, lag > above)
-            && let Some(until) = self.pressure.begin(s.now.mono, self.passed())
-        {
-            let scope = Scope::Slots(self.slots.clone());
-            let id = s.holds.begin(scope, Class::Writes, Reason::Backpressure, Some(until));
-            self.pressure.begun(id, until, self.passed());
+        let course = (self.export.wants_lag_shrunk(), self.export.may_gather());
+        self.feed.set_at_end(course.0);
+        if core::mem::replace(&mut self.course, course) != course {
+            let (at_end, may_gather) = course;
+            self.tell_parts(s, |job| Errand::Course { job: job.name, at_end, may_gather });
         }
+        self.feed.press(self.feed.outbox.len(), self.passed(), s);
     }
 
     /// Whether what waits is to be sent now.
     pub(crate) fn is_due(&mut self, now: Mono) -> bool {
-        if self.outbox.is_empty() {
-            // The driver sent it with something else.
-            (self.urgent, self.gathered_until) = (false, None);
-            return false;
-        }
-        let may_wait = self.export.may_gather() && !self.urgent && self.outbox.len() < PACKET;
-        if may_wait && *self.gathered_until.get_or_insert(now + GATHER) > now {
-            return false;
-        }
-        (self.urgent, self.gathered_until) = (false, None);
-        true
+        self.feed.is_due(now, self.export.may_gather())
     }
 
     /// When the job has something to do.
     pub(crate) fn deadline(&self) -> Option<Mono> {
-        [self.export.poll_timeout(), self.gathered_until].into_iter().flatten().min()
+        [self.export.poll_timeout(), self.feed.deadline()].into_iter().flatten().min()
     }
 
     fn passed(&self) -> Passed {
-        Passed { written: self.written, sent: self.outbox.end() - self.remaining() }
+        Passed { written: self.feed.written(), sent: self.feed.outbox.end() - self.remaining() }
     }
 
     /// The link took bytes: writers that were slowed may go on when the lag is small.
     pub(crate) fn drained(&mut self, s: &mut Surroundings<'_>) {
-        let lag = self.outbox.len();
-        self.pressure.drained(s.now.mono, lag == 0);
-        let below = if self.export.wants_lag_shrunk() { 1 } else { PRESSURE_BELOW };
-        if lag < below
-            && let Some(id) = self.pressure.relieve()
-        {
-            *s.woken |= s.holds.end(id);
+        self.feed.drained(self.feed.outbox.len(), s);
+        let sent = self.feed.outbox.end() - self.remaining();
+        for part in &mut self.parts {
+            let mut bytes = 0;
+            while let Some((_, len)) = part.unsent.pop_front_if(|(end, _)| *end <= sent) {
+                bytes += len;
+            }
+            if bytes > 0 {
+                s.out.pass(part.shard, Errand::Sent { job: self.job.name, bytes });
+            }
         }
     }
 
     /// The job is over: whatever it held goes on.
     pub(crate) fn let_go(self, s: &mut Surroundings<'_>) {
-        for hold in [self.pause, self.pressure.hold()].into_iter().flatten() {
-            *s.woken |= s.holds.end(hold);
-        }
+        self.feed.let_go(s);
     }
 
     /// Whether more waits than `client-output-buffer-limit replica` allows.
     pub(crate) fn is_over_limit(&mut self, s: &Surroundings<'_>) -> bool {
         let limit = s.config.client_output_buffer_limit.replica;
-        let pending = self.outbox.len() as u64;
+        let pending = self.feed.outbox.len() as u64;
         limits::over(pending, &limit, s.config.repl_backlog_size, &mut self.over_soft_since, s.now.mono)
     }
 
@@ -350,7 +297,7 @@ impl Exporting {
 
     /// Bytes of the stream that the socket has not taken.
     pub(crate) fn remaining(&self) -> u64 {
-        self.outbox.len() as u64
+        self.feed.outbox.len() as u64
     }
 }
 
@@ -358,11 +305,4 @@ impl Exporting {
 fn describe(job: &Job) -> String {
     let Job { name, target, ranges, .. } = job;
     format!("{{name: {name}, operation: export, target_node_id: {target}, slots: {ranges}}}")
-}
-
-/// Tells the target which database the next command is for, unless it is in it.
-fn select(export: &mut Export, outbox: &mut Outbox, db: u32) {
-    if let Some(words) = export.select(db) {
-        outbox.push(words);
-    }
 }

@@ -1,17 +1,21 @@
 //! The source's side of slot migrations in a shard: all export jobs, and who of them follows which write.
 
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use crate::action::{Action, Ending};
 use crate::command::effects::Effects;
-use crate::ids::{JobName, LinkId};
+use crate::ids::{JobName, LinkId, ShardIndex};
 use crate::link::Outbox;
 use crate::migration::export::{self, Credentials, Export};
 use crate::migration::job::{Job, Timing};
+use crate::shard::branch::Branch;
 use crate::shard::exporting::{Exporting, Surroundings, Then};
+use crate::shard::feed::Feed;
 use crate::shard::session::Client;
+use crate::shard::visit::Errand;
 use crate::slots::{Slot, SlotSet};
 use crate::store::{At, Store};
 use crate::time::Mono;
@@ -21,6 +25,8 @@ use crate::wire::resp::Argv;
 #[derive(Default)]
 pub(crate) struct Exports {
     list: Vec<Exporting>,
+    /// Jobs of siblings that move slots of this shard.
+    branches: Vec<Branch>,
     /// Slots whose writes some job follows.
     followed: SlotSet,
     following: bool,
@@ -43,8 +49,11 @@ impl Exports {
         timing: Timing,
         s: &mut Surroundings<'_>,
     ) {
+        let home = client.link.shard();
+        let parts: BTreeSet<_> =
+            job.ranges.slots().map(|slot| s.shards.of(slot)).filter(|p| *p != home).collect();
         let export = Export::new(job, credentials, timing, s.now, &mut self.actions);
-        self.list.push(Exporting::new(export, client, to, s.now));
+        self.list.push(Exporting::new(export, client, to, parts, s.now));
         self.carry_out(self.list.len() - 1, s);
     }
 
@@ -61,12 +70,12 @@ impl Exports {
 
     /// The outboxes of all jobs.
     pub(crate) fn outboxes(&mut self) -> impl Iterator<Item = &mut Outbox> {
-        self.list.iter_mut().map(|e| &mut e.outbox)
+        self.list.iter_mut().map(|e| &mut e.feed.outbox)
     }
 
     /// The outbox of an export link.
     pub(crate) fn outbox(&mut self, link: LinkId) -> Option<&mut Outbox> {
-        self.list.iter_mut().find(|e| e.link == link).map(|e| &mut e.outbox)
+        self.list.iter_mut().find(|e| e.link == link).map(|e| &mut e.feed.outbox)
     }
 
     /// Gives the machine of the job on `link` an input.
@@ -110,6 +119,11 @@ impl Exports {
                 self.tell(index, export::Input::WritesHeld, s);
             }
         }
+        for branch in &mut self.branches {
+            if branch.feed.is_held_at_last() {
+                branch.held(s);
+            }
+        }
     }
 
     /// The links that are of no more use.
@@ -128,8 +142,11 @@ impl Exports {
     /// A command that needs several keys is about to run: whatever of them lies ahead of a cursor is emitted
     /// first, so that the command means the same at the target.
     pub(crate) fn emit_ahead(&mut self, store: &Store, at: &At<'_>) {
-        for exporting in self.list.iter_mut().filter(|e| e.follows(at.slot)) {
-            exporting.emit_ahead(store, at);
+        for exporting in self.list.iter_mut().filter(|e| e.feed.follows(at.slot)) {
+            exporting.with_feed(|feed, select| feed.emit_ahead(store, at, select));
+        }
+        for branch in self.branches.iter_mut().filter(|b| b.feed.follows(at.slot)) {
+            branch.with_feed(|feed, select| feed.emit_ahead(store, at, select));
         }
     }
 
@@ -139,20 +156,22 @@ impl Exports {
         for record in effects.records() {
             let key = &effects.bytes()[record.key.clone()];
             let at = At { db: record.db, slot: record.slot, hash: record.hash, key };
-            for exporting in self.list.iter_mut().filter(|e| e.follows(at.slot)) {
-                if exporting.has_passed(&at) {
-                    exporting.append(record, effects, argv);
-                }
+            for exporting in self.list.iter_mut().filter(|e| e.feed.follows(at.slot)) {
+                exporting.with_feed(|feed, select| feed.append(&at, record, effects, argv, select));
+            }
+            for branch in self.branches.iter_mut().filter(|b| b.feed.follows(at.slot)) {
+                branch.with_feed(|feed, select| feed.append(&at, record, effects, argv, select));
             }
         }
     }
 
     /// A key is about to be deleted together with its slot: the target hears of it.
     pub(crate) fn append_unlink(&mut self, at: &At<'_>) {
-        for exporting in self.list.iter_mut().filter(|e| e.follows(at.slot)) {
-            if exporting.has_passed(at) {
-                exporting.append_unlink(at);
-            }
+        for exporting in self.list.iter_mut().filter(|e| e.feed.follows(at.slot)) {
+            exporting.with_feed(|feed, select| feed.append_unlink(at, select));
+        }
+        for branch in self.branches.iter_mut().filter(|b| b.feed.follows(at.slot)) {
+            branch.with_feed(|feed, select| feed.append_unlink(at, select));
         }
     }
 
@@ -164,6 +183,9 @@ impl Exports {
                 self.tell(index, export::Input::SnapshotWritten, s);
             }
         }
+        for branch in self.branches.iter_mut().filter(|b| b.can_walk()) {
+            branch.walk(budget, s);
+        }
     }
 
     /// Slows writers that outrun their link and announces what the streams have to send; at the end of every step.
@@ -174,11 +196,12 @@ impl Exports {
                 s.out.push(Action::Flush { link: exporting.link });
             }
         }
+        self.branches.iter_mut().for_each(|branch| branch.flush(s));
     }
 
     /// Whether a cursor could go on at once.
     pub(crate) fn has_work(&self) -> bool {
-        self.list.iter().any(Exporting::can_walk)
+        self.list.iter().any(Exporting::can_walk) || self.branches.iter().any(Branch::can_walk)
     }
 
     /// Runs the timers of all jobs.
@@ -202,7 +225,74 @@ impl Exports {
 
     /// When `tick` has something to do.
     pub(crate) fn deadline(&self) -> Option<Mono> {
-        self.list.iter().filter_map(Exporting::deadline).min()
+        let branches = self.branches.iter().filter_map(Branch::deadline);
+        self.list.iter().filter_map(Exporting::deadline).chain(branches).min()
+    }
+
+    fn refollow(&mut self) {
+        let feeds = self.list.iter().map(|e| &e.feed).chain(self.branches.iter().map(|b| &b.feed));
+        self.followed = feeds.flat_map(Feed::followed_slots).collect();
+        self.following = !self.followed.is_empty();
+    }
+
+    /// Does what a sibling asks for.
+    pub(crate) fn run_errand(&mut self, errand: Errand, s: &mut Surroundings<'_>) {
+        match errand {
+            Errand::Follow { home, job } => {
+                self.branches.push(Branch::start(job, home, s));
+                self.refollow();
+            }
+            Errand::Unfollow { job } => self.end_branch(job, s),
+            Errand::Hold { job } => self.branch(job).into_iter().for_each(|b| b.hold_writes(s)),
+            Errand::Course { job, at_end, may_gather } => {
+                self.branch(job).into_iter().for_each(|b| b.set_course(at_end, may_gather));
+            }
+            Errand::Sent { job, bytes } => self.branch(job).into_iter().for_each(|b| b.sent(bytes, s)),
+            Errand::Fed { by, job, outbox, db } => {
+                if let Some(index) = self.named(job) {
+                    self.list[index].fed(by, outbox, db);
+                    self.tell_pending(index, s);
+                }
+            }
+            Errand::Arrived { by, job } => self.part_arrived(by, job, s),
+            Errand::Held { by, job } => self.part_held(by, job, s),
+            _ => {}
+        }
+    }
+
+    /// The job of a sibling is over: whatever it held goes on.
+    pub(crate) fn end_branch(&mut self, job: JobName, s: &mut Surroundings<'_>) {
+        if let Some(index) = self.branches.iter().position(|b| b.job.name == job) {
+            self.branches.swap_remove(index).feed.let_go(s);
+            self.refollow();
+        }
+    }
+
+    fn branch(&mut self, job: JobName) -> Option<&mut Branch> {
+        self.branches.iter_mut().find(|b| b.job.name == job)
+    }
+
+    /// Jobs of siblings.
+    pub(crate) fn branches(&self) -> impl Iterator<Item = &Branch> {
+        self.branches.iter()
+    }
+
+    /// The snapshot of a sibling is in the stream.
+    fn part_arrived(&mut self, by: ShardIndex, job: JobName, s: &mut Surroundings<'_>) {
+        let Some(index) = self.named(job) else { return };
+        self.list[index].part_arrived(by);
+        if self.list[index].is_connected() && self.list[index].has_arrived() {
+            self.tell(index, export::Input::SnapshotWritten, s);
+        }
+    }
+
+    /// The writes of a sibling are held.
+    fn part_held(&mut self, by: ShardIndex, job: JobName, s: &mut Surroundings<'_>) {
+        let Some(index) = self.named(job) else { return };
+        self.list[index].part_held(by);
+        if self.list[index].is_held() {
+            self.tell(index, export::Input::WritesHeld, s);
+        }
     }
 
     fn on_link(&self, link: LinkId) -> Option<usize> {
@@ -254,14 +344,13 @@ impl Exports {
             Then::Held => self.tell(index, export::Input::WritesHeld, s),
             Then::Ended => {
                 let exporting = self.list.swap_remove(index);
-                self.bytes_out += exporting.outbox.end() - exporting.remaining();
+                self.bytes_out += exporting.feed.outbox.end() - exporting.remaining();
                 self.gone.push(exporting.link);
                 exporting.let_go(s);
             }
         }
         if refollow || then == Then::Ended {
-            self.followed = self.list.iter().flat_map(Exporting::followed_slots).collect();
-            self.following = !self.followed.is_empty();
+            self.refollow();
         }
     }
 }

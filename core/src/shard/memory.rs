@@ -38,7 +38,7 @@ pub(crate) struct Figures {
 impl Figures {
     pub(crate) fn of(shard: &Shard) -> Self {
         let (store, vitals, footprint) = (&shard.data.store, &shard.vitals, &shard.data.footprint);
-        let exports = shard.data.exports.iter().map(|e| e.outbox.memory() as u64).sum();
+        let exports = shard.data.exports.iter().map(|e| e.feed.outbox.memory() as u64).sum();
         let bus = shard.env.view.links.iter().map(|link| link.outbox as u64).sum();
         let stored = store.allocated();
         let links = footprint.clients + footprint.imports + exports + bus;

@@ -2,6 +2,7 @@
 
 mod about;
 mod ahead;
+mod branch;
 mod clients;
 mod commandlog;
 mod connection;
@@ -11,6 +12,7 @@ mod encode;
 mod eviction;
 mod exporting;
 mod exports;
+mod feed;
 mod filter;
 mod footprint;
 mod histogram;
@@ -390,6 +392,8 @@ impl Shard {
         let Data { store, exports, holds, .. } = &mut self.data;
         let mut surroundings = Surroundings {
             now,
+            index: self.env.index,
+            shards: self.env.shards,
             config: &self.env.config,
             store,
             holds,
@@ -406,6 +410,7 @@ impl Shard {
     /// All unfinished jobs of the shard.
     pub(crate) fn job_names(&self) -> alloc::vec::Vec<(JobName, SlotRanges)> {
         let exports = self.data.exports.iter().map(|e| &e.job);
+        let exports = exports.chain(self.data.exports.branches().map(|b| &b.job));
         let imports = self.importing().map(|i| &i.job);
         exports.chain(imports).map(|job| (job.name, job.ranges.clone())).collect()
     }

@@ -144,7 +144,12 @@ impl Shard {
     }
 
     fn settled(&mut self, now: Now, job: JobName, settlement: Settlement, out: &mut Actions) {
-        self.with_exports(now, out, |e, s| e.tell_job(job, export::Input::Settled(settlement), s));
+        self.with_exports(now, out, |e, s| {
+            e.tell_job(job, export::Input::Settled(settlement), s);
+            if settlement == Settlement::OwnedByTarget {
+                e.end_branch(job, s);
+            }
+        });
         self.tell_import(now, job, import::Input::Settled(settlement), out);
     }
 

@@ -8,6 +8,7 @@
 //! the rings between shards need no other bound.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -15,9 +16,11 @@ use hashbrown::HashMap;
 
 use crate::action::{Action, Actions, Ending, Letter, To};
 use crate::command::effects::Keys;
-use crate::ids::{LinkId, ShardIndex};
+use crate::ids::{JobName, LinkId, ShardIndex};
 use crate::link::Outbox;
 use crate::mail::{Mail, Pass};
+use crate::migration::failure::Failure;
+use crate::migration::job::Job;
 use crate::shard::session::{Session, Waiting};
 use crate::shard::{Link, Shard};
 use crate::time::Now;
@@ -44,6 +47,24 @@ pub(crate) enum Errand {
     Answer { link: LinkId, reply: Bytes },
     /// The link of a session that is visiting is gone.
     Left { link: LinkId },
+    /// A job of `home` has its snapshot made and its writes followed.
+    Follow { home: ShardIndex, job: Arc<Job> },
+    /// It is over, and its slots stay here.
+    Unfollow { job: JobName },
+    /// It has the writes to its slots held until it is over.
+    Hold { job: JobName },
+    /// How far it is: whether it waits for everything unsent to go, and whether writes may gather.
+    Course { job: JobName, at_end: bool, may_gather: bool },
+    /// Its link has sent so many bytes that came from here.
+    Sent { job: JobName, bytes: u64 },
+    /// What shard `by` has for the stream of a job; it ends in database `db`.
+    Fed { by: ShardIndex, job: JobName, outbox: Outbox, db: u32 },
+    /// The whole snapshot of `by` is in the stream.
+    Arrived { by: ShardIndex, job: JobName },
+    /// The writes of `by` are held, and all earlier ones are in the stream.
+    Held { by: ShardIndex, job: JobName },
+    /// A job has to end.
+    Stop { job: JobName, failure: Failure },
     /// Keys that nobody watches any more for a client of a sibling.
     Unwatch(Keys),
 }
@@ -122,6 +143,15 @@ impl Shard {
                     self.discard(visit.session);
                 }
             }
+            Errand::Stop { job, failure } => self.stop_job(now, job, &failure, out),
+            Errand::Follow { .. }
+            | Errand::Unfollow { .. }
+            | Errand::Hold { .. }
+            | Errand::Course { .. }
+            | Errand::Sent { .. }
+            | Errand::Fed { .. }
+            | Errand::Arrived { .. }
+            | Errand::Held { .. } => self.with_exports(now, out, |exports, s| exports.run_errand(errand, s)),
             Errand::Unwatch(keys) => {
                 keys.iter().for_each(|(db, key)| self.data.effects.watched().unwatch(*db, key));
             }

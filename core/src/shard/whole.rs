@@ -11,12 +11,14 @@ use crate::command::table::{Command, Id};
 use crate::ids::{ClientId, LinkId};
 use crate::migration::failure::Failure;
 use crate::migration::{export, import};
+use crate::shard::branch::Branch;
 use crate::shard::data::Data;
 use crate::shard::debug::wrong_use;
 use crate::shard::filter::Filter;
 use crate::shard::hold::{Class, Reason, Scope};
 use crate::shard::imports::Importing;
 use crate::shard::serve::not_built;
+use crate::shard::visit::Errand;
 use crate::shard::{Link, Shard, info, jobs, listing, memory, slot_stats};
 use crate::slots::{Slot, SlotSet};
 use crate::time::{Now, Span};
@@ -239,7 +241,7 @@ impl Shard {
             }
         }
         for exporting in self.data.exports.iter().filter(|e| filter.matches(&e.client, b"E", now)) {
-            let row = listing::describe(now, &exporting.client, &exporting.outbox, b"E");
+            let row = listing::describe(now, &exporting.client, &exporting.feed.outbox, b"E");
             rows.push((exporting.client.id, row.replacen("user=default", "user=(superuser)", 1)));
         }
         rows.sort_by_key(|(id, _)| *id);
@@ -348,6 +350,10 @@ impl Shard {
         failure: &Failure,
         out: &mut crate::action::Actions,
     ) {
+        let branch = self.data.exports.branches().find(|b| b.job.name == name);
+        if let Some(home) = branch.map(Branch::home) {
+            out.pass(home, Errand::Stop { job: name, failure: failure.clone() });
+        }
         self.with_exports(now, out, |exports, s| {
             exports.tell_job(name, export::Input::Stopped(failure.clone()), s);
         });

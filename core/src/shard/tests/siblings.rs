@@ -9,6 +9,8 @@ use crate::mail::Mail;
 use crate::node::Node;
 use crate::slots::Slot;
 
+mod moving;
+
 /// A process that owns all slots, and its rings: each keeps its order, which of them is emptied next is left to chance.
 struct Process {
     node: Node,

@@ -1,0 +1,118 @@
+//! A job of a sibling: this shard's feed goes to the shard that has the link, and the link's state comes from there.
+
+use alloc::sync::Arc;
+
+use crate::ids::ShardIndex;
+use crate::migration::job::Job;
+use crate::shard::exporting::Surroundings;
+use crate::shard::feed::Feed;
+use crate::shard::pressure::Passed;
+use crate::shard::visit::Errand;
+use crate::time::Mono;
+use crate::wire::syncslots;
+
+/// This shard's part of a job whose link another shard has.
+pub(crate) struct Branch {
+    pub(crate) job: Arc<Job>,
+    pub(crate) feed: Feed,
+    home: ShardIndex,
+    /// The database that the bytes in the feed end in; each batch names its own.
+    selected: Option<u32>,
+    /// Bytes passed on that the link has not sent.
+    under_way: u64,
+    /// Bytes that the link has sent.
+    sent: u64,
+    may_gather: bool,
+}
+
+impl Branch {
+    /// Begins to follow the job's slots.
+    pub(crate) fn start(job: Arc<Job>, home: ShardIndex, s: &Surroundings<'_>) -> Self {
+        let mut feed = Feed::new(&job, s.now);
+        feed.fork(&job, s.store);
+        Self { job, feed, home, selected: None, under_way: 0, sent: 0, may_gather: true }
+    }
+
+    /// The shard that has the link.
+    pub(crate) fn home(&self) -> ShardIndex {
+        self.home
+    }
+
+    /// Calls `f` with the feed and what names databases in it.
+    pub(crate) fn with_feed<T>(&mut self, f: impl FnOnce(&mut Feed, super::feed::Select<'_>) -> T) -> T {
+        let Self { feed, selected, .. } = self;
+        let select = &mut |db| (selected.replace(db) != Some(db)).then(|| syncslots::select(db));
+        f(feed, select)
+    }
+
+    /// Whether the cursor could go on at once.
+    pub(crate) fn can_walk(&self) -> bool {
+        self.feed.can_walk(self.lag())
+    }
+
+    /// Moves the cursor on by about `budget` bytes.
+    pub(crate) fn walk(&mut self, budget: usize, s: &mut Surroundings<'_>) {
+        let store = s.store;
+        if self.with_feed(|feed, select| feed.walk(store, budget, select)) {
+            self.pass_on(s);
+            s.out.pass(self.home, Errand::Arrived { by: s.index, job: self.job.name });
+        }
+    }
+
+    /// Holds writes to the slots until the home lets them go.
+    pub(crate) fn hold_writes(&mut self, s: &mut Surroundings<'_>) {
+        // No end of its own: the home has the clock of the hand-over, and it may be too late to end the hold when the
+        // time is over.
+        if self.feed.hold_writes(None, s) {
+            self.held(s);
+        }
+    }
+
+    /// Writes are held: the home has everything that was written before.
+    pub(crate) fn held(&mut self, s: &mut Surroundings<'_>) {
+        self.pass_on(s);
+        s.out.pass(self.home, Errand::Held { by: s.index, job: self.job.name });
+    }
+
+    /// How far the job is: whether it waits for everything unsent to go, and whether writes may gather.
+    pub(crate) fn set_course(&mut self, at_end: bool, may_gather: bool) {
+        self.feed.set_at_end(at_end);
+        self.may_gather = may_gather;
+    }
+
+    /// The link sent bytes of this shard.
+    pub(crate) fn sent(&mut self, bytes: u64, s: &mut Surroundings<'_>) {
+        self.under_way -= bytes;
+        self.sent += bytes;
+        let lag = self.lag();
+        self.feed.drained(lag, s);
+    }
+
+    /// Slows writers that outrun the link, and passes on what is due.
+    pub(crate) fn flush(&mut self, s: &mut Surroundings<'_>) {
+        let passed = Passed { written: self.feed.written(), sent: self.sent };
+        self.feed.press(self.lag(), passed, s);
+        if self.feed.is_due(s.now.mono, self.may_gather) {
+            self.pass_on(s);
+        }
+    }
+
+    /// When something gathered goes.
+    pub(crate) fn deadline(&self) -> Option<Mono> {
+        self.feed.deadline()
+    }
+
+    fn lag(&self) -> usize {
+        self.feed.outbox.len() + self.under_way as usize
+    }
+
+    fn pass_on(&mut self, s: &mut Surroundings<'_>) {
+        if self.feed.outbox.is_empty() {
+            return;
+        }
+        let outbox = core::mem::take(&mut self.feed.outbox);
+        self.under_way += outbox.len() as u64;
+        let db = self.selected.take().unwrap_or_default();
+        s.out.pass(self.home, Errand::Fed { by: s.index, job: self.job.name, outbox, db });
+    }
+}

@@ -1,0 +1,284 @@
+//! What one shard has for a slot migration: its snapshot cursor, the writes to its slots, and the holds on them.
+//!
+//! A job of a process has a feed in every shard that has slots of it. The one of the shard with the link writes into the
+//! link's outbox; the others send theirs there, see [`branch`](super::branch).
+
+use alloc::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::command::effects::{Effects, Record};
+use crate::ids::HoldId;
+use crate::link::Outbox;
+use crate::migration::job::Job;
+use crate::shard::encode;
+use crate::shard::exporting::Surroundings;
+use crate::shard::hold::{Class, Reason, Scope};
+use crate::shard::pressure::{Passed, Pressure};
+use crate::slots::{Slot, SlotSet};
+use crate::store::{At, Cursor, StepEnd, Store};
+use crate::time::{Mono, Now, Span};
+use crate::wire::resp::Argv;
+
+/// The cursor moves on while less than this is unsent. One idle budget: a larger queue is only lag.
+const ROOM: usize = 256 * 1024;
+/// Writes go on in packets of at least this …
+const PACKET: usize = 128 * 1024;
+/// … or when the first of them has waited so long. One by one they would cost as much as the commands that made them,
+/// and a timer that runs out before the next write comes is a wake-up more.
+const GATHER: Span = Span::ms(2);
+/// Writes to the moving slots are slowed while more than this is unsent …
+const PRESSURE_ABOVE: usize = 1024 * 1024;
+/// … until it is less than this again.
+const PRESSURE_BELOW: usize = 128 * 1024;
+/// While the job waits to pause, it waits for everything unsent to go: a writer as fast as the link would keep some
+/// of it there for ever.
+const PRESSURE_ABOVE_AT_END: usize = 0;
+
+/// Names the database of the next command, if that has to be said: see [`Export::select`].
+///
+/// [`Export::select`]: crate::migration::export::Export::select
+pub(crate) type Select<'a> = &'a mut dyn FnMut(u32) -> Option<Bytes>;
+
+/// One shard's part of an export job.
+pub(crate) struct Feed {
+    pub(crate) outbox: Outbox,
+    /// The slots of the job; those of other shards have no keys here.
+    slots: Arc<SlotSet>,
+    cursor: Option<Cursor>,
+    /// Writes to the slots go into the stream.
+    followed: bool,
+    pause: Option<HoldId>,
+    /// The hold is not in force yet: a transaction that began before it has writes to make.
+    awaits_transaction: bool,
+    pressure: Pressure,
+    /// The job waits for everything unsent to go.
+    at_end: bool,
+    /// Bytes of live writes appended since the cursor moved last.
+    appended: usize,
+    /// Bytes of live writes appended so far.
+    written: u64,
+    /// A message of the job waits to be sent: nothing is gathered before it.
+    urgent: bool,
+    /// When what was gathered goes.
+    gathered_until: Option<Mono>,
+}
+
+impl Feed {
+    pub(crate) fn new(job: &Job, now: Now) -> Self {
+        Self {
+            outbox: Outbox::default(),
+            slots: Arc::new(job.ranges.to_set()),
+            cursor: None,
+            followed: false,
+            pause: None,
+            awaits_transaction: false,
+            pressure: Pressure::new(now.mono),
+            at_end: false,
+            appended: 0,
+            written: 0,
+            urgent: false,
+            gathered_until: None,
+        }
+    }
+
+    /// Begins the snapshot: from now on the slots are followed.
+    pub(crate) fn fork(&mut self, job: &Job, store: &Store) {
+        self.cursor = Some(Cursor::new(store, job.ranges.clone()));
+        self.followed = true;
+    }
+
+    /// Nothing is sent any more.
+    pub(crate) fn cut(&mut self) {
+        self.followed = false;
+        self.cursor = None;
+        self.gathered_until = None;
+        self.outbox.clear();
+    }
+
+    /// Whether writes to `slot` go into the stream.
+    #[inline]
+    pub(crate) fn follows(&self, slot: Slot) -> bool {
+        self.followed && self.slots.contains(slot)
+    }
+
+    /// The slots whose writes go into the stream.
+    pub(crate) fn followed_slots(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.slots.iter().filter(|_| self.followed)
+    }
+
+    /// A message of the job: it goes at once.
+    pub(crate) fn send(&mut self, bytes: Bytes) {
+        self.outbox.push(bytes);
+        self.urgent = true;
+    }
+
+    /// Emits a key that lies ahead of the cursor, because a command that is about to run needs it at the target.
+    pub(crate) fn emit_ahead(&mut self, store: &Store, at: &At<'_>, select: Select<'_>) {
+        let Self { cursor: Some(cursor), outbox, .. } = self else { return };
+        if cursor.passed(at) {
+            return;
+        }
+        if let Some(entry) = store.get(at) {
+            select(at.db).into_iter().for_each(|words| outbox.push(words));
+            encode::entry(outbox, entry);
+        }
+        cursor.emitted_early(at);
+    }
+
+    /// Appends a write that was made here, unless the cursor will meet its key.
+    pub(crate) fn append(
+        &mut self,
+        at: &At<'_>,
+        record: &Record,
+        effects: &Effects,
+        argv: Argv<'_>,
+        select: Select<'_>,
+    ) {
+        if !self.has_passed(at) {
+            return;
+        }
+        let before = self.outbox.len();
+        select(record.db).into_iter().for_each(|words| self.outbox.push(words));
+        match &record.rewritten {
+            Some(form) => self.outbox.write(&effects.bytes()[form.clone()]),
+            None => encode::command(&mut self.outbox, argv),
+        }
+        let appended = self.outbox.len() - before;
+        self.appended += appended;
+        self.written += appended as u64;
+    }
+
+    /// Appends the deletion of a key, unless the cursor will not find it.
+    pub(crate) fn append_unlink(&mut self, at: &At<'_>, select: Select<'_>) {
+        if self.has_passed(at) {
+            select(at.db).into_iter().for_each(|words| self.outbox.push(words));
+            encode::words(&mut self.outbox, &[b"UNLINK", at.key]);
+        }
+    }
+
+    /// Whether the target has, or will be sent, what is at `at` now: a change of it has to follow in the stream.
+    fn has_passed(&self, at: &At<'_>) -> bool {
+        self.cursor.as_ref().is_none_or(|cursor| cursor.passed(at))
+    }
+
+    /// Whether the cursor could go on at once, where so much is unsent.
+    pub(crate) fn can_walk(&self, lag: usize) -> bool {
+        // Where writes outrun the link the cursor gets as much of it as they do: it always arrives.
+        let room = if self.appended > 0 { PRESSURE_ABOVE } else { ROOM };
+        self.cursor.is_some() && lag < room
+    }
+
+    /// Whether there is no cursor on its way.
+    pub(crate) fn has_arrived(&self) -> bool {
+        self.cursor.is_none()
+    }
+
+    /// Moves the cursor on by about `budget` bytes; true when it arrived.
+    pub(crate) fn walk(&mut self, store: &Store, budget: usize, select: Select<'_>) -> bool {
+        let budget = budget.max(core::mem::take(&mut self.appended));
+        let Self { cursor: Some(cursor), outbox, .. } = self else { return false };
+        let end = cursor.step(store, budget as u64, &mut |db, entry| {
+            select(db).into_iter().for_each(|words| outbox.push(words));
+            encode::entry(outbox, entry);
+        });
+        if end == StepEnd::Done {
+            self.cursor = None;
+        }
+        end == StepEnd::Done
+    }
+
+    /// Holds writes to the slots until `until`, or until they are let go; whether that is in force at once.
+    pub(crate) fn hold_writes(&mut self, until: Option<Mono>, s: &mut Surroundings<'_>) -> bool {
+        let scope = Scope::Slots(self.slots.clone());
+        self.pause = Some(s.holds.begin(scope, Class::Writes, Reason::Migration, until));
+        self.awaits_transaction = s.holds.is_transaction_waiting();
+        !self.awaits_transaction
+    }
+
+    /// Moves the end of the hold.
+    pub(crate) fn extend_hold(&mut self, until: Mono, s: &mut Surroundings<'_>) {
+        if let Some(id) = self.pause {
+            s.holds.extend(id, until);
+        }
+    }
+
+    /// Whether the hold waited for a transaction, which has ended now.
+    pub(crate) fn is_held_at_last(&mut self) -> bool {
+        core::mem::take(&mut self.awaits_transaction)
+    }
+
+    /// Whether writes are held, and no earlier transaction has any to make.
+    pub(crate) fn is_held(&self) -> bool {
+        self.pause.is_some() && !self.awaits_transaction
+    }
+
+    /// Writes go on.
+    pub(crate) fn release_writes(&mut self, s: &mut Surroundings<'_>) {
+        if let Some(id) = self.pause.take() {
+            *s.woken |= s.holds.end(id);
+        }
+    }
+
+    /// Whether the job waits from now on for everything unsent to go.
+    pub(crate) fn set_at_end(&mut self, at_end: bool) {
+        self.at_end = at_end;
+    }
+
+    /// Begins to slow writers when they outrun the link and the link moves.
+    pub(crate) fn press(&mut self, lag: usize, passed: Passed, s: &mut Surroundings<'_>) {
+        let above = if self.at_end { PRESSURE_ABOVE_AT_END } else { PRESSURE_ABOVE };
+        if self.followed
+            && self.pause.is_none()
+            && self.pressure.is_free(s.now.mono, lag > above)
+            && let Some(until) = self.pressure.begin(s.now.mono, passed)
+        {
+            let scope = Scope::Slots(self.slots.clone());
+            let id = s.holds.begin(scope, Class::Writes, Reason::Backpressure, Some(until));
+            self.pressure.begun(id, until, passed);
+        }
+    }
+
+    /// The link took bytes: writers that were slowed may go on when the lag is small.
+    pub(crate) fn drained(&mut self, lag: usize, s: &mut Surroundings<'_>) {
+        self.pressure.drained(s.now.mono, lag == 0);
+        let below = if self.at_end { 1 } else { PRESSURE_BELOW };
+        if lag < below
+            && let Some(id) = self.pressure.relieve()
+        {
+            *s.woken |= s.holds.end(id);
+        }
+    }
+
+    /// Whether what waits is to go on now; live writes may gather a while where the job lets them.
+    pub(crate) fn is_due(&mut self, now: Mono, may_gather: bool) -> bool {
+        if self.outbox.is_empty() {
+            // The driver sent it with something else.
+            (self.urgent, self.gathered_until) = (false, None);
+            return false;
+        }
+        let may_wait = may_gather && !self.urgent && self.outbox.len() < PACKET;
+        if may_wait && *self.gathered_until.get_or_insert(now + GATHER) > now {
+            return false;
+        }
+        (self.urgent, self.gathered_until) = (false, None);
+        true
+    }
+
+    /// When what was gathered goes.
+    pub(crate) fn deadline(&self) -> Option<Mono> {
+        self.gathered_until
+    }
+
+    /// Bytes of live writes appended so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// The job is over: whatever it held goes on.
+    pub(crate) fn let_go(self, s: &mut Surroundings<'_>) {
+        for hold in [self.pause, self.pressure.hold()].into_iter().flatten() {
+            *s.woken |= s.holds.end(hold);
+        }
+    }
+}
