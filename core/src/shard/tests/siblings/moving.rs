@@ -95,8 +95,7 @@ fn the_stream_of_all_shards_ends_with_what_the_source_has() {
         let shards = [2, 3, 8][rng.below(3) as usize];
         let mut process = Process::new(shards, seed);
         let home = rng.below(shards.into()) as u16;
-        let clients: Vec<_> =
-            (0..4).map(|n| process.connect((n % shards).into(), 10 + u64::from(n))).collect();
+        let clients: Vec<_> = (0..4).map(|n| process.connect(n % shards, 10 + u64::from(n))).collect();
         for _ in 0..30 {
             let text = write(&mut rng);
             process.ask(clients[0], &text);
