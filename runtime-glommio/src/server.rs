@@ -6,7 +6,6 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use glommio::executor;
 use glommio::timer::sleep;
 use mio::Events;
 use whimbrel_core::config::Config;
@@ -29,8 +28,8 @@ pub(crate) const DRIVER: Driver = Driver {
     max_shards: 1,
 };
 
-/// Turns that may follow each other before other tasks of the executor have a chance.
-const TURNS: u32 = 16;
+/// The shortest wait that is one.
+const MOMENT: Duration = Duration::from_micros(2);
 /// Time between two looks at what is being saved before anything else is done.
 const SAVING: Duration = Duration::from_micros(100);
 
@@ -156,7 +155,6 @@ async fn live(
 async fn turn_on(turn: &mut Turn<Disk>) -> io::Result<i32> {
     let mut events = Events::with_capacity(EVENTS);
     let mut ring = Ring::new(turn.poll.registry().try_clone()?);
-    let mut turns = 0;
     let mut exit = turn.begin();
     loop {
         if let Some(code) = exit {
@@ -164,14 +162,12 @@ async fn turn_on(turn: &mut Turn<Disk>) -> io::Result<i32> {
         }
         // While sockets have something to say, the ring need not be asked.
         look(turn, &mut events)?;
-        turns += 1;
         if events.is_empty() && !turn.patience().is_zero() && turn.fall_asleep() {
             ring.wait(turn.patience()).await;
             look(turn, &mut events)?;
-            turns = 0;
-        } else if turns >= TURNS {
-            executor().yield_now().await;
-            turns = 0;
+        } else if turn.is_saving() {
+            // The disk gets on only when the executor asks its ring, which it does when all tasks wait.
+            sleep(MOMENT).await;
         }
         exit = turn.take(&events);
     }

@@ -533,6 +533,28 @@ fn files_are_replaced_before_their_tickets_are_done() {
 }
 
 #[test]
+fn files_are_written_while_there_is_always_something_else_to_do() {
+    const FILES: u64 = 20;
+    let (tell, told) = mpsc::channel();
+    let mut begun = false;
+    let server = run(puppet(move |_, _, input, out| {
+        let mut write = |n| {
+            let (ticket, bytes) = (Ticket(n), b"x".to_vec().into());
+            out.push(Action::Persist { ticket, file: File::NodesConf, bytes, fsync: false });
+        };
+        match input {
+            Input::Filled { .. } => (begun, _) = (true, write(1)),
+            Input::Done { ticket: Ticket(FILES), .. } => tell.send(()).unwrap(),
+            Input::Done { ticket, .. } => write(ticket.0 + 1),
+            _ => {}
+        }
+        if begun { Progress::More } else { Progress::Idle }
+    }));
+    server.client().write_all(b"x").unwrap();
+    told.recv_timeout(Duration::from_secs(6)).expect("each file in a moment");
+}
+
+#[test]
 fn a_file_that_cannot_be_written_is_reported() {
     let (tell, told) = mpsc::channel();
     let mut server = run(puppet(move |_, _, input, out| {
