@@ -3,7 +3,7 @@
 //! The driver carries them in order between any two machines, and delivers everything that is posted before it sends any
 //! byte that was appended to an outbox afterwards: a grant is known to the node before the target can hear of it. Where
 //! machines run on different threads, mail is delivered when the other thread would find it before anything that it
-//! reads from then on: it takes in mail after it has waited and before it reads sockets.
+//! reads from then on: it takes in mail between reading bytes and hearing them.
 
 use alloc::sync::Arc;
 

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mio::Poll;
@@ -146,6 +147,46 @@ fn what_was_said_before_bytes_were_sent_is_known_before_their_answer_comes() {
 }
 
 #[test]
+fn mail_that_comes_in_the_middle_of_a_turn_is_known_before_bytes_that_come_later() {
+    const LONG: Duration = Duration::from_millis(5);
+    let mut sent = 0;
+    let teller = greeter(1, move |reply, input, out| {
+        if let Input::Filled { .. } = input {
+            out.mail.push(numbered(1, 0, sent));
+            sent += 1;
+            reply.extend(u64::to_le_bytes(sent));
+        }
+    });
+    let mut heard = 0_u64;
+    let listener = greeter(0, move |reply, input, _| match input {
+        Input::Mailed(_) => heard += 1,
+        // One client makes turns long …
+        Input::Filled { bytes, .. } if bytes.contains(&b'n') => thread::sleep(LONG),
+        // … and the other one's question comes when its socket is about to be read.
+        Input::Filled { bytes, .. } if bytes.contains(&b'?') => reply.extend(heard.to_le_bytes()),
+        _ => {}
+    });
+    let server = run_all(node(), vec![listener, teller]);
+    let [mut asker, mut other] = <[TcpStream; 2]>::try_from(clients(&server, 2)).unwrap();
+    let mut noise = clients(&server, 2).remove(0);
+    let mut got = [0; 8];
+    for round in 0..40 {
+        // In a first turn nothing happens; that leaves a second one with two sockets to read.
+        noise.write_all(b"n").unwrap();
+        thread::sleep(LONG / 4);
+        noise.write_all(b"n").unwrap();
+        asker.write_all(b".").unwrap();
+        thread::sleep(LONG);
+        other.write_all(b"x").unwrap();
+        other.read_exact(&mut got).unwrap();
+        let said = u64::from_le_bytes(got);
+        asker.write_all(b"?").unwrap();
+        asker.read_exact(&mut got).unwrap();
+        assert_eq!(u64::from_le_bytes(got), said, "round {round}");
+    }
+}
+
+#[test]
 fn the_end_of_one_is_the_end_of_all_and_nobody_listens_then() {
     let big = vec![7; 6_000_000];
     let owed = big.clone();
@@ -164,7 +205,7 @@ fn the_end_of_one_is_the_end_of_all_and_nobody_listens_then() {
             client.write_all(b"x").unwrap();
             // The first bytes are there, so the reply is made.
             client.read_exact(&mut [0]).unwrap();
-            std::thread::spawn(move || {
+            thread::spawn(move || {
                 let mut got = Vec::new();
                 let _ = client.read_to_end(&mut got);
                 got.len() + 1
@@ -261,7 +302,7 @@ fn a_link_of_another_thread_may_be_closed_by_mail() {
     let mut closer = clients(&server, 2).remove(0);
     for _ in 0..200 {
         let mut victim = clients(&server, 2).remove(1);
-        let writer = std::thread::spawn(move || while victim.write_all(&[0; 100]).is_ok() {});
+        let writer = thread::spawn(move || while victim.write_all(&[0; 100]).is_ok() {});
         closer.write_all(b"x").unwrap();
         // More may have been opened meanwhile, which the next one closes.
         writer.join().unwrap();
