@@ -116,7 +116,7 @@ fn oracle(situation: Situation, event: Event) -> After {
     let mut after = before;
     // R6: what was granted to us is defended, whatever of it is still under way. That the claimer's epoch has risen is
     // heard before which slots it has.
-    if situation == MineTaken && epoch > MINE {
+    if situation == MineTaken && epoch >= MINE {
         after.epoch = epoch + 1;
     }
     let firmness = if owner == Owner::Me { after.epoch } else { owners_epoch };
