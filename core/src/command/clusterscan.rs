@@ -11,6 +11,7 @@ use super::context::Cx;
 use super::refused::{Outcome, Refused};
 use super::scan::{self, Found, Options};
 use crate::cluster::View;
+use crate::ids::{ShardIndex, Shards};
 use crate::slots::{SLOTS, Slot};
 use crate::wire::resp::Argv;
 
@@ -18,7 +19,13 @@ const CURSOR: Refused<'static> = Refused::Text("ERR Invalid cursor");
 const OTHER_SLOT: Refused<'static> = Refused::Text("ERR Cursor slot mismatch with SLOT argument");
 
 /// CLUSTERSCAN cursor [MATCH pattern] [COUNT n] [TYPE type] [SLOT slot]
-pub(crate) fn clusterscan<'a>(cx: &mut Cx<'_>, argv: Argv<'a>, view: &View, node: &[u8; 6]) -> Outcome<'a> {
+pub(crate) fn clusterscan<'a>(
+    cx: &mut Cx<'_>,
+    argv: Argv<'a>,
+    view: &View,
+    node: &[u8; 6],
+    here: (Shards, ShardIndex),
+) -> Outcome<'a> {
     let options = Options::read_cluster(argv)?;
     let cursor = Cursor::parse(argv.get(1))?;
     let named = options.pattern.and_then(|pattern| scan::only_slot(cx, pattern));
@@ -40,7 +47,7 @@ pub(crate) fn clusterscan<'a>(cx: &mut Cx<'_>, argv: Argv<'a>, view: &View, node
             _ => {
                 let from = cursor.position(node);
                 let bound = options.slot.or(named);
-                walk(cx, view, node, (slot, from), bound, &options, &mut found)
+                walk(cx, view, node, here, (slot, from), bound, &options, &mut found)
             }
         },
     };
@@ -62,11 +69,12 @@ fn start(options: &Options<'_>, named: Option<Slot>) -> String {
     }
 }
 
-/// Walks this node's slots from a place on, up to the first that is another's, or only one slot. The next cursor.
+/// Walks this node's slots from a place on, up to the first that is another's or another shard's, or only one slot. The next cursor.
 fn walk(
     cx: &Cx<'_>,
     view: &View,
     node: &[u8; 6],
+    (shards, index): (Shards, ShardIndex),
     from: (Slot, u32),
     bound: Option<Slot>,
     options: &Options<'_>,
@@ -94,7 +102,7 @@ fn walk(
         if !view.is_mine(after) {
             return format!("0-{{{}}}-0", after.tag());
         }
-        if left == 0 {
+        if left == 0 || shards.of(after) != index {
             return format!("{node}-{{{}}}-0", after.tag());
         }
         (slot, position) = (after, 0);

@@ -22,7 +22,7 @@ pub(crate) mod object;
 pub mod options;
 mod range;
 pub mod refused;
-mod scan;
+pub(crate) mod scan;
 mod string;
 pub mod table;
 
@@ -85,9 +85,9 @@ fn data_command(id: Id) -> Option<Run> {
         Id::Psetex => string::psetex,
         Id::Pttl => expiry::pttl,
         Id::Randomkey => scan::randomkey,
+        Id::Scan => scan::scan,
         Id::Rename => keys::rename,
         Id::Renamenx => keys::renamenx,
-        Id::Scan => scan::scan,
         Id::Set => string::set,
         Id::Setex => string::setex,
         Id::Setnx => string::setnx,

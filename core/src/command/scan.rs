@@ -8,6 +8,7 @@ use super::glob;
 use super::number::cursor;
 use super::options::is;
 use super::refused::{NOT_AN_INTEGER, Outcome, Refused, SYNTAX};
+use crate::ids::{ShardIndex, Shards};
 use crate::link::Outbox;
 use crate::slots::{Slot, hash_tag};
 use crate::store::{Entry, Layout, Store};
@@ -27,6 +28,8 @@ const TYPES: [&str; 6] = ["string", "list", "set", "zset", "hash", "stream"];
 const DRAWS: usize = 100;
 /// Where a scan's cursor has its slot.
 const SLOT_SHIFT: u32 = 32;
+/// Where it has its shard.
+const SHARD_SHIFT: u32 = 48;
 
 /// Keys found, encoded for the reply, since their number comes first there.
 #[derive(Default)]
@@ -73,7 +76,17 @@ impl Found {
 
 /// KEYS pattern
 pub(super) fn keys<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
-    let pattern = argv.get(1);
+    found(cx, argv.get(1)).reply(cx);
+    Ok(())
+}
+
+/// How many keys a pattern takes, and these as bulk strings.
+pub(crate) fn matching(cx: &mut Cx<'_>, pattern: &[u8]) -> (usize, Outbox) {
+    let found = found(cx, pattern);
+    (found.count, found.keys)
+}
+
+fn found(cx: &Cx<'_>, pattern: &[u8]) -> Found {
     let options = Options { pattern: Some(pattern), ..Options::default() };
     let mut found = Found::default();
     let slot = only_slot(cx, pattern);
@@ -84,8 +97,7 @@ pub(super) fn keys<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
     });
     // Unlike SCAN it leaves alone what is over.
     found.over.clear();
-    found.reply(cx);
-    Ok(())
+    found
 }
 
 /// Whether a pattern takes a key. Unlike the patterns that match anything, the plain star takes the empty key too.
@@ -95,9 +107,10 @@ fn fits(pattern: &[u8], key: &[u8]) -> bool {
 
 /// The one slot in which all keys are that a pattern can take, if it says so before its first wildcard.
 pub(super) fn only_slot(cx: &Cx<'_>, pattern: &[u8]) -> Option<Slot> {
-    if cx.store.layout() != Layout::Cluster {
-        return None;
-    }
+    if cx.store.layout() == Layout::Cluster { slot_of(pattern) } else { None }
+}
+
+fn slot_of(pattern: &[u8]) -> Option<Slot> {
     let plain = pattern.iter().take_while(|b| !b"*?[\\".contains(b)).count();
     let tagged = hash_tag(&pattern[..plain]).is_some();
     (plain == pattern.len() || tagged).then(|| Slot::of(&pattern[..plain]))
@@ -175,13 +188,46 @@ impl<'a> Options<'a> {
 
 /// SCAN cursor [MATCH pattern] [COUNT n] [TYPE type]
 pub(super) fn scan<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
+    scan_part(cx, argv, Shards::ONE, ShardIndex::default())
+}
+
+/// The shard where a SCAN goes on: that of the only slot of its pattern, or that which its cursor names.
+pub(crate) fn shard_of(argv: Argv<'_>, shards: Shards) -> Option<ShardIndex> {
+    let slot = Options::read(argv).ok()?.pattern.and_then(slot_of);
+    let named = || shard_of_cursor(cursor(argv.get(1))?, shards);
+    slot.map(|slot| shards.of(slot)).or_else(named)
+}
+
+fn shard_of_cursor(cursor: u64, shards: Shards) -> Option<ShardIndex> {
+    let index = (cursor >> SHARD_SHIFT) as u16;
+    (index < shards.count()).then_some(ShardIndex(index))
+}
+
+/// SCAN as far as it goes in this shard. Above the position its cursor has
+/// the shard; after the last key of a shard the walk begins in the next one.
+pub(crate) fn scan_part<'a>(
+    cx: &mut Cx<'_>,
+    argv: Argv<'a>,
+    shards: Shards,
+    index: ShardIndex,
+) -> Outcome<'a> {
     let cursor = cursor(argv.get(1)).ok_or(CURSOR)?;
     let options = Options::read(argv)?;
     let slot = options.pattern.and_then(|pattern| only_slot(cx, pattern));
     let mut found = Found::default();
     let next = found.visit(cx, &options, |store, visit| match slot {
         Some(slot) => scan_slot(store, cx.db, slot, cursor, options.count(), visit),
-        None => store.scan(cx.db, cursor, options.count(), visit),
+        None if shards == Shards::ONE => store.scan(cx.db, cursor, options.count(), visit),
+        None if shard_of_cursor(cursor, shards) != Some(index) => 0,
+        None => {
+            let within = cursor & ((1 << SHARD_SHIFT) - 1);
+            let (next, shard) = match store.scan(cx.db, within, options.count(), visit) {
+                0 if index.0 + 1 < shards.count() => (0, index.0 + 1),
+                0 => (0, 0),
+                next => (next, index.0),
+            };
+            u64::from(shard) << SHARD_SHIFT | next
+        }
     });
     cx.reply.array(2);
     cx.reply.bulk_int(next as i64);
@@ -209,17 +255,22 @@ fn scan_slot(
 
 /// RANDOMKEY
 pub(super) fn randomkey<'a>(cx: &mut Cx<'_>, _argv: Argv<'a>) -> Outcome<'a> {
+    match draw(cx) {
+        Some(key) => cx.reply.bulk(&key),
+        None => cx.reply.null(),
+    }
+    Ok(())
+}
+
+/// A key drawn at random; of those whose time is over, the ones it meets end with that.
+pub(crate) fn draw(cx: &mut Cx<'_>) -> Option<Box<[u8]>> {
     let now_ms = cx.now.wall_ms();
     let mut draws = 0;
     loop {
-        let Some(entry) = cx.store.random(cx.db, cx.rng) else {
-            cx.reply.null();
-            return Ok(());
-        };
+        let entry = cx.store.random(cx.db, cx.rng)?;
         draws += 1;
         if !entry.is_expired(now_ms) || (cx.caller != Caller::Client && draws == DRAWS) {
-            cx.reply.bulk(entry.key());
-            return Ok(());
+            return Some(entry.key().into());
         }
         let key: Box<[u8]> = entry.key().into();
         let at = cx.store.at(cx.db, &key);

@@ -5,6 +5,7 @@ use crate::command::table::Command;
 use crate::ids::LinkId;
 use crate::link::Outbox;
 use crate::mail::Fact;
+use crate::shard::gather::Part;
 use crate::shard::hold::{Class, Reason, Scope};
 use crate::shard::serve::{self, Served};
 use crate::shard::session::Waiting;
@@ -57,21 +58,23 @@ impl Shard {
                     }
                     return;
                 }
+                Served::Thaw => self.thaw(now, link, out),
                 Served::Held => {
                     self.send_replies(link, out);
+                    self.thaw(now, link, out);
                     self.data.holds.wait(link);
                     return;
                 }
                 Served::Ask(asked) => {
                     self.send_replies(link, out);
-                    if executing && self.exec_hold.is_none() {
+                    if executing && self.exec_hold.is_none() && self.frozen.is_none() {
                         let id = self.data.holds.begin(Scope::All, Class::All, Reason::Exec(link), None);
                         self.exec_hold = Some((link, id));
                     }
                     out.report(Fact::Asked(asked));
                     return;
                 }
-                Served::Whole(command, words) => match self.run_for(now, link, command, &words, out) {
+                Served::Whole(command, words) => match self.run_or_gather(now, link, command, words, out) {
                     whole::Caller::Stays => {}
                     whole::Caller::Waits => {
                         self.send_replies(link, out);
@@ -91,13 +94,14 @@ impl Shard {
         }
     }
 
-    /// Runs a command about the whole shard for a client; the reply goes to its outbox.
-    fn run_for(
+    /// Runs a command about the whole shard for a client; the reply goes to its outbox. `parts` are what siblings did.
+    pub(super) fn run_for(
         &mut self,
         now: Now,
         link: LinkId,
         command: &'static Command,
         words: &ArgvBuf,
+        parts: &[Part],
         out: &mut Actions,
     ) -> whole::Caller {
         let Some(session) = session_of(&mut self.links, &mut self.guests, link) else {
@@ -105,7 +109,7 @@ impl Shard {
         };
         let (db, proto) = (session.client.db, session.client.proto);
         self.data.scrutiny.laps.start();
-        let request = whole::Request { link, db, argv: words.argv() };
+        let request = whole::Request { link, db, argv: words.argv(), parts };
         let mut scratch = Outbox::default();
         let caller = self.run_whole(now, command, &request, &mut Reply::new(&mut scratch, proto), out);
         if caller == whole::Caller::Waits {
@@ -134,6 +138,7 @@ impl Shard {
             self.send_home(link, Some(ending), out);
             return;
         }
+        self.thaw(now, link, out);
         out.push(Action::Close { link, ending });
         if ending == Ending::Abrupt {
             self.closed(now, link, out);

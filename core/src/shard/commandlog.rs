@@ -5,14 +5,17 @@ use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 use crate::command::options::is;
 use crate::command::table::{Command, Id, flags};
 use crate::config::Config;
+use crate::ids::{ShardIndex, Shards};
 use crate::shard::debug::wrong_use;
+use crate::shard::gather::Part;
 use crate::shard::redact::{REDACTED, is_secret};
 use crate::shard::session::Client;
-use crate::time::Now;
+use crate::time::{Now, Wall};
 use crate::wire::resp::number::integer;
 use crate::wire::resp::{Argv, Reply};
 
@@ -63,8 +66,8 @@ impl Kind {
 }
 
 /// One command that was logged.
-#[derive(Debug)]
-struct Entry {
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
     id: u64,
     time_secs: u64,
     value: u64,
@@ -99,6 +102,8 @@ struct Log {
 #[derive(Debug, Default)]
 pub(crate) struct CommandLogs {
     logs: [Log; 3],
+    /// The beginning of the process, which shard this is, and of how many, if there are siblings.
+    ids: Option<(Wall, ShardIndex, Shards)>,
 }
 
 impl CommandLogs {
@@ -108,6 +113,11 @@ impl CommandLogs {
             let log = &mut self.logs[kind as usize];
             (log.threshold, log.max_len) = kind.limits(config);
         }
+    }
+
+    /// From now on entries have ids that no sibling gives and that grow with time over all of them.
+    pub(crate) fn share_ids(&mut self, started: Wall, index: ShardIndex, shards: Shards) {
+        self.ids = Some((started, index, shards));
     }
 
     /// From which value on commands are logged.
@@ -130,6 +140,11 @@ impl CommandLogs {
         for (log, value) in self.logs.iter_mut().zip(values) {
             let Some(threshold) = log.threshold else { continue };
             if value >= threshold {
+                if let Some((started, index, shards)) = self.ids {
+                    let shards = u64::from(shards.count());
+                    let micros = now.wall.0.saturating_sub(started.0);
+                    log.next_id = log.next_id.max(micros * shards + u64::from(index.0));
+                }
                 let entry = Entry {
                     id: log.next_id,
                     time_secs: now.wall.as_secs(),
@@ -138,15 +153,15 @@ impl CommandLogs {
                     peer: client.peer(),
                     name: client.name.to_vec().into(),
                 };
-                log.next_id += 1;
+                log.next_id += self.ids.map_or(1, |(_, _, shards)| shards.count().into());
                 log.entries.push_front(entry);
             }
             log.entries.truncate(usize::try_from(log.max_len).unwrap_or(usize::MAX));
         }
     }
 
-    /// SLOWLOG and COMMANDLOG with their subcommands.
-    pub(crate) fn run(&mut self, id: Id, argv: Argv<'_>, reply: &mut Reply<'_>) {
+    /// SLOWLOG and COMMANDLOG with their subcommands; `others` are the parts of siblings.
+    pub(crate) fn run(&mut self, id: Id, argv: Argv<'_>, others: &[Part], reply: &mut Reply<'_>) {
         let kind = match id {
             Id::SlowlogGet | Id::SlowlogLen | Id::SlowlogReset => Ok(Kind::Slow),
             _ => Kind::read(argv.get(argv.len() - 1)).ok_or(BAD_TYPE),
@@ -158,28 +173,63 @@ impl CommandLogs {
             let count = argv.opt(2).map_or(Some(SHOWN), integer).filter(|count| *count >= -1);
             let Some(count) = count else { return reply.error(BAD_COUNT) };
             return match kind {
-                Ok(kind) => self.get(kind, count, reply),
+                Ok(kind) => self.get(kind, count, others, reply),
                 Err(error) => reply.error(error),
             };
         }
-        let entries = match kind {
-            Ok(kind) => &mut self.logs[kind as usize].entries,
+        let log = match kind {
+            Ok(kind) => &mut self.logs[kind as usize],
             Err(error) => return reply.error(error),
         };
         match id {
-            Id::SlowlogLen | Id::CommandlogLen => reply.int(entries.len() as i64),
+            Id::SlowlogLen | Id::CommandlogLen => {
+                let others: u64 = others.iter().map(Part::count).sum();
+                let len = log.entries.len() as u64;
+                reply.int(if others == 0 { len } else { (len + others).min(log.max_len) } as i64);
+            }
             _ => {
-                entries.clear();
+                log.entries.clear();
                 reply.ok();
             }
         }
     }
 
-    fn get(&self, kind: Kind, count: i64, reply: &mut Reply<'_>) {
-        let entries = &self.logs[kind as usize].entries;
-        let count = usize::try_from(count).unwrap_or(usize::MAX).min(entries.len());
-        reply.array(count);
-        entries.iter().take(count).for_each(|entry| entry.reply(reply));
+    /// The newest entries of all shards.
+    fn get(&self, kind: Kind, count: i64, others: &[Part], reply: &mut Reply<'_>) {
+        let log = &self.logs[kind as usize];
+        let mut count = usize::try_from(count).unwrap_or(usize::MAX);
+        let mut entries: Vec<&Entry> = log.entries.iter().collect();
+        if !others.is_empty() {
+            entries.extend(others.iter().flat_map(|part| match part {
+                Part::Logged(entries) => entries.as_slice(),
+                _ => &[],
+            }));
+            entries.sort_by_key(|entry| Reverse(entry.id));
+            count = count.min(usize::try_from(log.max_len).unwrap_or(usize::MAX));
+        }
+        entries.truncate(count);
+        reply.array(entries.len());
+        entries.iter().for_each(|entry| entry.reply(reply));
+    }
+
+    /// The entries that a sibling may want to show.
+    pub(crate) fn newest(&self, id: Id, argv: Argv<'_>) -> Vec<Entry> {
+        let count = argv.opt(2).map_or(Some(SHOWN), integer).unwrap_or_default();
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        self.log(id, argv).map_or(Vec::new(), |log| log.entries.iter().take(count).cloned().collect())
+    }
+
+    /// How many entries there are in this shard.
+    pub(crate) fn len(&self, id: Id, argv: Argv<'_>) -> usize {
+        self.log(id, argv).map_or(0, |log| log.entries.len())
+    }
+
+    fn log(&self, id: Id, argv: Argv<'_>) -> Option<&Log> {
+        let kind = match id {
+            Id::SlowlogGet | Id::SlowlogLen => Some(Kind::Slow),
+            _ => Kind::read(argv.get(argv.len() - 1)),
+        };
+        kind.map(|kind| &self.logs[kind as usize])
     }
 }
 
@@ -251,7 +301,7 @@ mod tests {
             let owned = ArgvBuf::of(&words);
             let mut out = Outbox::default();
             let id = resolve(owned.argv()).expect("a command").id;
-            self.logs.run(id, owned.argv(), &mut Reply::new(&mut out, Proto::Resp2));
+            self.logs.run(id, owned.argv(), &[], &mut Reply::new(&mut out, Proto::Resp2));
             let bytes: Vec<u8> = out.chunks().flatten().copied().collect();
             String::from_utf8(bytes).unwrap().replace("\r\n", " ")
         }

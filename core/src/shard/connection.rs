@@ -123,7 +123,7 @@ fn operate(
         | Id::SlowlogReset
         | Id::CommandlogGet
         | Id::CommandlogLen
-        | Id::CommandlogReset => data.scrutiny.logs.run(id, argv, &mut reply(client, outbox)),
+        | Id::CommandlogReset => data.scrutiny.logs.run(id, argv, &[], &mut reply(client, outbox)),
         _ => {
             let mut reply = reply(client, outbox);
             data.scrutiny.latency.run(now, id, argv, &data.tally, &env.config, &mut reply);

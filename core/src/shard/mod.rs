@@ -15,6 +15,8 @@ mod exports;
 mod feed;
 mod filter;
 mod footprint;
+mod freeze;
+mod gather;
 mod histogram;
 mod hold;
 mod home;
@@ -75,6 +77,8 @@ use crate::shard::eviction::Eviction;
 use crate::shard::exporting::Surroundings;
 use crate::shard::exports::Exports;
 use crate::shard::footprint::Footprint;
+use crate::shard::freeze::{Freezings, Keeper};
+use crate::shard::gather::Gatherings;
 use crate::shard::hold::Holds;
 use crate::shard::imports::{After, Importing};
 use crate::shard::info::Process;
@@ -138,6 +142,14 @@ pub struct Shard {
     next_link: u64,
     /// The hold of a client whose EXEC waits for the node.
     exec_hold: Option<(LinkId, HoldId)>,
+    /// Commands of clients at home here that siblings take part in.
+    gatherings: Gatherings,
+    /// Those that wait until all shards have stopped.
+    freezings: Freezings,
+    /// In the first shard: for whom all are stopped, and who is next.
+    keeper: Keeper,
+    /// The hold of the client for whom all shards are stopped.
+    frozen: Option<(LinkId, HoldId)>,
     /// A hold ended: waiting clients have to be woken before the step ends.
     woken: bool,
 }
@@ -180,6 +192,9 @@ impl Shard {
         };
         data.effects.watched().belong_to(index);
         data.configure(&config);
+        if config.shards > 1 {
+            data.scrutiny.logs.share_ids(now.wall, index, Shards::new(config.shards));
+        }
         Self {
             env: Env {
                 index,
@@ -211,6 +226,10 @@ impl Shard {
             next_client: 1,
             next_link: 0,
             exec_hold: None,
+            gatherings: Gatherings::default(),
+            freezings: Freezings::default(),
+            keeper: Keeper::default(),
+            frozen: None,
             woken: false,
         }
     }
@@ -365,6 +384,7 @@ impl Shard {
                 }
                 session.client.transaction.discard(self.data.effects.watched());
                 self.forget_watcher(&mut session.client);
+                self.leave_siblings(now, &session.client, out);
                 self.holds_end_for(now, link, out);
             }
             Some(Link::Import(mut importing)) => {

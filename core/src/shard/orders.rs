@@ -96,6 +96,7 @@ impl Shard {
                 self.data.answered(now, &asked, client, outbox, begun);
             }
             self.end_exec_hold(now, link, out);
+            self.leave_siblings(now, &session.client, out);
             if session.client.reading_paused {
                 out.push(Action::ResumeReading { link });
             }

@@ -6,11 +6,15 @@ use core::net::IpAddr;
 
 use crate::cluster::render::{Asker, Family};
 use crate::cluster::{Row, View};
+use crate::command::scan;
 use crate::command::table::{Command, Id, flags, keys_of};
 use crate::ids::{ShardIndex, Shards};
 use crate::shard::data::Data;
+use crate::shard::hold::Kind;
 use crate::shard::serve::Env;
 use crate::shard::session::Client;
+use crate::shard::transaction::Transaction;
+use crate::shard::{debug, freeze};
 use crate::slots::Slot;
 use crate::store::Store;
 use crate::time::Now;
@@ -88,10 +92,14 @@ pub(crate) fn elsewhere(
     data: &mut Data,
     env: &Env,
 ) -> Option<ShardIndex> {
-    if env.shards == Shards::ONE || client.transaction.is_running() {
+    if env.shards == Shards::ONE || (client.transaction.is_running() && !client.frozen) {
         return None;
     }
     let home = client.link.shard();
+    if freeze::is_due(command, client, env) {
+        let stays = stopped_by_hold(command, client.transaction.slot(env), client, data);
+        return (!stays && home != env.index).then_some(home);
+    }
     let there = match place {
         Place::One(Some(slot)) => env.shards.of(slot),
         Place::One(None) if command.id == Id::Exec => {
@@ -99,7 +107,7 @@ pub(crate) fn elsewhere(
             let watches = data.effects.watched();
             client.transaction.look_after_watched(now, goal, &data.store, watches).unwrap_or(goal)
         }
-        Place::One(None) => slot_named(command, argv).map_or(home, |slot| env.shards.of(slot)),
+        Place::One(None) => shard_named(command, argv, env).unwrap_or(home),
         Place::Several => return None,
     };
     (there != env.index).then_some(there)
@@ -111,8 +119,17 @@ pub(crate) fn slot_named(command: &'static Command, argv: Argv<'_>) -> Option<Sl
         Id::ClusterCountkeysinslot | Id::ClusterGetkeysinslot | Id::ClusterFlushslot | Id::ClusterSetslot => {
             argv.opt(2).and_then(integer).and_then(|n| u16::try_from(n).ok()).and_then(Slot::new)
         }
+        Id::Debug => argv.opt(2).filter(|_| debug::is_about_key(argv.get(1))).map(Slot::of),
         _ => None,
     }
+}
+
+/// The shard that a command without keys is about, if it is about one.
+pub(crate) fn shard_named(command: &'static Command, argv: Argv<'_>, env: &Env) -> Option<ShardIndex> {
+    if command.id == Id::Scan {
+        return scan::shard_of(argv, env.shards);
+    }
+    slot_named(command, argv).map(|slot| env.shards.of(slot))
 }
 
 /// Decides where a client's command with keys in `place` runs, in the order of checks of Valkey.
@@ -198,6 +215,56 @@ fn route_slot(
         return Route::Here(Some(slot));
     }
     if mine { Route::Here(Some(slot)) } else { redirect("MOVED", slot, view, Some(owner), client) }
+}
+
+/// Where the command runs; for EXEC, where all its commands run.
+pub(crate) fn whither(
+    command: &'static Command,
+    argv: Argv<'_>,
+    own: Place,
+    client: &Client,
+    data: &Data,
+    env: &Env,
+) -> Route {
+    if command.id == Id::Exec
+        && let Transaction::Open { queue, refused: false, .. } = &client.transaction
+        && !client.transaction.is_overtaken(data.effects.watches())
+    {
+        let mut common = None;
+        for queued in queue {
+            let argv = queued.words.argv();
+            match route(env, &data.store, client, queued.command, argv, place(env, queued.command, argv)) {
+                Route::Here(Some(slot)) if common.is_some_and(|c| c != slot) => {
+                    return Route::Refused("CROSSSLOT Keys in request don't hash to the same slot".into());
+                }
+                Route::Here(slot) => common = common.or(slot),
+                refused @ Route::Refused(_) => return refused,
+            }
+        }
+        return Route::Here(common);
+    }
+    route(env, &data.store, client, command, argv, own)
+}
+
+/// Whether a command, or any command of the transaction that it runs, has to wait for a hold.
+pub(crate) fn stopped_by_hold(
+    command: &'static Command,
+    slot: Option<Slot>,
+    client: &Client,
+    data: &Data,
+) -> bool {
+    let may_write = |c: &Command| c.is(flags::WRITE) || c.id == Id::ClusterSetslot;
+    let mut kind = Kind { slot, writes: may_write(command), link: client.link, waited: client.waited };
+    if command.id == Id::Exec
+        && let Transaction::Open { queue, .. } = &client.transaction
+    {
+        for write in queue.iter().filter(|q| may_write(q.command)) {
+            kind.writes = true;
+            // A write without keys may touch any slot, whatever slot the others are about.
+            kind.slot = kind.slot.filter(|_| write.command.has_keys());
+        }
+    }
+    data.holds.stop(&kind)
 }
 
 fn redirect(word: &str, slot: Slot, view: &View, to: Option<&Row>, client: &Client) -> Route {

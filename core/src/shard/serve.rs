@@ -11,6 +11,7 @@ use crate::cluster::View;
 use crate::command;
 use crate::command::clusterscan::clusterscan;
 use crate::command::context::{Caller, Cx};
+use crate::command::refused::Refused;
 use crate::command::table::{self, Command, Id, Refusal, flags};
 use crate::config::Config;
 use crate::ids::{ShardIndex, Shards};
@@ -19,13 +20,12 @@ use crate::mail::Asked;
 use crate::migration::log::JobLog;
 use crate::shard::data::Data;
 use crate::shard::eviction::{OUT_OF_MEMORY, Room, needs_memory};
-use crate::shard::hold::Kind;
 use crate::shard::home::{Home, home};
-use crate::shard::route::{Place, Route, elsewhere, place, route, route_begun};
+use crate::shard::route::{Place, Route, elsewhere, place, route_begun, stopped_by_hold, whither};
 use crate::shard::session::{Client, Queued, Replies, Session, Waiting};
 use crate::shard::transaction::{Exec, Transaction};
 use crate::shard::upcoming::Upcoming;
-use crate::shard::{ahead, connection, debug, limits, reads, session, users};
+use crate::shard::{ahead, connection, debug, freeze, gather, limits, reads, session, users};
 use crate::slots::Slot;
 use crate::time::Now;
 use crate::wire::resp::{Argv, ArgvBuf, Limits, Reply, Wrong};
@@ -58,6 +58,8 @@ pub(crate) enum Served {
     Ask(Box<Asked>),
     /// Its command is about the whole shard; serving goes on after it.
     Whole(&'static Command, ArgvBuf),
+    /// All shards were stopped for its command, which is done; serving goes on.
+    Thaw,
     /// It was answered so much that the limits of buffers have to be looked at; serving goes on if it may.
     Crowded,
     /// The link has to be closed.
@@ -95,9 +97,9 @@ impl Session {
                 continue;
             }
             self.end_exec(now, data);
-            if self.outbox.len() > self.client.alarm {
+            if let Some(served) = self.interrupted() {
                 self.reader.keep(upcoming.rest());
-                return Served::Crowded;
+                return served;
             }
             let Self { reader, outbox, client } = self;
             let limits = Limits { authenticated: client.authenticated, ..limits };
@@ -146,6 +148,16 @@ impl Session {
                 return served;
             }
             upcoming = Upcoming::new(&[]);
+        }
+    }
+
+    /// What has to be done between two commands, if anything.
+    #[inline]
+    fn interrupted(&self) -> Option<Served> {
+        match () {
+            () if self.client.frozen => Some(Served::Thaw),
+            () if self.outbox.len() > self.client.alarm => Some(Served::Crowded),
+            () => None,
         }
     }
 
@@ -236,6 +248,10 @@ impl Session {
             self.client.transaction = Transaction::None;
             self.client.asking = false;
             self.client.commands += 1;
+            if self.client.frozen {
+                // The reply may have begun in another shard.
+                self.client.exec_begun.1 = self.outbox.end();
+            }
             data.executed(now, &mut self.client, &mut self.outbox);
         }
     }
@@ -357,6 +373,10 @@ fn admit(
         refuse(Some(command), client, outbox, data, &error);
         return Ran::Done;
     }
+    if env.shards != Shards::ONE && freeze::is_due(command, client, env) {
+        let slot = client.transaction.slot(env);
+        return if stopped_by_hold(command, slot, client, data) { Ran::Held } else { Ran::Whole };
+    }
     let slot = match whither(command, argv, place, client, data, env) {
         Route::Here(slot) => slot,
         Route::Refused(error) => {
@@ -392,15 +412,7 @@ fn admit(
     data.usage.came(slot, argv, command.id == Id::Exec);
     if command.id == Id::Exec {
         client.last_command = Some(command);
-        client.exec_begun = (data.scrutiny.laps.mark(), outbox.end());
-        client.exec_slot = slot;
-        let ran = exec(now, client, outbox, data);
-        data.usage.ran(slot, 0, outbox.end() - client.exec_begun.1);
-        if !client.transaction.is_running() {
-            data.executed(now, client, outbox);
-        }
-        client.asking &= client.transaction.is_running();
-        return ran;
+        return begin_exec(now, slot, client, outbox, data);
     }
     run(now, command, slot, argv, client, outbox, data, env)
 }
@@ -432,48 +444,23 @@ fn ends_multi(id: Id) -> bool {
     matches!(id, Id::Exec | Id::Discard | Id::Quit | Id::Reset)
 }
 
-/// Where the command runs; for EXEC, where all its commands run.
-fn whither(
-    command: &'static Command,
-    argv: Argv<'_>,
-    own: Place,
-    client: &Client,
-    data: &Data,
-    env: &Env,
-) -> Route {
-    if command.id == Id::Exec
-        && let Transaction::Open { queue, refused: false, .. } = &client.transaction
-        && !client.transaction.is_overtaken(data.effects.watches())
-    {
-        let mut common = None;
-        for queued in queue {
-            let argv = queued.words.argv();
-            match route(env, &data.store, client, queued.command, argv, place(env, queued.command, argv)) {
-                Route::Here(Some(slot)) if common.is_some_and(|c| c != slot) => {
-                    return Route::Refused("CROSSSLOT Keys in request don't hash to the same slot".into());
-                }
-                Route::Here(slot) => common = common.or(slot),
-                refused @ Route::Refused(_) => return refused,
-            }
-        }
-        return Route::Here(common);
+/// Begins an EXEC that was admitted, and notes where.
+fn begin_exec(
+    now: Now,
+    slot: Option<Slot>,
+    client: &mut Client,
+    outbox: &mut Outbox,
+    data: &mut Data,
+) -> Ran {
+    client.exec_begun = (data.scrutiny.laps.mark(), outbox.end());
+    client.exec_slot = slot;
+    let ran = exec(now, client, outbox, data);
+    data.usage.ran(slot, 0, outbox.end() - client.exec_begun.1);
+    if !client.transaction.is_running() {
+        data.executed(now, client, outbox);
     }
-    route(env, &data.store, client, command, argv, own)
-}
-
-fn stopped_by_hold(command: &'static Command, slot: Option<Slot>, client: &Client, data: &Data) -> bool {
-    let may_write = |c: &Command| c.is(flags::WRITE) || c.id == Id::ClusterSetslot;
-    let mut kind = Kind { slot, writes: may_write(command), link: client.link, waited: client.waited };
-    if command.id == Id::Exec
-        && let Transaction::Open { queue, .. } = &client.transaction
-    {
-        for write in queue.iter().filter(|q| may_write(q.command)) {
-            kind.writes = true;
-            // A write without keys may touch any slot, whatever slot the others are about.
-            kind.slot = kind.slot.filter(|_| write.command.has_keys());
-        }
-    }
-    data.holds.stop(&kind)
+    client.asking &= client.transaction.is_running();
+    ran
 }
 
 /// Begins an EXEC: its commands go to the backlog and are run one after another, nothing between them.
@@ -517,6 +504,7 @@ fn run(
     client.last_command = Some(command);
     let begun = outbox.end();
     let ran = match home(command) {
+        _ if gather::is_gathered(command, argv, env) => Ran::Whole,
         Home::Data => {
             run_data(now, command, slot, argv, client, outbox, data, env);
             Ran::Done
@@ -578,17 +566,28 @@ fn run_data(
         rng,
         no_touch: client.no_touch,
     };
-    if command.id == Id::Clusterscan {
-        if !env.config.cluster_enabled {
-            cx.reply.error(reads::NO_CLUSTER);
-        } else if let Err(refused) = clusterscan(&mut cx, argv, &env.view, &env.fingerprint) {
-            refused.reply(&mut cx.reply);
+    match command.id {
+        Id::Clusterscan | Id::Scan => scan(command, &mut cx, argv, env),
+        id => {
+            command::run(id, &mut cx, argv);
         }
-    } else {
-        command::run(command.id, &mut cx, argv);
     }
     if !effects.records().is_empty() {
         exports.append(effects, argv);
+    }
+}
+
+/// Commands whose cursors know more than a position in one shard.
+fn scan(command: &Command, cx: &mut Cx<'_>, argv: Argv<'_>, env: &Env) {
+    let outcome = if command.id == Id::Scan {
+        command::scan::scan_part(cx, argv, env.shards, env.index)
+    } else if env.config.cluster_enabled {
+        clusterscan(cx, argv, &env.view, &env.fingerprint, (env.shards, env.index))
+    } else {
+        Err(Refused::Text(reads::NO_CLUSTER))
+    };
+    if let Err(refused) = outcome {
+        refused.reply(&mut cx.reply);
     }
 }
 

@@ -57,6 +57,8 @@ pub(crate) enum Waiting {
     Answer,
     /// The end of a WAIT.
     Replicas,
+    /// Other shards: their part of its command, or until they have stopped for it.
+    Siblings,
     /// Its session, which is at work in this shard.
     Away(ShardIndex),
     /// Its link is being closed by us: nothing more is heard.
@@ -111,6 +113,8 @@ pub(crate) struct Client {
     /// MULTI or WATCH came once.
     pub(crate) had_transaction: bool,
     pub(crate) waiting: Waiting,
+    /// All shards have stopped for its command.
+    pub(crate) frozen: bool,
     /// The first queued command has waited for back-pressure once.
     pub(crate) waited: bool,
     /// Commands to run before anything more is read: one that was held, or the rest of an EXEC.
@@ -165,6 +169,7 @@ impl Session {
             transaction: Transaction::None,
             had_transaction: false,
             waiting: Waiting::Nothing,
+            frozen: false,
             waited: false,
             backlog: VecDeque::new(),
             reading_paused: false,

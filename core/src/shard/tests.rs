@@ -12,6 +12,7 @@ mod moving;
 mod operator;
 mod pressing;
 mod siblings;
+mod together;
 mod usage;
 mod watching;
 

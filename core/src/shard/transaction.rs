@@ -234,6 +234,11 @@ fn release(keys: &mut Vec<WatchedKey>, watches: &mut Watched) {
 }
 
 impl WatchedKey {
+    /// The shard that it is on.
+    pub(crate) fn shard(&self) -> ShardIndex {
+        self.shard
+    }
+
     /// Whether the key, which is on this shard, has changed since it is watched.
     fn is_overtaken(&self, now: Now, store: &Store, watches: &Watched) -> bool {
         let expired = || {

@@ -21,6 +21,8 @@ use crate::link::Outbox;
 use crate::mail::{Mail, Pass};
 use crate::migration::failure::Failure;
 use crate::migration::job::Job;
+use crate::shard::freeze::Freeze;
+use crate::shard::gather::{Part, Question};
 use crate::shard::session::{Session, Waiting};
 use crate::shard::{Link, Shard};
 use crate::time::Now;
@@ -65,6 +67,12 @@ pub(crate) enum Errand {
     Held { by: ShardIndex, job: JobName },
     /// A job has to end.
     Stop { job: JobName, failure: Failure },
+    /// A command over all shards wants this one's part.
+    Ask(Arc<Question>),
+    /// Such a part, for the client on this link.
+    Part { link: LinkId, part: Part },
+    /// All shards stop for one client, or go on.
+    Freeze(Freeze),
     /// Keys that nobody watches any more for a client of a sibling.
     Unwatch(Keys),
 }
@@ -152,6 +160,9 @@ impl Shard {
             | Errand::Fed { .. }
             | Errand::Arrived { .. }
             | Errand::Held { .. } => self.with_exports(now, out, |exports, s| exports.run_errand(errand, s)),
+            Errand::Ask(question) => self.asked_by_sibling(now, &question, out),
+            Errand::Part { link, part } => self.take_part(now, link, part, out),
+            Errand::Freeze(word) => self.hear_of_freeze(now, word, out),
             Errand::Unwatch(keys) => {
                 keys.iter().for_each(|(db, key)| self.data.effects.watched().unwatch(*db, key));
             }

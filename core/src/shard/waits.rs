@@ -111,23 +111,31 @@ impl Shard {
     }
 
     /// CLIENT UNBLOCK id [TIMEOUT | ERROR]
-    pub(crate) fn unblock(&mut self, now: Now, argv: Argv<'_>, reply: &mut Reply<'_>, out: &mut Actions) {
+    ///
+    /// # Errors
+    /// The error line. Otherwise whether a client of this shard waited.
+    pub(crate) fn unblock(
+        &mut self,
+        now: Now,
+        argv: Argv<'_>,
+        out: &mut Actions,
+    ) -> Result<bool, &'static str> {
         let reason = argv.opt(3).filter(|_| argv.len() == 4);
         if reason.is_some_and(|r| !is(r, b"timeout") && !is(r, b"error")) {
-            return reply.error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
+            return Err("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
         }
-        let Some(id) = integer(argv.get(2)) else { return reply.error(NOT_AN_INTEGER) };
+        let id = integer(argv.get(2)).ok_or(NOT_AN_INTEGER)?;
         let named = |link: &LinkId| match self.links.get(link) {
             Some(Link::Client(session)) => session.client.id.0 as i64 == id,
             _ => false,
         };
         let Some(link) = self.waits.list.iter().map(|(link, _)| *link).find(named) else {
-            return reply.int(0);
+            return Ok(false);
         };
         let error = reason.is_some_and(|r| is(r, b"error"));
         let error = error.then_some("UNBLOCKED client unblocked via CLIENT UNBLOCK");
-        reply.int(1);
         self.end_wait(now, link, error, out);
+        Ok(true)
     }
 
     fn end_wait(&mut self, now: Now, link: LinkId, error: Option<&str>, out: &mut Actions) {

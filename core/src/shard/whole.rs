@@ -15,6 +15,7 @@ use crate::shard::branch::Branch;
 use crate::shard::data::Data;
 use crate::shard::debug::wrong_use;
 use crate::shard::filter::Filter;
+use crate::shard::gather::Part;
 use crate::shard::hold::{Class, Reason, Scope};
 use crate::shard::imports::Importing;
 use crate::shard::serve::not_built;
@@ -30,6 +31,8 @@ pub(crate) struct Request<'a> {
     pub(crate) link: LinkId,
     pub(crate) db: u32,
     pub(crate) argv: Argv<'a>,
+    /// What siblings did of it, if all shards have a part in it.
+    pub(crate) parts: &'a [Part],
 }
 
 /// Whether the client that gave the command is closed by it.
@@ -74,7 +77,21 @@ impl Shard {
                 self.woken |= self.data.holds.end_reason(Reason::Client);
                 reply.ok();
             }
-            Id::ClientUnblock => self.unblock(now, request.argv, reply, out),
+            Id::ClientUnblock => match self.unblock(now, request.argv, out) {
+                Ok(unblocked) => reply.int((u64::from(unblocked) + request.counted_by_siblings()) as i64),
+                Err(error) => reply.error(error),
+            },
+            Id::Dbsize | Id::Keys | Id::Randomkey => {
+                self.answer_about_keys(now, command, request, reply, out);
+            }
+            Id::SlowlogGet
+            | Id::SlowlogLen
+            | Id::SlowlogReset
+            | Id::CommandlogGet
+            | Id::CommandlogLen
+            | Id::CommandlogReset => {
+                self.data.scrutiny.logs.run(command.id, request.argv, request.parts, reply);
+            }
             Id::ClientTracking => self.track(request, reply),
             Id::Wait | Id::Waitaof => return self.wait(now, command.id, request, reply),
             Id::Debug => self.debug(now, request, reply, out),
@@ -213,13 +230,31 @@ impl Shard {
     }
 
     fn list_clients(&mut self, now: Now, request: &Request<'_>, reply: &mut Reply<'_>) {
-        let filter = match Filter::parse(request.argv, &self.env.config) {
-            Ok(filter) => filter,
-            Err(error) => {
-                reply.error(&error);
-                return;
-            }
+        let mut rows = match self.client_rows(now, request) {
+            Ok(rows) => rows,
+            Err(error) => return reply.error(&error),
         };
+        for part in request.parts {
+            if let Part::Clients(others) = part {
+                rows.extend_from_slice(others);
+            }
+        }
+        rows.sort_by_key(|(id, _)| *id);
+        let mut text = String::new();
+        for (_, row) in rows {
+            text.push_str(&row);
+            text.push('\n');
+        }
+        reply.verbatim("txt", &text);
+    }
+
+    /// The lines of the clients of this shard that a filter takes.
+    pub(crate) fn client_rows(
+        &self,
+        now: Now,
+        request: &Request<'_>,
+    ) -> Result<Vec<(ClientId, String)>, String> {
+        let filter = Filter::parse(request.argv, &self.env.config)?;
         let mut rows: Vec<(ClientId, String)> = Vec::new();
         let watches = self.data.effects.watches();
         let spared = filter.skip_me.filter(|skip| *skip).map(|_| request.link);
@@ -244,13 +279,7 @@ impl Shard {
             let row = listing::describe(now, &exporting.client, &exporting.feed.outbox, b"E");
             rows.push((exporting.client.id, row.replacen("user=default", "user=(superuser)", 1)));
         }
-        rows.sort_by_key(|(id, _)| *id);
-        let mut text = String::new();
-        for (_, row) in rows {
-            text.push_str(&row);
-            text.push('\n');
-        }
-        reply.verbatim("txt", &text);
+        Ok(rows)
     }
 
     fn kill_clients(
@@ -260,18 +289,36 @@ impl Shard {
         reply: &mut Reply<'_>,
         out: &mut crate::action::Actions,
     ) -> Caller {
-        let old_form = request.argv.len() == 3;
-        let filter = if old_form {
-            Ok(Filter::address(request.argv.get(2)))
-        } else {
-            Filter::parse(request.argv, &self.env.config)
-        };
-        let filter = match filter {
-            Ok(filter) => filter,
+        let (killed, caller) = match self.kill_matching(now, request, out) {
+            Ok(killed) => killed,
             Err(error) => {
                 reply.error(&error);
                 return Caller::Stays;
             }
+        };
+        let killed = killed as u64 + request.counted_by_siblings();
+        if request.argv.len() > 3 {
+            reply.int(killed as i64);
+        } else if killed == 0 {
+            reply.error("ERR No such client");
+        } else {
+            reply.ok();
+        }
+        caller
+    }
+
+    /// Closes the clients of this shard that a filter takes: how many, and whether who asked for it is one of them.
+    pub(crate) fn kill_matching(
+        &mut self,
+        now: Now,
+        request: &Request<'_>,
+        out: &mut crate::action::Actions,
+    ) -> Result<(usize, Caller), String> {
+        let old_form = request.argv.len() == 3;
+        let filter = if old_form {
+            Filter::address(request.argv.get(2))
+        } else {
+            Filter::parse(request.argv, &self.env.config)?
         };
         let spare_me = filter.skip_me.unwrap_or(!old_form);
         let watches = self.data.effects.watches();
@@ -304,14 +351,7 @@ impl Shard {
                 self.closed(now, link, out);
             }
         }
-        if !old_form {
-            reply.int(killed as i64);
-        } else if killed == 0 {
-            reply.error("ERR No such client");
-        } else {
-            reply.ok();
-        }
-        caller
+        Ok((killed, caller))
     }
 
     fn pause(&mut self, now: Now, argv: Argv<'_>, reply: &mut Reply<'_>) {

@@ -104,7 +104,8 @@ impl Shard {
             key.truncate(prefix.len());
             key.extend_from_slice(format!(":{n}").as_bytes());
             let at = self.data.store.at(request.db, &key);
-            if self.data.store.get(&at).is_some() {
+            let elsewhere = self.env.shards.of(at.slot) != self.env.index;
+            if elsewhere || self.data.store.get(&at).is_some() {
                 continue;
             }
             let text = format!("value:{n}");

@@ -324,6 +324,12 @@ pub(crate) fn wrong_use(argv: Argv<'_>, container: &str) -> String {
     format!("ERR unknown subcommand or wrong number of arguments for '{word}'. Try {container} HELP.")
 }
 
+/// Whether a word of DEBUG is about the key that follows it.
+pub(crate) fn is_about_key(word: &[u8]) -> bool {
+    let known: [&[u8]; 5] = [b"object", b"sdslen", b"htstats-key", b"listpack", b"quicklist"];
+    known.iter().any(|w| is(word, w))
+}
+
 /// Whether an error reply is what DEBUG was asked for.
 pub(crate) fn is_error(argv: Argv<'_>) -> bool {
     argv.len() == 3 && is(argv.get(1), b"error")

@@ -1,0 +1,299 @@
+//! Commands over all shards of a process: each sibling is asked for its part, and when all have answered the client's own
+//! shard adds its part, which is the last, and replies.
+//!
+//! Meanwhile the client waits, so its replies keep their order; if it leaves, the parts that still come are not missed.
+//! With one shard nobody is asked.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use hashbrown::HashMap;
+
+use crate::action::{Actions, Ending};
+use crate::command::context::{Caller as By, Cx};
+use crate::command::options::is;
+use crate::command::scan;
+use crate::command::table::{Command, Id};
+use crate::ids::{ClientId, LinkId, ShardIndex, Shards};
+use crate::link::Outbox;
+use crate::shard::commandlog;
+use crate::shard::freeze;
+use crate::shard::serve::Env;
+use crate::shard::session::Waiting;
+use crate::shard::visit::{Errand, session_of};
+use crate::shard::whole::{Caller, Request};
+use crate::shard::{Link, Shard};
+use crate::slots::Slot;
+use crate::time::Now;
+use crate::wire::resp::{Argv, ArgvBuf, Proto, Reply};
+
+/// What a shard has to say to a command over all of them.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// It has done what was asked.
+    Done,
+    /// So many.
+    Count(u64),
+    /// So many keys, as bulk strings.
+    Keys(usize, Outbox),
+    /// A key drawn from so many.
+    Draw(u64, Option<Box<[u8]>>),
+    /// Lines of CLIENT LIST.
+    Clients(Vec<(ClientId, String)>),
+    /// Entries of a log of commands, the newest first.
+    Logged(Vec<commandlog::Entry>),
+}
+
+/// What siblings are asked.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) link: LinkId,
+    db: u32,
+    command: &'static Command,
+    words: ArgvBuf,
+}
+
+/// A command whose parts are being gathered.
+#[derive(Debug)]
+pub(crate) struct Gathering {
+    question: Arc<Question>,
+    parts: Vec<Part>,
+}
+
+/// Those of the clients that are at home here, by their links.
+pub(crate) type Gatherings = HashMap<LinkId, Gathering, foldhash::fast::FixedState>;
+
+/// Whether all shards have a part in what a command does.
+pub(crate) fn is_wide(command: &Command, argv: Argv<'_>) -> bool {
+    match command.id {
+        Id::Dbsize
+        | Id::Keys
+        | Id::Randomkey
+        | Id::Flushall
+        | Id::Flushdb
+        | Id::ClientList
+        | Id::ClientKill
+        | Id::ClientPause
+        | Id::ClientUnpause
+        | Id::ClientUnblock
+        | Id::ConfigResetstat
+        | Id::MemoryPurge
+        | Id::SlowlogGet
+        | Id::SlowlogLen
+        | Id::SlowlogReset
+        | Id::CommandlogGet
+        | Id::CommandlogLen
+        | Id::CommandlogReset => true,
+        Id::Debug => {
+            let word = argv.get(1);
+            let of_all: [&[u8]; 5] =
+                [b"sleep", b"set-active-expire", b"pause-cron", b"populate", b"slotmigration"];
+            of_all.iter().any(|known| is(word, known))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a command of several shards has to run in this one, whose client gave it, in the way of the whole shard.
+#[inline]
+pub(crate) fn is_gathered(command: &Command, argv: Argv<'_>, env: &Env) -> bool {
+    env.shards != Shards::ONE && is_wide(command, argv)
+}
+
+impl Shard {
+    /// Runs a command about the whole shard for a client: at once, or when siblings have said their part.
+    pub(super) fn run_or_gather(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        command: &'static Command,
+        words: ArgvBuf,
+        out: &mut Actions,
+    ) -> Caller {
+        if self.env.shards == Shards::ONE {
+            return self.run_for(now, link, command, &words, &[], out);
+        }
+        let Some(session) = session_of(&mut self.links, &mut self.guests, link) else { return Caller::Stays };
+        let db = session.client.db;
+        if freeze::is_due(command, &session.client, &self.env) {
+            session.client.waiting = Waiting::Siblings;
+            self.ask_to_freeze(now, link, command, words, out);
+            return Caller::Waits;
+        }
+        if !is_wide(command, words.argv()) {
+            return self.run_for(now, link, command, &words, &[], out);
+        }
+        session.client.waiting = Waiting::Siblings;
+        let question = Arc::new(Question { link, db, command, words });
+        for sibling in self.siblings() {
+            out.pass(sibling, Errand::Ask(question.clone()));
+        }
+        self.gatherings.insert(link, Gathering { question, parts: Vec::new() });
+        Caller::Waits
+    }
+
+    /// The other shards of the process.
+    pub(crate) fn siblings(&self) -> impl Iterator<Item = ShardIndex> + use<> {
+        let index = self.env.index;
+        self.env.shards.iter().filter(move |shard| *shard != index)
+    }
+
+    /// Does this shard's part of a command of a sibling's client.
+    pub(crate) fn asked_by_sibling(&mut self, now: Now, question: &Question, out: &mut Actions) {
+        let Question { link, db, command, words } = question;
+        let request = Request { link: *link, db: *db, argv: words.argv(), parts: &[] };
+        let part = self.part(now, command, &request, out);
+        out.pass(link.shard(), Errand::Part { link: *link, part });
+    }
+
+    /// A sibling has done its part; after the last the client is answered.
+    pub(crate) fn take_part(&mut self, now: Now, link: LinkId, part: Part, out: &mut Actions) {
+        let siblings = usize::from(self.env.shards.count()) - 1;
+        let Some(gathering) = self.gatherings.get_mut(&link) else { return };
+        gathering.parts.push(part);
+        if gathering.parts.len() < siblings {
+            return;
+        }
+        let Some(Gathering { question, parts }) = self.gatherings.remove(&link) else { return };
+        match self.run_for(now, link, question.command, &question.words, &parts, out) {
+            Caller::Killed => self.finish(now, link, Ending::Flushed, out),
+            Caller::Waits => {}
+            Caller::Stays => match self.links.get(&link) {
+                Some(Link::Client(session)) if session.client.leaving => {
+                    self.finish(now, link, Ending::Flushed, out);
+                }
+                _ => self.resume(now, link, out),
+            },
+        }
+    }
+
+    /// What this shard has to say to a command over all shards.
+    fn part(
+        &mut self,
+        now: Now,
+        command: &'static Command,
+        request: &Request<'_>,
+        out: &mut Actions,
+    ) -> Part {
+        let argv = request.argv;
+        match command.id {
+            Id::Dbsize => Part::Count(self.data.store.len(request.db)),
+            Id::Keys => {
+                let (count, keys) = self.walk(now, request.db, |cx| scan::matching(cx, argv.get(1)));
+                Part::Keys(count, keys)
+            }
+            Id::Randomkey => self.draw(now, request.db),
+            Id::ClientList => Part::Clients(self.client_rows(now, request).unwrap_or_default()),
+            Id::ClientUnblock => Part::Count(self.unblock(now, argv, out).unwrap_or_default().into()),
+            Id::ClientKill => {
+                let killed = self.kill_matching(now, request, out).map_or(0, |(killed, _)| killed);
+                Part::Count(killed as u64)
+            }
+            Id::SlowlogGet | Id::CommandlogGet => {
+                Part::Logged(self.data.scrutiny.logs.newest(command.id, argv))
+            }
+            Id::SlowlogLen | Id::CommandlogLen => {
+                Part::Count(self.data.scrutiny.logs.len(command.id, argv) as u64)
+            }
+            _ => {
+                // What it replies is replied at the client's home too.
+                let mut unread = Outbox::default();
+                self.run_whole(now, command, request, &mut Reply::new(&mut unread, Proto::default()), out);
+                Part::Done
+            }
+        }
+    }
+
+    /// Answers a command about keys of all shards, of which this is the last.
+    pub(crate) fn answer_about_keys(
+        &mut self,
+        now: Now,
+        command: &'static Command,
+        request: &Request<'_>,
+        reply: &mut Reply<'_>,
+        out: &mut Actions,
+    ) {
+        let own = self.part(now, command, request, out);
+        let all = || request.parts.iter().chain([&own]);
+        match command.id {
+            Id::Dbsize => reply.int(all().map(Part::count).sum::<u64>() as i64),
+            Id::Keys => {
+                let found = |part: &Part| if let Part::Keys(count, _) = part { *count } else { 0 };
+                reply.array(all().map(found).sum());
+                for part in all() {
+                    if let Part::Keys(_, keys) = part {
+                        keys.chunks().for_each(|chunk| reply.raw(chunk));
+                    }
+                }
+            }
+            _ => self.reply_draw(all(), reply),
+        }
+    }
+
+    /// Walks the keys of this shard for a command that names none.
+    fn walk<T>(&mut self, now: Now, db: u32, f: impl FnOnce(&mut Cx<'_>) -> T) -> T {
+        let data = &mut self.data;
+        let followed = data.exports.follow(None);
+        let held = data.holds.writes_held(None);
+        data.effects.begin(db, followed);
+        let mut unread = Outbox::default();
+        let result = f(&mut Cx {
+            now,
+            db,
+            slot: Slot::default(),
+            caller: if held { By::ClientWhileHeld } else { By::Client },
+            store: &mut data.store,
+            reply: Reply::new(&mut unread, Proto::default()),
+            effects: &mut data.effects,
+            stats: &mut data.stats,
+            config: &self.env.config,
+            rng: &mut data.rng,
+            no_touch: true,
+        });
+        if !data.effects.records().is_empty() {
+            data.exports.append(&data.effects, ArgvBuf::default().argv());
+        }
+        result
+    }
+
+    fn draw(&mut self, now: Now, db: u32) -> Part {
+        let key = self.walk(now, db, scan::draw);
+        // Counted after the draw, which may have deleted keys whose time is over.
+        Part::Draw(self.data.store.len(db), key)
+    }
+
+    /// A key drawn from all: from a shard as often as it has keys.
+    fn reply_draw<'p>(&mut self, all: impl Iterator<Item = &'p Part> + Clone, reply: &mut Reply<'_>) {
+        let drawn = all.filter_map(|part| match part {
+            Part::Draw(count, Some(key)) => Some((*count, key)),
+            _ => None,
+        });
+        let mut n = self.data.rng.below(drawn.clone().map(|(count, _)| count).sum::<u64>().max(1));
+        for (count, key) in drawn {
+            if n < count {
+                return reply.bulk(key);
+            }
+            n -= count;
+        }
+        reply.null();
+    }
+}
+
+impl Part {
+    /// The number it is, if it is one.
+    pub(crate) fn count(&self) -> u64 {
+        match self {
+            Self::Count(count) => *count,
+            _ => 0,
+        }
+    }
+}
+
+impl Request<'_> {
+    /// What siblings counted, all together.
+    pub(crate) fn counted_by_siblings(&self) -> u64 {
+        self.parts.iter().map(Part::count).sum()
+    }
+}

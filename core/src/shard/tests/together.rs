@@ -1,0 +1,310 @@
+//! Commands over all shards of a process: as one, and as if there were one.
+
+use alloc::collections::BTreeSet;
+
+use super::siblings::{Process, Whose};
+use super::*;
+
+/// Bulk strings of a reply.
+fn words(reply: &str) -> Vec<String> {
+    let mut lines = reply.split("\r\n");
+    let mut words = Vec::new();
+    while let Some(line) = lines.next() {
+        if line.starts_with('$') && line != "$-1" {
+            words.extend(lines.next().map(String::from));
+        }
+    }
+    words
+}
+
+fn filled(shards: u16, keys: usize) -> (Process, LinkId) {
+    let mut process = Process::new(shards, 7);
+    let client = process.connect(shards - 1, 1);
+    for n in 0..keys {
+        assert_eq!(process.ask(client, &format!("SET key:{n} {n}\r\n")), "+OK\r\n");
+    }
+    (process, client)
+}
+
+/// No shard has stopped, and nobody waits for that.
+fn assert_at_rest(process: &Process, what: &str) {
+    for shard in &process.shards {
+        assert!(shard.guests.is_empty() && shard.frozen.is_none(), "{what}");
+        assert!(shard.gatherings.is_empty() && shard.freezings.is_empty(), "{what}");
+        assert_eq!(shard.data.holds.deadline(), None, "{what}");
+    }
+}
+
+#[test]
+fn a_walk_meets_all_keys_of_all_shards() {
+    for shards in [1, 2, 3, 8] {
+        let (mut process, client) = filled(shards, 300);
+        let all: BTreeSet<String> = (0..300).map(|n| format!("key:{n}")).collect();
+        assert_eq!(process.ask(client, "DBSIZE\r\n"), ":300\r\n");
+        let found = words(&process.ask(client, "KEYS *\r\n"));
+        assert_eq!((found.len(), found.into_iter().collect::<BTreeSet<_>>()), (300, all.clone()));
+        for (walk, expected) in [
+            ("SCAN", 300),
+            ("SCAN COUNT 3", 300),
+            ("SCAN COUNT 10000", 300),
+            ("SCAN MATCH key:1*", 111),
+            ("SCAN MATCH key:17", 1),
+            ("SCAN TYPE list", 0),
+        ] {
+            let (command, options) = walk.split_once(' ').unwrap_or((walk, ""));
+            let (mut cursor, mut found, mut steps) = (String::from("0"), BTreeSet::new(), 0);
+            loop {
+                let reply = words(&process.ask(client, &format!("{command} {cursor} {options}\r\n")));
+                let (next, keys) = reply.split_first().expect("a cursor");
+                found.extend(keys.iter().cloned());
+                cursor.clone_from(next);
+                steps += 1;
+                if cursor == "0" {
+                    break;
+                }
+                assert!(steps < 40_000, "{shards} shards: {walk} does not end");
+            }
+            assert_eq!(found.len(), expected, "{shards} shards: {walk}");
+        }
+        assert_eq!(process.ask(client, "SCAN 99999999999999999 COUNT 5\r\n"), "*2\r\n$1\r\n0\r\n*0\r\n");
+        assert_eq!(process.ask(client, "SCAN x\r\n"), "-ERR invalid cursor\r\n");
+    }
+}
+
+#[test]
+fn a_walk_over_the_cluster_meets_all_keys_of_all_shards() {
+    for shards in [1, 2, 3] {
+        let (mut process, client) = filled(shards, 50);
+        let (mut cursor, mut found, mut steps) = (String::from("0"), BTreeSet::new(), 0);
+        loop {
+            let reply = words(&process.ask(client, &format!("CLUSTERSCAN {cursor} COUNT 100000\r\n")));
+            let (next, keys) = reply.split_first().expect("a cursor");
+            found.extend(keys.iter().cloned());
+            cursor.clone_from(next);
+            steps += 1;
+            if cursor == "0" {
+                break;
+            }
+            assert!(steps < 40_000, "{shards} shards");
+        }
+        assert_eq!(found.len(), 50, "{shards} shards");
+    }
+}
+
+#[test]
+fn a_random_key_is_one_of_any_shard() {
+    for shards in [1, 3] {
+        let (mut process, client) = filled(shards, 0);
+        assert_eq!(process.ask(client, "RANDOMKEY\r\n"), "$-1\r\n");
+        process.ask(client, "SET a 1\r\n");
+        for _ in 0..10 {
+            assert_eq!(process.ask(client, "RANDOMKEY\r\n"), "$1\r\na\r\n");
+        }
+        for key in ["b", "c", "d", "e", "f"] {
+            process.ask(client, &format!("SET {key} 1\r\n"));
+        }
+        let mut drawn = alloc::collections::BTreeMap::<String, u32>::new();
+        for _ in 0..600 {
+            *drawn.entry(process.ask(client, "RANDOMKEY\r\n")).or_default() += 1;
+        }
+        assert_eq!(drawn.len(), 6);
+        assert!(drawn.values().all(|n| (50..160).contains(n)), "{drawn:?}");
+    }
+}
+
+#[test]
+fn nobody_sees_half_a_flush() {
+    let mut halves = 0;
+    for seed in 0..400 {
+        let mut process = Process::new(4, seed);
+        let (writer, reader, third) = (process.connect(0, 1), process.connect(1, 2), process.connect(2, 3));
+        let keys = ["a", "b", "c", "d", "e"];
+        for key in keys {
+            process.ask(writer, &format!("SET {key} 1\r\n"));
+        }
+        process.feed(writer, b"FLUSHALL\r\n");
+        process.feed(third, b"FLUSHDB\r\n");
+        for _ in 0..seed % 23 {
+            process.deliver();
+        }
+        let gets: String = keys.iter().map(|key| format!("GET {key}\r\n")).collect();
+        process.feed(reader, gets.as_bytes());
+        process.settle();
+        assert_eq!((process.said(writer), process.said(third)), ("+OK\r\n".into(), "+OK\r\n".into()));
+        let said = process.said(reader).replace("$1\r\n1\r\n", "1").replace("$-1\r\n", "0");
+        assert!(!said.contains("01"), "seed {seed}: {said}");
+        halves += u32::from(said.contains("10"));
+        assert_at_rest(&process, "after a flush");
+    }
+    assert!(halves > 0, "no flush came between two reads");
+}
+
+#[test]
+fn a_transaction_over_all_shards_happens_at_once() {
+    for seed in 0..300 {
+        let mut process = Process::new(4, seed);
+        let (writer, reader) = (process.connect(0, 1), process.connect(1, 2));
+        process.ask(writer, "SET b 1\r\n");
+        let round = b"SET a 1\r\nDEL b\r\nSET c 1\r\nDEL a\r\nSET b 1\r\nDEL c\r\n";
+        process.feed(writer, &round.repeat(5));
+        process.feed(
+            reader,
+            b"MULTI\r\nDBSIZE\r\nSET r 1\r\nDBSIZE\r\nKEYS r\r\nDEL r\r\nDBSIZE\r\nEXEC\r\nPING\r\n",
+        );
+        for _ in 0..seed % 40 {
+            process.deliver();
+        }
+        process.feed(writer, b"MULTI\r\nDBSIZE\r\nFLUSHALL\r\nDBSIZE\r\nSET b 2\r\nDBSIZE\r\nEXEC\r\n");
+        process.settle();
+        let said = process.said(reader);
+        let (_, reply) = said.split_once('*').expect("EXEC was answered");
+        let counts: Vec<i64> =
+            reply.split("\r\n").filter_map(|line| line.strip_prefix(':')?.parse().ok()).collect();
+        let [first, second, deleted, third] = counts[..] else { panic!("seed {seed}: {said}") };
+        assert!((1..=2).contains(&first), "seed {seed}: {said}");
+        assert_eq!((second, deleted, third), (first + 1, 1, first), "seed {seed}: {said}");
+        assert!(said.ends_with("+PONG\r\n"), "seed {seed}: {said}");
+        let wrote = process.said(writer);
+        assert!(wrote.ends_with("\r\n+OK\r\n:0\r\n+OK\r\n:1\r\n"), "seed {seed}: {wrote}");
+        assert_at_rest(&process, "after a transaction");
+    }
+}
+
+#[test]
+fn what_is_watched_on_several_shards_does_not_change_before_the_transaction_runs() {
+    let (mut ran, mut changed) = (0, 0);
+    for seed in 0..400 {
+        let mut process = Process::new(4, seed);
+        let (client, other) = (process.connect(0, 1), process.connect(1, 2));
+        process.ask(client, "WATCH a\r\nWATCH b\r\nWATCH c\r\nWATCH d\r\nMULTI\r\nSET {q} done\r\n");
+        // Whoever sees that the transaction has not run changes what it watches: then it must not run any more.
+        let mut come: [(LinkId, &[u8]); 2] =
+            [(client, b"EXEC\r\n"), (other, b"GET {q}\r\nSET a 1\r\nGET {q}\r\nSET d 1\r\nGET {q}\r\n")];
+        come.rotate_left(seed as usize % 2);
+        process.feed(come[0].0, come[0].1);
+        for _ in 0..seed % 20 {
+            process.deliver();
+        }
+        process.feed(come[1].0, come[1].1);
+        process.settle();
+        let said = process.said(other);
+        let unseen_before_a_change = said.starts_with("$-1\r\n+OK\r\n$-1\r\n");
+        let result = process.said(client);
+        let did = result == "*1\r\n+OK\r\n";
+        assert!(did || result == "*-1\r\n", "seed {seed}: {result}");
+        assert!(!(did && unseen_before_a_change), "seed {seed}: {said}");
+        ran += u32::from(did);
+        changed += u32::from(!did);
+        assert_at_rest(&process, "after EXEC");
+        assert!(process.shards.iter().all(|shard| shard.data.effects.watched_keys() == 0));
+    }
+    assert!(ran > 20 && changed > 20, "{ran} ran, {changed} did not");
+}
+
+#[test]
+fn who_leaves_in_the_middle_stops_nobody() {
+    let scripts: [&[u8]; 4] = [
+        b"DBSIZE\r\nKEYS *\r\nDBSIZE\r\n",
+        b"SET a 1\r\nFLUSHALL\r\nSET b 1\r\n",
+        b"MULTI\r\nSET a 1\r\nDBSIZE\r\nCONFIG SET maxmemory-samples 6\r\nKEYS a\r\nEXEC\r\n",
+        b"WATCH a\r\nWATCH b\r\nWATCH c\r\nMULTI\r\nSET d 1\r\nEXEC\r\n",
+    ];
+    for seed in 0..400 {
+        let mut process = Process::new(4, seed);
+        let (client, other) = (process.connect((seed % 3) as u16, 1), process.connect(1, 2));
+        process.feed(client, scripts[seed as usize % 4]);
+        process.feed(other, b"FLUSHALL\r\nDBSIZE\r\n");
+        for _ in 0..seed % 41 {
+            process.deliver();
+        }
+        process.step(Whose::Shard(client.shard().0.into()), Input::Closed { link: client });
+        process.settle();
+        process.pass(Span::ms(1));
+        let said = process.said(other);
+        assert!(said.starts_with("+OK\r\n:") && said.len() == 9, "seed {seed}: {said}");
+        assert_eq!(process.ask(other, "MULTI\r\nFLUSHALL\r\nDBSIZE\r\nEXEC\r\n").lines().last(), Some(":0"));
+        assert_at_rest(&process, &format!("seed {seed}"));
+        assert!(process.shards.iter().all(|shard| shard.data.effects.watched_keys() == 0));
+    }
+}
+
+#[test]
+fn a_flush_waits_for_holds_of_any_shard_and_holds_nobody_meanwhile() {
+    for held in 0..4 {
+        let mut process = Process::new(4, 3);
+        let (client, other) = (process.connect(0, 1), process.connect(1, 2));
+        process.ask(other, "SET a 1\r\nSET b 1\r\nSET c 1\r\n");
+        let shard = &mut process.shards[held];
+        let until = Some(process.now.mono + Span::secs(60));
+        let hold = shard.data.holds.begin(Scope::All, Class::Writes, Reason::Migration, until);
+        assert_eq!(process.ask(client, "FLUSHALL\r\n"), "");
+        assert_eq!(
+            process.ask(other, "GET a\r\nGET b\r\nGET c\r\nDBSIZE\r\n"),
+            "$1\r\n1\r\n".repeat(3) + ":3\r\n"
+        );
+        let shard = &mut process.shards[held];
+        shard.woken |= shard.data.holds.end(hold);
+        process.pass(Span::ms(1));
+        assert_eq!(process.said(client), "+OK\r\n");
+        assert_eq!(process.ask(other, "DBSIZE\r\n"), ":0\r\n");
+        assert_at_rest(&process, "after the hold");
+    }
+}
+
+#[test]
+fn commands_about_clients_are_about_those_of_all_shards() {
+    for shards in [1, 2, 3, 8] {
+        let mut process = Process::new(shards, 4);
+        let clients: Vec<LinkId> =
+            (0..6).map(|n| process.connect(n % shards, 10 + u64::from(n / shards))).collect();
+        let ids: Vec<u64> = clients
+            .iter()
+            .map(|client| {
+                process.ask(*client, "CLIENT ID\r\n").trim_matches([':', '\r', '\n']).parse().unwrap()
+            })
+            .collect();
+        let list = process.ask(clients[0], "CLIENT LIST\r\n");
+        let shown: Vec<u64> = list
+            .lines()
+            .filter_map(|line| line.strip_prefix("id=")?.split(' ').next()?.parse().ok())
+            .collect();
+        assert!(shown.is_sorted() && ids.iter().all(|id| shown.contains(id)), "{shards} shards: {list}");
+        assert_eq!(shown.len(), 7);
+        // One that waits is woken from any other shard.
+        process.feed(clients[1], b"WAIT 1 0\r\n");
+        let unblocked = process.ask(clients[2], &format!("CLIENT UNBLOCK {}\r\n", ids[1]));
+        assert_eq!((unblocked.as_str(), process.said(clients[1]).as_str()), (":1\r\n", ":0\r\n"));
+        // A pause is one of the process.
+        assert_eq!(process.ask(clients[3], "CLIENT PAUSE 100000 WRITE\r\n"), "+OK\r\n");
+        for client in &clients {
+            assert_eq!(process.ask(*client, "GET a\r\nSET a 1\r\n"), "$-1\r\n");
+        }
+        let admin = process.connect(0, 90);
+        assert_eq!(process.ask(admin, "CLIENT UNPAUSE\r\n"), "+OK\r\n");
+        process.pass(Span::ms(1));
+        assert!(clients.iter().all(|client| process.said(*client).starts_with("+OK\r\n")));
+        let kill = format!("CLIENT KILL ID {} SKIPME yes\r\n", ids[4]);
+        assert_eq!(process.ask(clients[5], &kill), ":1\r\n");
+        assert_eq!(process.ask(clients[5], &kill), ":0\r\n");
+        assert_eq!(process.ask(clients[0], "CLIENT KILL TYPE normal SKIPME yes\r\n"), ":6\r\n");
+        assert_eq!(process.ask(clients[0], "CLIENT LIST\r\n").matches("id=").count(), 1);
+    }
+}
+
+#[test]
+fn logs_of_commands_are_those_of_all_shards_in_the_order_of_time() {
+    let mut process = Process::new(3, 2);
+    let clients = [process.connect(0, 1), process.connect(1, 2), process.connect(2, 3)];
+    process.ask(clients[0], "CONFIG SET slowlog-log-slower-than 0 slowlog-max-len 4\r\nSLOWLOG RESET\r\n");
+    for (n, key) in ["a", "b", "c", "d"].iter().enumerate() {
+        process.pass(Span::secs(1));
+        process.ask(clients[n % 3], &format!("GET {key}\r\n"));
+    }
+    process.ask(clients[0], "CONFIG SET slowlog-log-slower-than -1\r\n");
+    let said = process.ask(clients[2], "SLOWLOG GET -1\r\n");
+    let keys: Vec<String> = words(&said).into_iter().filter(|word| word.len() == 1).collect();
+    assert_eq!(keys, ["d", "c", "b", "a"], "{said}");
+    assert_eq!(process.ask(clients[1], "SLOWLOG LEN\r\n"), ":4\r\n");
+    assert!(process.ask(clients[1], "SLOWLOG GET 2\r\n").starts_with("*2\r\n"));
+    assert_eq!(process.ask(clients[1], "SLOWLOG RESET\r\nSLOWLOG LEN\r\n"), "+OK\r\n:0\r\n");
+}
