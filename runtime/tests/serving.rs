@@ -307,3 +307,79 @@ fn real_clients_and_benchmarks_work() {
         stats.text().lines().find_map(|l| l.strip_prefix("total_commands_processed:")?.parse().ok());
     assert!(commands.is_some_and(|n: u64| n > 40_000), "{commands:?}");
 }
+
+/// Everything that a client reads until the other side is gone, however it goes.
+fn read_to_the_end(stream: &mut TcpStream) -> Vec<u8> {
+    let (mut all, mut some) = (Vec::new(), [0; 4096]);
+    while let Ok(len @ 1..) = stream.read(&mut some) {
+        all.extend_from_slice(&some[..len]);
+    }
+    all
+}
+
+#[test]
+fn the_end_under_load_cuts_no_reply_and_leaves_nobody_listening() {
+    const BATCH: usize = 20;
+    let mut server = start(&["--bind", "127.0.0.1"]);
+    let port = server.port();
+    let clients: Vec<_> = (0..8)
+        .map(|n| {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+            stream.set_nodelay(true).expect("an option");
+            thread::spawn(move || {
+                let batch = peer::encode(&["INCR", &format!("key{n}")]).repeat(BATCH);
+                let (mut replies, mut got) = (Vec::new(), 0);
+                while stream.write_all(&batch).is_ok() {
+                    let mut some = [0; 4096];
+                    while got < BATCH {
+                        let Ok(len @ 1..) = stream.read(&mut some) else { return replies };
+                        got += some[..len].iter().filter(|byte| **byte == b'\n').count();
+                        replies.extend_from_slice(&some[..len]);
+                    }
+                    got = 0;
+                }
+                replies.extend(read_to_the_end(&mut stream));
+                replies
+            })
+        })
+        .collect();
+    thread::sleep(Duration::from_millis(300));
+    server.signal("TERM");
+    assert_eq!(server.child().wait().expect("its end").code(), Some(0));
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "somebody listens");
+    for client in clients {
+        let replies = String::from_utf8(client.join().expect("a client")).expect("a text");
+        assert!(replies.ends_with("\r\n"), "the last reply is whole");
+        for (n, reply) in replies.lines().enumerate() {
+            assert_eq!(reply, format!(":{}", n + 1), "each command once, in order");
+        }
+    }
+    // The port can be had again at once.
+    server.restart();
+    assert!(server.ask(&["PING"]).is("PONG"));
+}
+
+#[test]
+fn storms_of_connections_leave_no_descriptor_behind() {
+    let mut server = start(&["--bind", "127.0.0.1"]);
+    let fds = format!("/proc/{}/fd", server.child().id());
+    let open = || fs::read_dir(&fds).expect("a live process").count();
+    assert!(server.ask(&["PING"]).is("PONG"));
+    let before = open();
+    for storm in 0..5 {
+        let mut clients: Vec<TcpStream> = (0..200)
+            .map(|_| TcpStream::connect(("127.0.0.1", server.port())).expect("a connection"))
+            .collect();
+        for (n, client) in clients.iter_mut().enumerate() {
+            // Some say nothing, some half a command, some leave with a reply unread, some hang up halfway.
+            let words: &[u8] = [&b""[..], b"*2\r\n$3\r\nGE", b"PING\r\n", b"PING\r\n"][n % 4];
+            client.write_all(words).expect("to be heard");
+            if n % 4 == 3 {
+                let _ = client.shutdown(std::net::Shutdown::Write);
+            }
+        }
+        drop(clients);
+        until(&format!("descriptors after storm {storm}"), || open() <= before + 1);
+    }
+    assert!(server.ask(&["PING"]).is("PONG"));
+}

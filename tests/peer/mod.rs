@@ -41,7 +41,8 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     path
 }
 
-/// The program under test: that of the package that is tested, unless `WHIMBREL_PROGRAM` names another build.
+/// The program under test: that of the package that is tested, unless `WHIMBREL_PROGRAM` names another build. It has one
+/// shard, unless `WHIMBREL_SHARDS` says how many.
 pub fn program() -> PathBuf {
     let built = option_env!("CARGO_BIN_EXE_whimbrel-mio").or(option_env!("CARGO_BIN_EXE_whimbrel-glommio"));
     let named = env::var_os("WHIMBREL_PROGRAM").map(PathBuf::from);
@@ -114,7 +115,10 @@ impl Server {
     }
 
     /// Starts `program <arguments>`, which will serve at `port`, and waits until it answers PING.
-    pub fn start_in(program: &Path, folder: Folder, port: u16, arguments: Vec<OsString>) -> Self {
+    pub fn start_in(program: &Path, folder: Folder, port: u16, mut arguments: Vec<OsString>) -> Self {
+        if let Some(shards) = env::var_os("WHIMBREL_SHARDS").filter(|_| program == self::program()) {
+            arguments.extend(["--shards".into(), shards]);
+        }
         let child = spawn(program, &arguments, &folder);
         let mut server = Self { child, program: program.to_owned(), arguments, folder, port };
         server.await_ping();
