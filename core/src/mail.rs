@@ -81,6 +81,8 @@ pub enum Order {
         job: Arc<Job>,
         /// Timeouts in force.
         timing: Timing,
+        /// What is left of these slots and has to go first.
+        left: Option<Confirmed>,
     },
     /// End an import.
     StopImport {

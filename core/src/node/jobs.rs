@@ -171,12 +171,8 @@ impl Node {
         self.jobs.add(&[(job.clone(), link.shard())], Stage::Import(import::State::WaitingForAck), now);
         let timing = settings::of_migrations(&self.config);
         // The slots have to be empty: what a slot left here that was lost without a claim would come back with it.
-        if let Some(left) =
-            self.cluster.as_ref().and_then(|c| takeover::confirm_failed_import(c, &job.ranges))
-        {
-            self.post(Order::Drop(left), out);
-        }
-        self.post(Order::StartImport { link, job, timing }, out);
+        let left = self.cluster.as_ref().and_then(|c| takeover::confirm_failed_import(c, &job.ranges));
+        self.post(Order::StartImport { link, job, timing, left }, out);
     }
 
     /// Takes the slots of an import over; the shard hears of it when that is durable.

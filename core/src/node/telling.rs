@@ -53,12 +53,13 @@ impl Node {
     /// Hands an order to the shards that it concerns.
     pub(super) fn deliver(&self, order: Order, out: &mut Actions) {
         let shard = match &order {
-            // That slots are settled ends holds in every shard that has some of them.
+            // What is settled ends holds, and hides nothing more, in every shard that has slots of the job.
             Order::Publish(_)
             | Order::PublishJobs(_)
             | Order::Configure(..)
             | Order::Drop(_)
-            | Order::Settled { .. } => {
+            | Order::Settled { .. }
+            | Order::TakenOver { .. } => {
                 Shards::new(self.config.shards).iter().for_each(|shard| out.order(shard, order.clone()));
                 return;
             }

@@ -135,7 +135,10 @@ impl Bench {
                 Mail::Order(Order::Answer { reply, .. }) => {
                     Some(String::from_utf8_lossy(&reply).trim_end().into())
                 }
-                Mail::Order(Order::StartImport { job, .. }) => Some(format!("start {}", job.ranges)),
+                Mail::Order(Order::StartImport { job, left, .. }) => Some(match left {
+                    Some(left) => format!("drop {} and start {}", left.slots(), job.ranges),
+                    None => format!("start {}", job.ranges),
+                }),
                 Mail::Order(Order::StartExport { job, .. }) => Some(format!("export {}", job.ranges)),
                 Mail::Order(Order::StopExport { job, .. }) => Some(format!("stop {job}")),
                 Mail::Order(Order::Settled { settlement, .. }) => Some(format!("settled {settlement:?}")),
@@ -155,7 +158,7 @@ fn name(n: u64) -> JobName {
 fn slots_are_empty_before_they_are_imported() {
     let mut bench = Bench::new();
     bench.establish(1, name(1), 100);
-    assert_eq!(bench.orders(), ["drop 100-100", "start 100-100"]);
+    assert_eq!(bench.orders(), ["drop 100-100 and start 100-100"]);
 }
 
 #[test]
@@ -167,7 +170,7 @@ fn the_name_of_an_unfinished_job_is_not_taken_twice() {
     let refused = "-ERR Slot is already being imported on the target by a different migration";
     assert_eq!(bench.orders(), [refused]);
     bench.establish(2, name(2), 101);
-    assert_eq!(bench.orders(), ["drop 101-101", "start 101-101"]);
+    assert_eq!(bench.orders(), ["drop 101-101 and start 101-101"]);
 }
 
 #[test]
@@ -244,7 +247,7 @@ fn orders_keep_their_order_when_a_driver_reports_several_saves_at_once() {
     bench.ask(9, &format!("CLUSTER SETSLOT 100 NODE {ME}"));
     bench.orders();
     bench.write_at_once();
-    assert_eq!(bench.orders(), ["+BUMPED 3", "drop 100-100", "start 100-100", "publish 101", "+OK"]);
+    assert_eq!(bench.orders(), ["+BUMPED 3", "drop 100-100 and start 100-100", "publish 101", "+OK"]);
 }
 
 #[test]

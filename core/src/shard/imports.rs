@@ -1,15 +1,14 @@
 //! The target's side of slot migrations in a shard: the source's stream applied to hidden slots.
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::action::{Action, Actions, Ending, Purpose};
-use crate::command;
-use crate::command::context::{Caller, Cx};
-use crate::command::table::{self, Command, flags};
+use crate::cluster::takeover::Confirmed;
 use crate::config::Config;
-use crate::ids::{JobName, LinkId};
+use crate::ids::{JobName, LinkId, Shards};
 use crate::link::Outbox;
 use crate::mail::Fact;
 use crate::migration::LIMITS;
@@ -18,16 +17,21 @@ use crate::migration::import::{self, Import, Read, Rejected};
 use crate::migration::job::{Job, Timing};
 use crate::migration::log::Stage;
 use crate::shard::data::Data;
-use crate::shard::eviction::Room;
-use crate::shard::home::{Home, home};
-use crate::shard::route::{Place, place_in_cluster};
+use crate::shard::graft::Batch;
+use crate::shard::route::Place;
 use crate::shard::session::{Client, Session};
 use crate::shard::upcoming::Upcoming;
+use crate::shard::visit::Errand;
+use crate::shard::write::{Write, place};
 use crate::shard::{Link, Shard};
 use crate::slots::SlotSet;
 use crate::store::Store;
 use crate::time::{Mono, Now};
-use crate::wire::resp::{Argv, Proto, Reply};
+
+/// The link of an import is left alone while siblings have more than this to apply …
+const UNAPPLIED_MOST: usize = 1024 * 1024;
+/// … until it is less than this.
+const UNAPPLIED_FEW: usize = 256 * 1024;
 
 /// One import job with its link.
 #[derive(Debug)]
@@ -38,6 +42,14 @@ pub(crate) struct Importing {
     /// The client this link was before ESTABLISH, for CLIENT LIST.
     pub(crate) client: Client,
     slots: SlotSet,
+    shards: Shards,
+    /// The siblings that have slots of the job, and what they are to apply next.
+    pub(crate) parts: Vec<Batch>,
+    /// Bytes that siblings have not applied.
+    unapplied: usize,
+    reading_paused: bool,
+    /// Siblings that have not cleaned up.
+    uncleaned: usize,
     actions: Vec<import::Action>,
     /// Replies of applied commands, looked at for errors and forgotten.
     replies: Outbox,
@@ -60,10 +72,13 @@ impl Importing {
         session: Session,
         job: Arc<Job>,
         timing: Timing,
+        shards: Shards,
         now: Now,
         store: &mut Store,
         out: &mut Actions,
     ) -> (Box<Self>, After) {
+        let home = session.client.link.shard();
+        let parts: BTreeSet<_> = job.ranges.slots().map(|slot| shards.of(slot)).collect();
         let mut actions = Vec::new();
         let mut import = Import::new(job.clone(), timing, store.databases(), now, &mut actions);
         import.adopt(session.reader);
@@ -74,6 +89,11 @@ impl Importing {
         let mut importing = Box::new(Self {
             import,
             slots: job.ranges.to_set(),
+            shards,
+            parts: parts.into_iter().filter(|part| *part != home).map(Batch::new).collect(),
+            unapplied: 0,
+            reading_paused: false,
+            uncleaned: 0,
             job,
             outbox: session.outbox,
             client: session.client,
@@ -108,20 +128,26 @@ impl Importing {
             } else if upcoming.is_empty() {
                 upcoming.look(&LIMITS, self.import.db(), &data.store, place);
             }
-            let result = if let Some(call) = upcoming.take() {
+            let write = if let Some(call) = upcoming.take() {
                 let db = self.import.taken(now);
-                let write =
-                    Write { db, command: call.command, argv: upcoming.argv(&call), place: call.place };
-                Some(write.apply(now, &self.slots, &mut self.replies, data, config))
+                Some(Some(Write { db, command: call.command, argv: upcoming.argv(&call), place: call.place }))
             } else {
                 match self.import.read(now, upcoming.input(), &mut self.actions) {
                     Read::Starved => break,
                     Read::Heard => None,
-                    Read::Apply { db, argv } => Some(match Write::found(db, argv) {
-                        Some(write) => write.apply(now, &self.slots, &mut self.replies, data, config),
-                        None => Err(Rejected::Error),
-                    }),
+                    Read::Apply { db, argv } => Some(Write::found(db, argv)),
                 }
+            };
+            let result = match write {
+                None => None,
+                Some(None) => Some(Err(Rejected::Error)),
+                Some(Some(write)) => match part_of(&mut self.parts, self.shards, &write, &self.slots) {
+                    Some(part) => {
+                        self.unapplied += part.push(&write, self.job.name, out);
+                        None
+                    }
+                    None => Some(write.apply(now, &self.slots, &mut self.replies, data, config)),
+                },
             };
             if let Some(result) = result {
                 let result = result.map(|command| self.client.last_command = Some(command));
@@ -134,7 +160,26 @@ impl Importing {
                 }
             }
         }
+        self.parts.iter_mut().for_each(|part| part.pass_on(self.job.name, out));
+        if self.unapplied > UNAPPLIED_MOST && !self.reading_paused {
+            self.reading_paused = true;
+            out.push(Action::PauseReading { link: self.client.link });
+        }
         self.carry_out(&mut data.store, out)
+    }
+
+    /// A sibling has applied commands.
+    fn part_applied(&mut self, applied: &Applied, store: &mut Store, out: &mut Actions) -> After {
+        self.unapplied -= applied.bytes;
+        for _ in 0..applied.commands {
+            let result = applied.failed.map_or(Ok(()), Err);
+            self.import.applied(result, &mut self.actions);
+        }
+        if self.reading_paused && self.unapplied < UNAPPLIED_FEW && self.import.is_reading() {
+            self.reading_paused = false;
+            out.push(Action::ResumeReading { link: self.client.link });
+        }
+        self.carry_out(store, out)
     }
 
     /// Gives the machine an input.
@@ -183,64 +228,28 @@ impl Importing {
     }
 }
 
-/// Where a command of the stream has its keys; nothing if it is none of keys.
-fn place(command: &'static Command, argv: Argv<'_>) -> Option<Place> {
-    (home(command) == Home::Data).then(|| place_in_cluster(command, argv))
+/// The sibling that has to apply a write, if it is not for this shard.
+fn part_of<'p>(
+    parts: &'p mut [Batch],
+    shards: Shards,
+    write: &Write<'_>,
+    slots: &SlotSet,
+) -> Option<&'p mut Batch> {
+    if parts.is_empty() {
+        return None;
+    }
+    let Place::One(Some(slot)) = write.place else { return None };
+    let shard = shards.of(slot);
+    parts.iter_mut().find(|part| part.shard == shard && slots.contains(slot))
 }
 
-/// One command of the stream.
-struct Write<'a> {
-    db: u32,
-    command: &'static Command,
-    argv: Argv<'a>,
-    place: Place,
-}
-
-impl<'a> Write<'a> {
-    /// The write that a command is, if it is one of keys.
-    fn found(db: u32, argv: Argv<'a>) -> Option<Self> {
-        let command = table::resolve(argv).ok()?;
-        Some(Self { db, command, argv, place: place(command, argv)? })
-    }
-
-    /// Applies it. All its keys have to be in one slot of the job: a stream must not reach others.
-    fn apply(
-        self,
-        now: Now,
-        slots: &SlotSet,
-        replies: &mut Outbox,
-        data: &mut Data,
-        config: &Config,
-    ) -> Result<&'static Command, Rejected> {
-        let Self { db, command, argv, place } = self;
-        let limited = data.eviction.is_limited();
-        if limited && data.make_room(now, 0) == Room::None && command.is(flags::DENYOOM) {
-            return Err(Rejected::Oom);
-        }
-        let Place::One(Some(slot)) = place else { return Err(Rejected::Error) };
-        if !slots.contains(slot) {
-            return Err(Rejected::Error);
-        }
-        data.effects.begin(db, false);
-        let Data { store, effects, stats, rng, .. } = data;
-        let mut cx = Cx {
-            now,
-            db,
-            slot,
-            caller: Caller::Import,
-            store,
-            reply: Reply::new(replies, Proto::Resp2),
-            effects,
-            stats,
-            config,
-            rng,
-            no_touch: false,
-        };
-        command::run(command.id, &mut cx, argv);
-        let failed = replies.chunks().next().is_some_and(|reply| reply.first() == Some(&b'-'));
-        replies.clear();
-        if failed { Err(Rejected::Error) } else { Ok(command) }
-    }
+/// What a sibling has done of a batch.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    pub(crate) job: JobName,
+    pub(crate) commands: usize,
+    pub(crate) bytes: usize,
+    pub(crate) failed: Option<Rejected>,
 }
 
 /// The input that ends an import for `failure`.
@@ -277,6 +286,15 @@ impl Shard {
         input: import::Input,
         out: &mut Actions,
     ) -> Option<After> {
+        self.with_import(name, out, |importing, store, out| importing.tell(now, input, store, out))
+    }
+
+    fn with_import(
+        &mut self,
+        name: JobName,
+        out: &mut Actions,
+        f: impl FnOnce(&mut Importing, &mut Store, &mut Actions) -> After,
+    ) -> Option<After> {
         let linked = self.links.iter_mut().find_map(|(link, l)| match l {
             Link::Import(importing) if importing.job.name == name => Some((Some(*link), importing)),
             _ => None,
@@ -285,7 +303,7 @@ impl Shard {
             Some((link, importing)) => (link, importing),
             None => (None, self.unlinked.get_mut(&name)?),
         };
-        let after = importing.tell(now, input, &mut self.data.store, out);
+        let after = f(importing, &mut self.data.store, out);
         match link {
             Some(link) => self.after_import(link, after),
             None if after == After::Ended => {
@@ -294,6 +312,47 @@ impl Shard {
             None => {}
         }
         Some(after)
+    }
+
+    /// A sibling has applied commands of an import.
+    pub(crate) fn part_applied(&mut self, applied: &Applied, out: &mut Actions) {
+        self.with_import(applied.job, out, |importing, store, out| {
+            importing.part_applied(applied, store, out)
+        });
+    }
+
+    /// The keys of a failed import go, here and at the siblings; the job ends when all of them are gone.
+    pub(crate) fn clean_up(
+        &mut self,
+        now: Now,
+        job: JobName,
+        confirmed: Option<Confirmed>,
+        out: &mut Actions,
+    ) {
+        if let Some(confirmed) = &confirmed {
+            self.drop_slots(confirmed);
+        }
+        self.with_import(job, out, |importing, store, out| {
+            for part in &importing.parts {
+                out.pass(part.shard, Errand::Uproot { job, confirmed: confirmed.clone() });
+            }
+            importing.uncleaned = importing.parts.len();
+            match importing.uncleaned {
+                0 => importing.tell(now, import::Input::Cleaned, store, out),
+                _ => After::Goes,
+            }
+        });
+    }
+
+    /// A sibling has nothing of an import any more.
+    pub(crate) fn part_cleaned(&mut self, now: Now, job: JobName, out: &mut Actions) {
+        self.with_import(job, out, |importing, store, out| {
+            importing.uncleaned = importing.uncleaned.saturating_sub(1);
+            match importing.uncleaned {
+                0 => importing.tell(now, import::Input::Cleaned, store, out),
+                _ => After::Goes,
+            }
+        });
     }
 
     /// All unfinished imports.

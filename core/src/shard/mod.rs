@@ -17,6 +17,7 @@ mod filter;
 mod footprint;
 mod freeze;
 mod gather;
+mod graft;
 mod histogram;
 mod hold;
 mod home;
@@ -50,12 +51,14 @@ mod users;
 pub(crate) mod visit;
 mod waits;
 mod whole;
+mod write;
 
 #[cfg(test)]
 mod tests;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use hashbrown::HashMap;
 
@@ -79,6 +82,7 @@ use crate::shard::exports::Exports;
 use crate::shard::footprint::Footprint;
 use crate::shard::freeze::{Freezings, Keeper};
 use crate::shard::gather::Gatherings;
+use crate::shard::graft::Graft;
 use crate::shard::hold::Holds;
 use crate::shard::imports::{After, Importing};
 use crate::shard::info::Process;
@@ -119,6 +123,8 @@ pub struct Shard {
     links: HashMap<LinkId, Link, foldhash::fast::FixedState>,
     /// Sessions of siblings that are served here.
     guests: Guests,
+    /// Imports of siblings that bring slots of this shard.
+    grafts: Vec<Graft>,
     /// Memory for outboxes of clients.
     rooms: Rooms,
     /// How many of the links are imports: few, and not worth a search when there are none.
@@ -208,6 +214,7 @@ impl Shard {
             data,
             links: HashMap::default(),
             guests: Guests::default(),
+            grafts: Vec::new(),
             rooms: Rooms::default(),
             imports: 0,
             unlinked: HashMap::default(),
@@ -428,7 +435,7 @@ impl Shard {
     }
 
     /// All unfinished jobs of the shard.
-    pub(crate) fn job_names(&self) -> alloc::vec::Vec<(JobName, SlotRanges)> {
+    pub(crate) fn job_names(&self) -> Vec<(JobName, SlotRanges)> {
         let exports = self.data.exports.iter().map(|e| &e.job);
         let exports = exports.chain(self.data.exports.branches().map(|b| &b.job));
         let imports = self.importing().map(|i| &i.job);

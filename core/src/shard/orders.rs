@@ -19,7 +19,7 @@ use crate::shard::imports::Importing;
 use crate::shard::session::{Session, Waiting};
 use crate::shard::visit::{Errand, session_of};
 use crate::shard::{Link, Shard};
-use crate::slots::Slot;
+use crate::slots::{Slot, SlotSet};
 use crate::time::Now;
 
 impl Shard {
@@ -53,23 +53,24 @@ impl Shard {
                 let input = failure.map_or(export::Input::Cancelled, export::Input::Stopped);
                 self.with_exports(now, out, |e, s| e.tell_job(job, input, s));
             }
-            Order::StartImport { link, job, timing } => self.start_import(now, link, job, timing, out),
+            Order::StartImport { link, job, timing, left } => {
+                left.iter().for_each(|left| self.drop_slots(left));
+                self.start_import(now, link, job, timing, left, out);
+            }
             Order::StopImport { job, failure } => {
                 self.tell_import(now, job, import::Input::Stopped(failure), out);
             }
             Order::Settled { job, settlement } => self.settled(now, job, settlement, out),
             Order::TakenOver { job } => {
+                self.end_graft(job);
                 self.tell_import(now, job, import::Input::TakenOver, out);
             }
             Order::Withdrawn { job } => {
                 self.tell_import(now, job, import::Input::Withdrawn, out);
             }
-            Order::Drop(confirmed) => self.drop_slots(&confirmed),
+            Order::Drop(confirmed) => self.drop_slots_but_grafts(&confirmed),
             Order::CleanUp { job, confirmed } => {
-                if let Some(confirmed) = confirmed {
-                    self.drop_slots(&confirmed);
-                }
-                self.tell_import(now, job, import::Input::Cleaned, out);
+                self.clean_up(now, job, confirmed, out);
             }
         }
     }
@@ -85,7 +86,15 @@ impl Shard {
     }
 
     /// The client that announced a migration to us becomes its source.
-    fn start_import(&mut self, now: Now, link: LinkId, job: Arc<Job>, timing: Timing, out: &mut Actions) {
+    fn start_import(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        job: Arc<Job>,
+        timing: Timing,
+        left: Option<Confirmed>,
+        out: &mut Actions,
+    ) {
         if let Some(Link::Client(mut session)) = self.links.remove(&link) {
             self.data.footprint.clients -= core::mem::take(&mut session.client.share).total;
             session.client.transaction.discard(self.data.effects.watched());
@@ -101,7 +110,12 @@ impl Shard {
                 out.push(Action::ResumeReading { link });
             }
             let store = &mut self.data.store;
-            let (importing, after) = Importing::start(*session, job, timing, now, store, out);
+            let (shards, home) = (self.env.shards, self.env.index);
+            let (importing, after) = Importing::start(*session, job, timing, shards, now, store, out);
+            for part in &importing.parts {
+                let (job, left) = (importing.job.clone(), left.clone());
+                out.pass(part.shard, Errand::Graft { home, job, left });
+            }
             self.links.insert(link, Link::Import(importing));
             self.imports += 1;
             self.after_import(link, after);
@@ -156,10 +170,21 @@ impl Shard {
 
     /// Deletes the keys of slots that are confirmed to be no longer ours to keep: their tables are detached at once
     /// and freed in slices.
-    fn drop_slots(&mut self, confirmed: &Confirmed) {
-        self.keys_vanish(|slot| confirmed.slots().contains(slot));
-        self.data.effects.watched().touch_where(|_, key| confirmed.slots().contains(Slot::of(key)));
-        for slot in confirmed.slots().slots() {
+    pub(crate) fn drop_slots(&mut self, confirmed: &Confirmed) {
+        self.detach(|slot| confirmed.slots().contains(slot), confirmed);
+    }
+
+    /// The same when the node says so by itself. It may say it before an import of these slots began whose first commands
+    /// came by way of a sibling and were faster: what they brought stays. What was there before is gone since then.
+    fn drop_slots_but_grafts(&mut self, confirmed: &Confirmed) {
+        let grafted: SlotSet = self.grafts.iter().flat_map(|graft| graft.slots.iter()).collect();
+        self.detach(|slot| confirmed.slots().contains(slot) && !grafted.contains(slot), confirmed);
+    }
+
+    fn detach(&mut self, goes: impl Fn(Slot) -> bool, confirmed: &Confirmed) {
+        self.keys_vanish(&goes);
+        self.data.effects.watched().touch_where(|_, key| goes(Slot::of(key)));
+        for slot in confirmed.slots().slots().filter(|slot| goes(*slot)) {
             self.data.store.detach(slot);
         }
     }

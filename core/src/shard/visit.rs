@@ -15,6 +15,7 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 
 use crate::action::{Action, Actions, Ending, Letter, To};
+use crate::cluster::takeover::Confirmed;
 use crate::command::effects::Keys;
 use crate::ids::{JobName, LinkId, ShardIndex};
 use crate::link::Outbox;
@@ -23,6 +24,7 @@ use crate::migration::failure::Failure;
 use crate::migration::job::Job;
 use crate::shard::freeze::Freeze;
 use crate::shard::gather::{Part, Question};
+use crate::shard::imports::Applied;
 use crate::shard::session::{Session, Waiting};
 use crate::shard::{Link, Shard};
 use crate::time::Now;
@@ -65,6 +67,16 @@ pub(crate) enum Errand {
     Arrived { by: ShardIndex, job: JobName },
     /// The writes of `by` are held, and all earlier ones are in the stream.
     Held { by: ShardIndex, job: JobName },
+    /// An import of `home` begins; what is left of its slots goes.
+    Graft { home: ShardIndex, job: Arc<Job>, left: Option<Confirmed> },
+    /// Commands of its stream.
+    Apply { job: JobName, db: u32, bytes: Vec<u8>, commands: usize },
+    /// What became of them.
+    Applied(Applied),
+    /// It has failed: its keys go, where that is confirmed …
+    Uproot { job: JobName, confirmed: Option<Confirmed> },
+    /// … and are gone.
+    Uprooted { job: JobName },
     /// A job has to end.
     Stop { job: JobName, failure: Failure },
     /// A command over all shards wants this one's part.
@@ -151,6 +163,13 @@ impl Shard {
                     self.discard(visit.session);
                 }
             }
+            Errand::Graft { home, job, left } => self.start_graft(home, job, left.as_ref()),
+            Errand::Apply { job, db, bytes, commands } => {
+                self.apply_batch(now, job, (db, bytes, commands), out);
+            }
+            Errand::Applied(applied) => self.part_applied(&applied, out),
+            Errand::Uproot { job, confirmed } => self.uproot(job, confirmed.as_ref(), out),
+            Errand::Uprooted { job } => self.part_cleaned(now, job, out),
             Errand::Stop { job, failure } => self.stop_job(now, job, &failure, out),
             Errand::Follow { .. }
             | Errand::Unfollow { .. }

@@ -153,7 +153,9 @@ impl Shard {
     /// take-over comes after its command.
     fn being_taken_over(&self) -> SlotSet {
         let granted = |i: &&Importing| i.import.state() == import::State::FailoverGranted;
-        self.importing().filter(granted).flat_map(|i| i.job.ranges.slots()).collect()
+        let granted = self.importing().filter(granted).flat_map(|i| i.job.ranges.slots());
+        // What becomes of an import of a sibling is said there.
+        granted.chain(self.grafts.iter().flat_map(|graft| graft.slots.iter())).collect()
     }
 
     fn swap(&mut self, argv: Argv<'_>, reply: &mut Reply<'_>) {

@@ -90,7 +90,12 @@ impl Bench {
     pub(super) fn start_import(&mut self) -> Arc<Job> {
         self.feed(2, "CLUSTER SYNCSLOTS ESTABLISH x\r\n");
         let job = Self::job(2);
-        self.order(Order::StartImport { link: link(2), job: job.clone(), timing: Timing::default() });
+        self.order(Order::StartImport {
+            link: link(2),
+            job: job.clone(),
+            timing: Timing::default(),
+            left: None,
+        });
         job
     }
 }
@@ -285,7 +290,7 @@ fn a_client_that_becomes_an_import_leaves_nothing_behind() {
     bench.feed(2, &"*1\r\n$4\r\nPING\r\n".repeat(100_000));
     assert!(bench.out.list.contains(&Action::PauseReading { link: link(2) }));
     let job = Bench::job(2);
-    bench.order(Order::StartImport { link: link(2), job, timing: Timing::default() });
+    bench.order(Order::StartImport { link: link(2), job, timing: Timing::default(), left: None });
     assert!(bench.out.list.contains(&Action::ResumeReading { link: link(2) }));
     assert_eq!(bench.feed(1, "GET {y}k\r\n"), "$-1\r\n", "others go on");
     assert_eq!(bench.shard.data.effects.watched_keys(), 0);

@@ -1,6 +1,8 @@
 //! A migration of slots that are on several shards.
 
 use super::*;
+use crate::cluster;
+use crate::cluster::takeover::{self, Confirmed};
 use crate::ids::{JobName, NodeId};
 use crate::migration::failure::Failure;
 use crate::migration::job::{Job, Settlement, Timing};
@@ -92,7 +94,7 @@ fn compare(process: &mut Process, client: LinkId, target: &mut Target, seed: u64
 fn the_stream_of_all_shards_ends_with_what_the_source_has() {
     for seed in 0..120 {
         let mut rng = Rng::new(seed);
-        let shards = [2, 3, 8][rng.below(3) as usize];
+        let shards = [2, 4, 8][rng.below(3) as usize];
         let mut process = Process::new(shards, seed);
         let home = rng.below(shards.into()) as u16;
         let clients: Vec<_> = (0..4).map(|n| process.connect(n % shards, 10 + u64::from(n))).collect();
@@ -171,6 +173,120 @@ fn the_stream_of_all_shards_ends_with_what_the_source_has() {
                 shard.data.exports.iter().next().is_none() && shard.data.exports.branches().next().is_none()
             );
             assert!(!shard.data.exports.follow(None) && !shard.data.holds.writes_held(None), "seed {seed}");
+        }
+    }
+}
+
+/// The words of a migration's stream.
+fn stream(words: &[&str]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+    crate::wire::resp::encode_command(&mut bytes, &words);
+    bytes
+}
+
+/// A target in the middle of a stream, and what a single keyspace makes of the same.
+fn import(process: &mut Process, job: &Arc<Job>, home: u16, left: Option<Confirmed>) -> (LinkId, Bench) {
+    let link = process.connect(home, 50);
+    let order = Order::StartImport { link, job: job.clone(), timing: Timing::default(), left };
+    process.step(Whose::Shard(home.into()), Input::Mailed(order.into()));
+    process.feed(link, &stream(&["CLUSTER", "SYNCSLOTS", "ACK"]));
+    let mut model = Bench::new(&[]);
+    model.connect(1);
+    (link, model)
+}
+
+#[test]
+fn an_import_asks_for_the_grant_when_every_shard_has_applied_what_came() {
+    for seed in 0..100 {
+        let mut rng = Rng::new(seed);
+        let shards = [2, 4, 8][rng.below(3) as usize];
+        let mut process = Process::new(shards, seed);
+        let job = job();
+        let (link, mut model) = import(&mut process, &job, rng.below(shards.into()) as u16, None);
+        for _ in 0..200 {
+            let key = format!("{}{}", KEYS[rng.below(6) as usize], rng.below(5));
+            let value = format!("{}", rng.below(100));
+            let words: Vec<&str> = match rng.below(4) {
+                0 => vec!["UNLINK", &key],
+                1 => vec!["APPEND", &key, &value],
+                _ => vec!["SET", &key, &value],
+            };
+            process.feed(link, &stream(&words));
+            model.feed(1, core::str::from_utf8(&stream(&words)).expect("text"));
+            for _ in 0..rng.below(3) {
+                process.deliver();
+            }
+        }
+        process.feed(link, &stream(&["CLUSTER", "SYNCSLOTS", "SNAPSHOT-EOF"]));
+        for key in KEYS {
+            process.feed(link, &stream(&["APPEND", key, "!"]));
+            model.feed(1, &format!("APPEND {key} !\r\n"));
+        }
+        process.feed(link, &stream(&["CLUSTER", "SYNCSLOTS", "PAUSED"]));
+        let asked = |process: &mut Process| process.said(link).contains("REQUEST-FAILOVER");
+        assert!(!asked(&mut process), "seed {seed}: a sibling has not heard of the last write");
+        process.settle();
+        assert!(asked(&mut process), "seed {seed}");
+        let hidden = |process: &Process| -> usize {
+            let store = |shard: &Shard| job.ranges.slots().filter(|s| shard.data.store.is_hidden(*s)).count();
+            process.shards.iter().map(store).max().unwrap_or(0)
+        };
+        assert_eq!(hidden(&process), 6);
+        process.feed(link, &stream(&["CLUSTER", "SYNCSLOTS", "FAILOVER-GRANTED"]));
+        process.settle();
+        for shard in 0..usize::from(shards) {
+            process.step(Whose::Shard(shard), Input::Mailed(Order::TakenOver { job: job.name }.into()));
+        }
+        assert_eq!(hidden(&process), 0);
+        let reader = process.connect(0, 99);
+        for key in KEYS {
+            for n in ["", "0", "1", "2", "3", "4"] {
+                let get = format!("GET {key}{n}\r\n");
+                assert_eq!(process.ask(reader, &get), model.feed(1, &get), "seed {seed}, {key}{n}");
+            }
+        }
+        assert!(
+            process.shards.iter().all(|shard| shard.grafts.is_empty() && shard.importing().next().is_none())
+        );
+    }
+}
+
+#[test]
+fn an_import_that_fails_in_one_shard_leaves_nothing_in_any() {
+    for seed in 0..40 {
+        let mut process = Process::new(4, seed);
+        let job = job();
+        let confirmed = || {
+            let mut now = process.now;
+            let cluster = super::super::moving::alone(&mut now, None);
+            takeover::confirm_failed_import(&cluster, &job.ranges)
+        };
+        assert!(confirmed().is_none(), "who owns the slots keeps the keys");
+        let nobody = cluster::Cluster::new(cluster::ClusterConfig::default(), 1, process.now, None);
+        let confirmed = takeover::confirm_failed_import(&nobody.expect("a node"), &job.ranges);
+        let before = process.connect(0, 98);
+        for key in KEYS {
+            process.ask(before, &format!("SET {key}old v\r\n"));
+        }
+        let (link, _) = import(&mut process, &job, (seed % 4) as u16, confirmed.clone());
+        for key in KEYS {
+            process.feed(link, &stream(&["SET", &format!("{key}new"), "v"]));
+        }
+        process.feed(link, &stream(&["INCR", &format!("{}new", KEYS[(seed % 6) as usize])]));
+        process.settle();
+        for shard in 0..4 {
+            let is_part = job.ranges.slots().any(|slot| usize::from(slot.number()) % 4 == shard);
+            let grafts = usize::from(is_part && shard as u64 != seed % 4);
+            assert_eq!(process.shards[shard].grafts.len(), grafts, "seed {seed}");
+        }
+        let order = Order::CleanUp { job: job.name, confirmed };
+        process.step(Whose::Shard(link.shard().0.into()), Input::Mailed(order.into()));
+        process.settle();
+        for shard in &process.shards {
+            assert!(shard.grafts.is_empty() && shard.importing().next().is_none(), "seed {seed}");
+            assert!(job.ranges.slots().all(|slot| shard.data.store.slot_len_all(slot) == 0), "seed {seed}");
+            assert!(job.ranges.slots().all(|slot| !shard.data.store.is_hidden(slot)), "seed {seed}");
         }
     }
 }
