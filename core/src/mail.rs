@@ -48,6 +48,8 @@ pub enum Order {
     PublishJobs(Arc<JobLog>),
     /// From now on this configuration is in force, and these timeouts of slot migrations.
     Configure(Arc<Config>, Timing),
+    /// Report when everything ordered before this is obeyed.
+    Mark(u64),
     /// The reply to a command that the shard had passed on.
     Answer {
         /// The client's link.
@@ -134,6 +136,7 @@ impl Order {
             Self::Publish(_)
             | Self::PublishJobs(_)
             | Self::Configure(..)
+            | Self::Mark(_)
             | Self::Answer { .. }
             | Self::Drop(_) => None,
         }
@@ -145,6 +148,8 @@ impl Order {
 pub enum Fact {
     /// A client gave a command that only the node can carry out.
     Asked(Box<Asked>),
+    /// Everything ordered before this mark is obeyed.
+    Passed(u64),
     /// DEBUG wants the cluster bus to misbehave.
     Disturbed(Fault),
     /// A job entered a state.

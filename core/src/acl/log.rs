@@ -3,6 +3,8 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
+use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 use super::denied::Denied;
 use crate::time::Wall;
@@ -75,6 +77,35 @@ pub struct Entry {
     pub created: Wall,
     /// When it came last.
     pub updated: Wall,
+}
+
+impl Entry {
+    /// Entries of several logs as one, the newest first.
+    #[must_use]
+    pub fn grouped(mut entries: Vec<Self>) -> Vec<Self> {
+        entries.sort_by_key(|entry| Reverse(entry.updated.0));
+        let mut grouped: Vec<Self> = Vec::new();
+        for entry in entries {
+            match grouped.iter_mut().find(|newer| newer.is_like(&entry, newer.created.min(newer.updated))) {
+                Some(newer) => {
+                    newer.count += entry.count;
+                    newer.created = newer.created.min(entry.created);
+                    newer.id = newer.id.min(entry.id);
+                }
+                None => grouped.push(entry),
+            }
+        }
+        grouped
+    }
+
+    /// Whether the same thing was refused at most a minute before.
+    fn is_like(&self, older: &Self, since: Wall) -> bool {
+        self.reason.name() == older.reason.name()
+            && self.context == older.context
+            && self.object == older.object
+            && self.user == older.user
+            && since.as_ms().saturating_sub(older.updated.as_ms()) <= GROUPED_MS
+    }
 }
 
 /// The newest refusals, the newest first.

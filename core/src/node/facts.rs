@@ -10,6 +10,7 @@ impl Node {
     /// Takes in a fact.
     pub(super) fn hear(&mut self, now: Now, fact: Fact, out: &mut Actions) {
         match fact {
+            Fact::Passed(mark) => self.passed(mark, out),
             Fact::Asked(asked) => self.asked(now, &asked, out),
             Fact::Disturbed(fault) => {
                 if let Some(cluster) = &mut self.cluster {

@@ -4,6 +4,7 @@ mod asked;
 mod bus;
 mod facts;
 mod jobs;
+mod marks;
 mod publish;
 mod settings;
 mod telling;
@@ -20,9 +21,10 @@ use crate::config::{Config, SaveBehavior};
 use crate::ids::{LinkId, Ticket};
 use crate::input::{Input, Origin, Progress};
 use crate::link::Outbox;
-use crate::mail::{Mail, Order};
+use crate::mail::Mail;
 use crate::node::bus::Bus;
 use crate::node::jobs::Jobs;
+use crate::node::marks::Marks;
 use crate::node::publish::Published;
 use crate::node::telling::Waiting;
 use crate::rng::Rng;
@@ -47,6 +49,7 @@ pub struct Node {
     saving: Option<Ticket>,
     /// Who waits for a file to be replaced or read.
     later: Vec<Later>,
+    marks: Marks,
     trying: Option<Trying>,
     next_ticket: u64,
     /// The text of the configuration file the process was started with.
@@ -109,6 +112,7 @@ impl Node {
             waiting: Waiting::default(),
             saving: None,
             later: Vec::new(),
+            marks: Marks::default(),
             trying: None,
             next_ticket: OTHER_TICKETS,
             config_file,
@@ -173,6 +177,7 @@ impl Node {
             | Input::Turned { .. } => {}
         }
         self.publish(now, out);
+        self.mark(out);
         Progress::Idle
     }
 
@@ -240,13 +245,14 @@ impl Node {
 
     /// A file other than nodes.conf was replaced or read, or was not: who asked for it is told.
     fn answer_ticket(&mut self, ticket: Ticket, result: Result<(), &str>, out: &mut Actions) {
-        for Later { file, link, proto, .. } in self.later.extract_if(.., |later| later.ticket == ticket) {
+        let due: Vec<Later> = self.later.extract_if(.., |later| later.ticket == ticket).collect();
+        for Later { file, link, proto, .. } in due {
             let reply = asked::write(proto, |reply| match (result, file) {
                 (Ok(()), _) => reply.ok(),
                 (Err(why), File::Config) => reply.error(&format!("ERR Rewriting config file: {why}")),
                 (Err(why), _) => reply.error(&format!("ERR {why}")),
             });
-            out.order(link.shard(), Order::Answer { link, reply });
+            self.answer(link, reply, out);
         }
     }
 

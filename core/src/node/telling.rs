@@ -51,7 +51,7 @@ impl Waiting {
 
 impl Node {
     /// Hands an order to the shards that it concerns.
-    pub(super) fn deliver(&self, order: Order, out: &mut Actions) {
+    pub(super) fn deliver(&mut self, order: Order, out: &mut Actions) {
         let shard = match &order {
             // What is settled ends holds, and hides nothing more, in every shard that has slots of the job.
             Order::Publish(_)
@@ -63,7 +63,10 @@ impl Node {
                 Shards::new(self.config.shards).iter().for_each(|shard| out.order(shard, order.clone()));
                 return;
             }
-            Order::Answer { link, .. } => link.shard(),
+            Order::Answer { link, reply } => {
+                self.answer(*link, reply.clone(), out);
+                return;
+            }
             // What is said of a job that has ended is not heard anyway.
             _ => order.job().and_then(|job| self.jobs.home(job)).unwrap_or_default(),
         };

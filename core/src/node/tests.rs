@@ -7,7 +7,7 @@ use alloc::string::String;
 use super::*;
 use crate::cluster::takeover;
 use crate::ids::{JobName, NodeId};
-use crate::mail::{Asked, Fact};
+use crate::mail::{Asked, Fact, Order};
 use crate::migration::import;
 use crate::migration::job::Outcome;
 use crate::migration::log::Stage;

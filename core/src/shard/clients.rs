@@ -76,7 +76,7 @@ impl Shard {
                 }
                 Served::Whole(command, words) => match self.run_or_gather(now, link, command, words, out) {
                     whole::Caller::Stays => {}
-                    whole::Caller::Waits => {
+                    whole::Caller::Waits | whole::Caller::Again => {
                         self.send_replies(link, out);
                         return;
                     }
@@ -114,6 +114,9 @@ impl Shard {
         let caller = self.run_whole(now, command, &request, &mut Reply::new(&mut scratch, proto), out);
         if caller == whole::Caller::Waits {
             self.begin_wait(link, command, words);
+            return caller;
+        }
+        if caller == whole::Caller::Again {
             return caller;
         }
         if let Some(session) = session_of(&mut self.links, &mut self.guests, link) {

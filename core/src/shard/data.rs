@@ -50,3 +50,21 @@ pub(crate) struct Totals {
     pub(crate) query_limit_disconnections: u64,
     pub(crate) evicted_clients: u64,
 }
+
+impl Totals {
+    /// Adds those of a sibling.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.connections += other.connections;
+        self.rejected_connections += other.rejected_connections;
+        self.commands += other.commands;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        self.import_bytes += other.import_bytes;
+        self.expire_limits += other.expire_limits;
+        self.reads += other.reads;
+        self.writes += other.writes;
+        self.output_limit_disconnections += other.output_limit_disconnections;
+        self.query_limit_disconnections += other.query_limit_disconnections;
+        self.evicted_clients += other.evicted_clients;
+    }
+}

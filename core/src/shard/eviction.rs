@@ -153,6 +153,11 @@ impl Eviction {
         (current, Span(self.exceeded.0 + current.0))
     }
 
+    /// This shard may take so much of what the process may.
+    pub(crate) fn set_limit(&mut self, bytes: u64) {
+        self.limit = bytes;
+    }
+
     /// CONFIG RESETSTAT.
     pub(crate) fn forget_counts(&mut self) {
         self.evicted = 0;

@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 
 use hashbrown::HashMap;
 
+use crate::acl;
 use crate::action::{Actions, Ending};
 use crate::command::context::{Caller as By, Cx};
 use crate::command::options::is;
@@ -18,13 +19,19 @@ use crate::command::scan;
 use crate::command::table::{Command, Id};
 use crate::ids::{ClientId, LinkId, ShardIndex, Shards};
 use crate::link::Outbox;
+use crate::mail::Fact;
 use crate::shard::commandlog;
 use crate::shard::freeze;
+use crate::shard::home::{Home, home};
+use crate::shard::info::sums::Sums;
+use crate::shard::latency::Latency;
 use crate::shard::serve::Env;
 use crate::shard::session::Waiting;
+use crate::shard::slot_stats;
+use crate::shard::tracking::{self, Tracks};
 use crate::shard::visit::{Errand, session_of};
 use crate::shard::whole::{Caller, Request};
-use crate::shard::{Link, Shard};
+use crate::shard::{Link, Shard, users};
 use crate::slots::Slot;
 use crate::time::Now;
 use crate::wire::resp::{Argv, ArgvBuf, Proto, Reply};
@@ -42,6 +49,16 @@ pub(crate) enum Part {
     Draw(u64, Option<Box<[u8]>>),
     /// Lines of CLIENT LIST.
     Clients(Vec<(ClientId, String)>),
+    /// A client that was looked for, if it is there.
+    Found(Option<LinkId>),
+    /// What took long.
+    Latency(Box<Latency>),
+    /// What was refused lately.
+    Refused(Vec<acl::Entry>),
+    /// Keys and use of its slots.
+    Slots(Vec<(Slot, slot_stats::Row)>),
+    /// What it counted.
+    Sums(Box<Sums<'static>>),
     /// Entries of a log of commands, the newest first.
     Logged(Vec<commandlog::Entry>),
 }
@@ -53,6 +70,8 @@ pub(crate) struct Question {
     db: u32,
     command: &'static Command,
     words: ArgvBuf,
+    /// What the client tracks, which is asked to be noted.
+    tracks: Option<Tracks>,
 }
 
 /// A command whose parts are being gathered.
@@ -80,6 +99,22 @@ pub(crate) fn is_wide(command: &Command, argv: Argv<'_>) -> bool {
         | Id::ClientUnblock
         | Id::ConfigResetstat
         | Id::MemoryPurge
+        | Id::ClusterSlotStats
+        | Id::Monitor
+        | Id::ClientTracking
+        | Id::AclLog
+        | Id::LatencyLatest
+        | Id::LatencyHistory
+        | Id::LatencyGraph
+        | Id::LatencyDoctor
+        | Id::LatencyReset
+        | Id::ClusterReset
+        | Id::ClusterFlushslots
+        | Id::ClusterReplicate
+        | Id::Info
+        | Id::MemoryStats
+        | Id::MemoryDoctor
+        | Id::LatencyHistogram
         | Id::SlowlogGet
         | Id::SlowlogLen
         | Id::SlowlogReset
@@ -126,12 +161,17 @@ impl Shard {
             return self.run_for(now, link, command, &words, &[], out);
         }
         session.client.waiting = Waiting::Siblings;
-        let question = Arc::new(Question { link, db, command, words });
+        self.tell_forgotten(out);
+        self.ask_siblings(Question { link, db, command, words, tracks: None }, out);
+        Caller::Waits
+    }
+
+    fn ask_siblings(&mut self, question: Question, out: &mut Actions) {
+        let question = Arc::new(question);
         for sibling in self.siblings() {
             out.pass(sibling, Errand::Ask(question.clone()));
         }
-        self.gatherings.insert(link, Gathering { question, parts: Vec::new() });
-        Caller::Waits
+        self.gatherings.insert(question.link, Gathering { question, parts: Vec::new() });
     }
 
     /// The other shards of the process.
@@ -142,7 +182,12 @@ impl Shard {
 
     /// Does this shard's part of a command of a sibling's client.
     pub(crate) fn asked_by_sibling(&mut self, now: Now, question: &Question, out: &mut Actions) {
-        let Question { link, db, command, words } = question;
+        let Question { link, db, command, words, tracks } = question;
+        if let Some(tracks) = tracks {
+            self.note_guest(*link, tracks);
+            out.pass(link.shard(), Errand::Part { link: *link, part: Part::Done });
+            return;
+        }
         let request = Request { link: *link, db: *db, argv: words.argv(), parts: &[] };
         let part = self.part(now, command, &request, out);
         out.pass(link.shard(), Errand::Part { link: *link, part });
@@ -157,9 +202,20 @@ impl Shard {
             return;
         }
         let Some(Gathering { question, parts }) = self.gatherings.remove(&link) else { return };
+        if home(question.command) == Home::Node {
+            let keys = parts.iter().map(Part::count).sum();
+            self.ask_node(link, question.command, &question.words, keys, out);
+            return;
+        }
         match self.run_for(now, link, question.command, &question.words, &parts, out) {
             Caller::Killed => self.finish(now, link, Ending::Flushed, out),
             Caller::Waits => {}
+            Caller::Again => {
+                let Some(Link::Client(session)) = self.links.get(&link) else { return };
+                let tracks = Some(Tracks::of(session.client.tracker.as_deref()));
+                let (db, command, words) = (question.db, question.command, question.words.clone());
+                self.ask_siblings(Question { link, db, command, words, tracks }, out);
+            }
             Caller::Stays => match self.links.get(&link) {
                 Some(Link::Client(session)) if session.client.leaving => {
                     self.finish(now, link, Ending::Flushed, out);
@@ -167,6 +223,21 @@ impl Shard {
                 _ => self.resume(now, link, out),
             },
         }
+    }
+
+    /// Passes a command on to the node, which has to know how many keys siblings have.
+    fn ask_node(
+        &mut self,
+        link: LinkId,
+        command: &'static Command,
+        words: &ArgvBuf,
+        keys: u64,
+        out: &mut Actions,
+    ) {
+        let Some(Link::Client(session)) = self.links.get_mut(&link) else { return };
+        let mut asked = session.client.ask(command, words.clone(), &mut self.data, &self.env);
+        asked.keys += keys;
+        out.report(Fact::Asked(asked));
     }
 
     /// What this shard has to say to a command over all shards.
@@ -180,6 +251,25 @@ impl Shard {
         let argv = request.argv;
         match command.id {
             Id::Dbsize => Part::Count(self.data.store.len(request.db)),
+            // The node has to know how many keys there are.
+            Id::ClusterReset | Id::ClusterFlushslots | Id::ClusterReplicate => {
+                Part::Count((0..self.env.config.databases_in_use()).map(|db| self.data.store.len(db)).sum())
+            }
+            Id::ClientTracking => Part::Found(tracking::listener(argv).and_then(|id| self.client_with(id))),
+            Id::AclLog => Part::Refused(users::refused(argv, &mut self.data, &self.env)),
+            Id::LatencyLatest | Id::LatencyHistory | Id::LatencyGraph | Id::LatencyDoctor => {
+                Part::Latency(Box::new(self.data.scrutiny.latency.clone()))
+            }
+            Id::LatencyReset => {
+                let before = self.data.scrutiny.latency.clone();
+                self.data.scrutiny.latency.reset(argv.after(2));
+                Part::Latency(Box::new(before))
+            }
+            Id::ClusterSlotStats => Part::Slots(slot_stats::own(&self.data, &self.env)),
+            Id::Monitor => {
+                self.data.scrutiny.watch(request.link);
+                Part::Done
+            }
             Id::Keys => {
                 let (count, keys) = self.walk(now, request.db, |cx| scan::matching(cx, argv.get(1)));
                 Part::Keys(count, keys)
@@ -190,6 +280,9 @@ impl Shard {
             Id::ClientKill => {
                 let killed = self.kill_matching(now, request, out).map_or(0, |(killed, _)| killed);
                 Part::Count(killed as u64)
+            }
+            Id::Info | Id::MemoryStats | Id::MemoryDoctor | Id::LatencyHistogram => {
+                Part::Sums(Box::new(Sums::of(now, self).into_owned()))
             }
             Id::SlowlogGet | Id::CommandlogGet => {
                 Part::Logged(self.data.scrutiny.logs.newest(command.id, argv))

@@ -26,7 +26,7 @@ const fn longest_in(bucket: usize) -> u64 {
 }
 
 /// Counts of durations, in nanoseconds.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Histogram {
     counts: Box<[u64; BUCKETS]>,
     total: u64,
@@ -44,6 +44,12 @@ impl Histogram {
     pub(crate) fn record(&mut self, nanos: u64) {
         self.counts[bucket(nanos.clamp(1, LONGEST))] += 1;
         self.total += 1;
+    }
+
+    /// Counts the calls of another one too.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(other.counts.iter()).for_each(|(mine, theirs)| *mine += theirs);
+        self.total += other.total;
     }
 
     /// Calls counted.

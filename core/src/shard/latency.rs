@@ -4,9 +4,11 @@ use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 use crate::command::table::{self, Command, Id, flags};
 use crate::config::Config;
+use crate::shard::gather::Part;
 use crate::shard::latency::Advice::{
     BigValues, LoadedMachine, LookAtSlowlog, LowerSlowlog, RaiseHz, TurnOnSlowlog,
 };
@@ -40,7 +42,7 @@ struct Sample {
 }
 
 /// What is known of one event.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Series {
     event: &'static str,
     /// The oldest first, never empty.
@@ -51,7 +53,7 @@ struct Series {
 }
 
 /// The events that took long.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Latency {
     /// From how many nanoseconds on.
     threshold_nanos: Option<u64>,
@@ -101,6 +103,32 @@ impl Latency {
         }
     }
 
+    /// With what took long in siblings.
+    pub(crate) fn with(&self, others: &[Part]) -> Self {
+        let mut all = self.clone();
+        for part in others {
+            if let Part::Latency(other) = part {
+                other.events.iter().for_each(|series| all.add(series));
+            }
+        }
+        all
+    }
+
+    fn add(&mut self, other: &Series) {
+        let Some(series) = self.events.iter_mut().find(|series| series.event == other.event) else {
+            return self.events.push(other.clone());
+        };
+        series.max_ms = series.max_ms.max(other.max_ms);
+        series.sum_ms += other.sum_ms;
+        series.count += other.count;
+        let samples = &mut series.samples;
+        samples.extend(&other.samples);
+        samples.make_contiguous().sort_by_key(|sample| (sample.time_secs, Reverse(sample.ms)));
+        let mut seen = None;
+        samples.retain(|sample| seen.replace(sample.time_secs) != Some(sample.time_secs));
+        samples.drain(..samples.len().saturating_sub(SAMPLES));
+    }
+
     /// LATENCY with its subcommands.
     pub(crate) fn run(
         &mut self,
@@ -130,16 +158,22 @@ impl Latency {
                 }
             },
             Id::LatencyReset => {
-                let (events, names) = (self.events.len(), argv.after(2));
-                self.events.retain(|series| {
-                    let named = |name: &[u8]| name.eq_ignore_ascii_case(series.event.as_bytes());
-                    !names.is_empty() && !names.iter().any(named)
-                });
-                reply.int((events - self.events.len()) as i64);
+                let reset = self.reset(argv.after(2));
+                reply.int(reset as i64);
             }
             Id::LatencyHistogram => histograms(argv.after(2), tally, reply),
             _ => reply.verbatim("txt", &self.report(now, config)),
         }
+    }
+
+    /// Forgets these events, or all when none is named; how many.
+    pub(crate) fn reset(&mut self, names: Argv<'_>) -> usize {
+        let events = self.events.len();
+        self.events.retain(|series| {
+            let named = |name: &[u8]| name.eq_ignore_ascii_case(series.event.as_bytes());
+            !names.is_empty() && !names.iter().any(named)
+        });
+        events - self.events.len()
     }
 
     fn find(&self, event: &[u8]) -> Option<&Series> {
@@ -315,7 +349,7 @@ fn age(now: Now, time_secs: u64) -> String {
 }
 
 /// LATENCY HISTOGRAM of the named commands and their subcommands, or of all.
-fn histograms(names: Argv<'_>, tally: &Tally, reply: &mut Reply<'_>) {
+pub(crate) fn histograms(names: Argv<'_>, tally: &Tally, reply: &mut Reply<'_>) {
     let with_subcommands = |command: &'static Command| core::iter::once(command).chain(command.subcommands);
     let asked: Vec<&Command> = if names.is_empty() {
         table::all().flat_map(with_subcommands).collect()
@@ -483,5 +517,23 @@ mod tests {
         assert_eq!(ask("LATENCY HISTOGRAM config"), format!("*2 {config}"));
         assert_eq!(ask("LATENCY HISTOGRAM CONFIG|GET GET"), format!("*4 {config}{get}"));
         assert_eq!(ask("LATENCY HISTOGRAM"), format!("*4 {get}{config}"));
+    }
+
+    use alloc::boxed::Box;
+
+    #[test]
+    fn events_of_several_shards_are_one() {
+        let at = |secs: u64| Now { mono: Mono(0), wall: Wall(secs * 1_000_000) };
+        let of = |took: &[(u64, u64)]| {
+            let mut latency = Latency { threshold_nanos: Some(0), ..Latency::default() };
+            took.iter().for_each(|(secs, ms)| latency.took(at(*secs), COMMAND, ms * 1_000_000));
+            latency
+        };
+        let other = Part::Latency(Box::new(of(&[(2, 9), (3, 1), (5, 5)])));
+        let all = of(&[(1, 4), (3, 7)]).with(&[other, Part::Done]);
+        let samples: Vec<_> = all.events[0].samples.iter().map(|s| (s.time_secs, s.ms)).collect();
+        assert_eq!(samples, [(1, 4), (2, 9), (3, 7), (5, 5)]);
+        assert_eq!((all.events.len(), all.events[0].count, all.events[0].max_ms), (1, 5, 9));
+        assert_eq!(Latency::default().with(&[Part::Latency(Box::new(all))]).events[0].sum_ms, 26);
     }
 }

@@ -5,10 +5,12 @@ use alloc::string::String;
 
 use crate::link::{Outbox, Rooms};
 use crate::shard::footprint::STARTUP;
+use crate::shard::info::sums::Sums;
 use crate::shard::{Link, Shard};
 use crate::wire::resp::Reply;
 
-/// Memory in bytes. Constant time, but for links of slot migrations and of the bus.
+/// Memory in bytes, of a shard or of all of them. Constant time, but for links of slot migrations and of the bus.
+#[derive(Clone, Debug)]
 pub(crate) struct Figures {
     /// All that is in use.
     pub(crate) used: u64,
@@ -27,6 +29,8 @@ pub(crate) struct Figures {
     /// Tables in which keys lie.
     tables: u64,
     keys: u64,
+    /// What shards have asked the allocator for, as far as they know.
+    asked: u64,
     /// What the allocator was asked for, the store's room for more keys included.
     pub(crate) allocated: u64,
     /// Of the process in memory, what is no file's.
@@ -55,10 +59,26 @@ impl Figures {
             bus,
             tables: stored.overhead,
             keys: (0..store.databases()).map(|db| store.len(db)).sum(),
+            asked: used + stored.slack,
             allocated,
             resident: if vitals.resident == 0 { vitals.rss.max(allocated) } else { vitals.resident },
             rss: vitals.rss,
         }
+    }
+
+    /// Adds those of a sibling. What is known of the whole process stays as it is.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.used += other.used - other.bus;
+        self.peak += other.peak - other.bus;
+        self.startup += other.startup;
+        self.clients += other.clients;
+        self.exports += other.exports;
+        self.imports += other.imports;
+        self.tables += other.tables;
+        self.keys += other.keys;
+        self.asked += other.asked - other.bus;
+        self.allocated = self.allocated.max(self.asked);
+        self.resident = self.resident.max(other.resident);
     }
 
     /// Everything but keys and values.
@@ -83,10 +103,9 @@ fn ratio(part: u64, whole: u64) -> f64 {
 }
 
 /// MEMORY STATS: a map in the order and the words of Valkey.
-pub(crate) fn stats(shard: &Shard, reply: &mut Reply<'_>) {
-    let figures = Figures::of(shard);
-    let store = &shard.data.store;
-    let filled = || (0..store.databases()).filter(|&db| db == 0 || store.len(db) > 0);
+pub(crate) fn stats(sums: &Sums<'_>, reply: &mut Reply<'_>) {
+    let figures = &sums.figures;
+    let filled = || sums.databases.iter().enumerate().filter(|(db, database)| *db == 0 || database.keys > 0);
     let difference = |a: u64, b: u64| a as i64 - b as i64;
     reply.map(34 + filled().count());
     let mut int = |name: &str, value: i64| {
@@ -106,11 +125,11 @@ pub(crate) fn stats(shard: &Shard, reply: &mut Reply<'_>) {
     int("aof.buffer", 0);
     int("lua.caches", 0);
     int("functions.caches", 0);
-    for db in filled() {
+    for (db, database) in filled() {
         reply.bulk(format!("db.{db}").as_bytes());
         reply.map(2);
         reply.bulk(b"overhead.hashtable.main");
-        reply.int(store.tables_memory(db) as i64);
+        reply.int(database.tables as i64);
         reply.bulk(b"overhead.hashtable.expires");
         reply.int(0);
     }
@@ -145,7 +164,7 @@ pub(crate) fn stats(shard: &Shard, reply: &mut Reply<'_>) {
         reply.bulk(name[1].as_bytes());
         reply.int(difference(part, whole));
     };
-    let Figures { resident, allocated, rss, used, .. } = figures;
+    let Figures { resident, allocated, rss, used, .. } = *figures;
     both(["allocator-fragmentation.ratio", "allocator-fragmentation.bytes"], resident, allocated);
     both(["allocator-rss.ratio", "allocator-rss.bytes"], resident, resident);
     both(["rss-overhead.ratio", "rss-overhead.bytes"], rss, resident);
@@ -160,8 +179,8 @@ const NEGLIGIBLE: u64 = 10 * 1024 * 1024;
 const LARGE_CLIENT: u64 = 200 * 1024;
 
 /// MEMORY DOCTOR: what is odd, by the thresholds of Valkey.
-pub(crate) fn doctor(shard: &Shard) -> String {
-    let figures = Figures::of(shard);
+pub(crate) fn doctor(sums: &Sums<'_>) -> String {
+    let figures = &sums.figures;
     if figures.used < LITTLE {
         return "There is too little in memory to say anything about it.\n".into();
     }
@@ -169,7 +188,7 @@ pub(crate) fn doctor(shard: &Shard) -> String {
         part > whole.saturating_add(NEGLIGIBLE)
             && u128::from(part) * 100 > u128::from(whole) * u128::from(percent)
     };
-    let clients = shard.links.values().filter(|link| matches!(link, Link::Client(_))).count().max(1) as u64;
+    let clients = sums.clients.sessions.max(1) as u64;
     let findings: [(bool, &str); 5] = [
         (
             u128::from(figures.peak) * 2 > u128::from(figures.used) * 3,

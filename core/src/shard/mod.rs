@@ -39,6 +39,7 @@ mod route;
 mod scrutiny;
 mod serve;
 mod session;
+mod shares;
 mod slices;
 mod slot_stats;
 mod tally;
@@ -91,6 +92,7 @@ use crate::shard::rates::{LongTurns, Loops, Pauses, Rates};
 use crate::shard::scrutiny::Scrutiny;
 use crate::shard::serve::Env;
 use crate::shard::session::{Session, Waiting};
+use crate::shard::shares::Shares;
 use crate::shard::tally::Tally;
 use crate::shard::upkeep::Upkeep;
 use crate::shard::usage::SlotUsage;
@@ -156,6 +158,8 @@ pub struct Shard {
     keeper: Keeper,
     /// The hold of the client for whom all shards are stopped.
     frozen: Option<(LinkId, HoldId)>,
+    /// What siblings take of the limits of the process.
+    shares: Shares,
     /// A hold ended: waiting clients have to be woken before the step ends.
     woken: bool,
 }
@@ -237,6 +241,7 @@ impl Shard {
             freezings: Freezings::default(),
             keeper: Keeper::default(),
             frozen: None,
+            shares: Shares::default(),
             woken: false,
         }
     }
@@ -285,6 +290,7 @@ impl Shard {
         self.wake(now, out);
         self.tell_watchers(out);
         self.release_watched(out);
+        self.tell_forgotten(out);
         self.with_exports(now, out, Exports::flush);
         self.debugging.hold_back(out);
         self.progress()
@@ -319,7 +325,7 @@ impl Shard {
         let id = self.next_id();
         let user = self.env.config.users.default_user().clone();
         let mut session = Box::new(Session::new(id, link, origin, user, now));
-        let refusal = upkeep::refusal(&self.env.config, &origin, self.links.len());
+        let refusal = upkeep::refusal(&self.env.config, &origin, self.links.len() + self.shares.clients());
         if let Some(error) = refusal {
             self.data.totals.rejected_connections += 1;
             session.outbox.write(error.as_bytes());
@@ -330,6 +336,7 @@ impl Shard {
         self.data.totals.connections += 1;
         self.links.insert(link, Link::Client(session));
         self.reckon(link);
+        self.share_limits(out);
     }
 
     fn next_id(&mut self) -> ClientId {
@@ -393,6 +400,7 @@ impl Shard {
                 self.forget_watcher(&mut session.client);
                 self.leave_siblings(now, &session.client, out);
                 self.holds_end_for(now, link, out);
+                self.share_limits(out);
             }
             Some(Link::Import(mut importing)) => {
                 self.data.footprint.leave(&mut importing.client);

@@ -1,34 +1,52 @@
 //! What clients hear without having asked in this moment: the lines of MONITOR and invalidations of CLIENT TRACKING.
 
-use alloc::vec::Vec;
+use bytes::Bytes;
 
 use crate::action::{Action, Actions};
 use crate::ids::LinkId;
+use crate::shard::gather::Part;
 use crate::shard::session::{Client, Session};
-use crate::shard::tracking::{Gone, Notice};
-use crate::shard::whole::Request;
+use crate::shard::tracking::{self, Gone, Notice, Tracks};
+use crate::shard::visit::Errand;
+use crate::shard::whole::{Caller, Request};
 use crate::shard::{Link, Shard};
 use crate::slots::Slot;
 use crate::wire::resp::Reply;
 
 impl Shard {
-    /// CLIENT TRACKING.
-    pub(crate) fn track(&mut self, request: &Request<'_>, reply: &mut Reply<'_>) {
-        let ids: Vec<(u64, LinkId)> = self
-            .links
-            .iter()
-            .filter_map(|(link, l)| match l {
-                Link::Client(session) => Some((session.client.id.0, *link)),
-                _ => None,
-            })
-            .collect();
-        let Some(Link::Client(session)) = self.links.get_mut(&request.link) else { return };
-        let find = |id: u64| ids.iter().find(|(known, _)| *known == id).map(|(_, link)| *link);
+    /// CLIENT TRACKING. Where there are siblings they are asked for the client that is to hear, then told what the client
+    /// tracks, and then it is answered.
+    pub(crate) fn track(&mut self, request: &Request<'_>, reply: &mut Reply<'_>) -> Caller {
+        if request.parts.iter().any(|part| matches!(part, Part::Done)) {
+            reply.ok();
+            return Caller::Stays;
+        }
+        let found = |part: &Part| if let Part::Found(link) = part { *link } else { None };
+        let sibling = request.parts.iter().find_map(found);
+        let listener = tracking::listener(request.argv).and_then(|id| self.client_with(id)).or(sibling);
+        let Some(Link::Client(session)) = self.links.get_mut(&request.link) else { return Caller::Stays };
         let tracking = &mut self.data.scrutiny.tracking;
-        match tracking.set(request.argv, request.link, &mut session.client.tracker, find) {
+        let set = tracking.set(request.argv, request.link, &mut session.client.tracker, |_| listener);
+        self.watchers_changed();
+        match set {
+            Ok(()) if !request.parts.is_empty() => return Caller::Again,
             Ok(()) => reply.ok(),
             Err(error) => reply.error(&error),
         }
+        Caller::Stays
+    }
+
+    /// The link of the client of ours with this number.
+    pub(crate) fn client_with(&self, id: u64) -> Option<LinkId> {
+        self.links.iter().find_map(|(link, l)| match l {
+            Link::Client(session) => (session.client.id.0 == id).then_some(*link),
+            _ => None,
+        })
+    }
+
+    /// A client of a sibling tracks from now on, or watches no longer.
+    pub(crate) fn note_guest(&mut self, link: LinkId, tracks: &Tracks) {
+        self.data.scrutiny.tracking.note_guest(link, tracks);
         self.watchers_changed();
     }
 
@@ -77,12 +95,18 @@ impl Shard {
             return;
         }
         let links = &self.links;
+        let guests = self.data.scrutiny.tracking.guests_without_loop();
         let noloop = |link: LinkId| match links.get(&link) {
             Some(Link::Client(session)) => session.client.tracker.as_ref().is_some_and(|t| t.noloop),
-            _ => false,
+            _ => guests.contains(&link),
         };
         for notice in self.data.scrutiny.tracking.take(noloop) {
-            if self.is_in_transaction(&notice) {
+            if !self.is_home_of(notice.to) {
+                // Of a flush its own shard tells it.
+                if !matches!(notice.what, Gone::All) {
+                    out.pass(notice.to.shard(), Errand::Notice(notice));
+                }
+            } else if self.is_in_transaction(&notice) {
                 self.data.scrutiny.tracking.postpone(notice);
             } else {
                 self.tell(&notice, out);
@@ -98,17 +122,45 @@ impl Shard {
         };
         let redirect = session(notice.to).and_then(|client| client.tracker.as_ref()?.redirect);
         let listener = redirect.map_or(notice.to, |(_, other)| other);
-        session(listener).is_some_and(|client| client.transaction.is_running())
+        session(listener).is_some_and(|client| client.transaction.is_running() || client.frozen)
+    }
+
+    /// MONITOR, once siblings show their commands too.
+    pub(crate) fn monitor(&mut self, link: LinkId, reply: &mut Reply<'_>) {
+        let Some(Link::Client(session)) = self.links.get_mut(&link) else { return };
+        if !core::mem::replace(&mut session.client.monitors, true) {
+            self.data.scrutiny.watch(link);
+            reply.ok();
+        }
+    }
+
+    /// Tells siblings which clients watch no longer.
+    pub(crate) fn tell_forgotten(&mut self, out: &mut Actions) {
+        for link in self.data.scrutiny.take_forgotten() {
+            self.siblings().for_each(|sibling| out.pass(sibling, Errand::Forget(link)));
+        }
+    }
+
+    /// A client of ours is shown commands that ran on a sibling.
+    pub(crate) fn shown(&mut self, link: LinkId, lines: &[u8], out: &mut Actions) {
+        if let Some(Link::Client(session)) = self.links.get_mut(&link)
+            && session.client.monitors
+        {
+            session.outbox.write(lines);
+            session.client.bytes_out += lines.len() as u64;
+            self.data.totals.bytes_out += lines.len() as u64;
+            out.push(Action::Flush { link });
+        }
     }
 
     fn show_lines(&mut self, out: &mut Actions) {
         let lines = core::mem::take(&mut self.data.scrutiny.lines);
-        for link in self.data.scrutiny.monitors() {
-            if let Some(Link::Client(session)) = self.links.get_mut(link) {
-                session.outbox.write(&lines);
-                session.client.bytes_out += lines.len() as u64;
-                self.data.totals.bytes_out += lines.len() as u64;
-                out.push(Action::Flush { link: *link });
+        let lines = Bytes::from(lines);
+        for link in self.data.scrutiny.monitors().to_vec() {
+            if self.is_home_of(link) {
+                self.shown(link, &lines, out);
+            } else {
+                out.pass(link.shard(), Errand::Shown { link, lines: lines.clone() });
             }
         }
     }
@@ -123,21 +175,38 @@ impl Shard {
         if overtaken || (own && !matches!(notice.what, Gone::All)) {
             return;
         }
-        let Some((id, other)) = tracker.redirect else { return self.push(notice.to, &notice.what, out) };
-        if self.links.contains_key(&other) {
-            return self.push(other, &notice.what, out);
+        let Some((_, other)) = tracker.redirect else { return self.push(notice.to, &notice.what, out) };
+        if self.is_home_of(other) {
+            self.push_for(notice.to, other, &notice.what, out);
+        } else {
+            out.pass(other.shard(), Errand::Push { link: other, by: notice.to, what: notice.what.clone() });
         }
-        let Some(Link::Client(session)) = self.links.get_mut(&notice.to) else { return };
-        if let Some(tracker) = &mut session.client.tracker {
-            tracker.broken = true;
+    }
+
+    /// Tells a client of ours what it hears for another.
+    pub(crate) fn push_for(&mut self, by: LinkId, link: LinkId, what: &Gone, out: &mut Actions) {
+        if self.links.contains_key(&link) {
+            self.push(link, what, out);
+        } else if self.is_home_of(by) {
+            self.listener_is_gone(by, out);
+        } else {
+            out.pass(by.shard(), Errand::Unheard(by));
         }
+    }
+
+    /// The client that hears for one of ours is gone.
+    pub(crate) fn listener_is_gone(&mut self, link: LinkId, out: &mut Actions) {
+        let Some(Link::Client(session)) = self.links.get_mut(&link) else { return };
+        let Some(tracker) = &mut session.client.tracker else { return };
+        tracker.broken = true;
+        let id = tracker.redirect_id();
         let Session { client, outbox, .. } = &mut **session;
         let mut reply = Reply::new(outbox, client.proto);
         if client.proto.version() > 2 {
             reply.push(2);
             reply.bulk(b"tracking-redir-broken");
-            reply.int(id.0 as i64);
-            out.push(Action::Flush { link: notice.to });
+            reply.int(id);
+            out.push(Action::Flush { link });
         }
     }
 

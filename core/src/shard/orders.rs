@@ -32,6 +32,7 @@ impl Shard {
             }
             Order::PublishJobs(jobs) => self.env.jobs = jobs,
             Order::Configure(config, timing) => self.configure(now, config, timing, out),
+            Order::Mark(mark) => out.report(Fact::Passed(mark)),
             Order::Answer { link, reply } => self.answered(now, link, reply, out),
             Order::StartExport { job, to, credentials, timing } => {
                 self.next_link += 1;
@@ -79,6 +80,7 @@ impl Shard {
         self.data.configure(&config);
         let users_changed = self.env.config.users != config.users;
         self.env.config = config;
+        self.share_memory();
         self.data.exports.set_timing(timing);
         if users_changed {
             self.users_changed(now, out);

@@ -22,7 +22,8 @@ pub(crate) enum Metric {
     ExportBytes,
 }
 
-const METRICS: usize = 5;
+/// How many there are.
+pub(crate) const METRICS: usize = 5;
 
 /// The counters at one moment, by [`Metric`].
 pub(crate) type Counters = [u64; METRICS];
@@ -62,11 +63,6 @@ impl Rates {
     pub(crate) fn per_second(&self, metric: Metric) -> u64 {
         let sum: u128 = self.samples.iter().map(|sample| u128::from(sample[metric as usize])).sum();
         (sum / SAMPLES as u128) as u64
-    }
-
-    /// Growth in KiB per second, of a counter of bytes.
-    pub(crate) fn kib_per_second(&self, metric: Metric) -> f64 {
-        self.per_second(metric) as f64 / 1024.0
     }
 }
 
@@ -137,6 +133,13 @@ impl LongTurns {
     /// The CPU time that no turn should take more of.
     pub(crate) const LIMIT: Span = Span::ms(2);
 
+    /// Adds those of a sibling.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.max = self.max.max(other.max);
+        self.max_cpu = self.max_cpu.max(other.max_cpu);
+        self.over_limit += other.over_limit;
+    }
+
     /// Notes one.
     pub(crate) fn note(&mut self, took: Span, cpu: Span) {
         self.max = self.max.max(took);
@@ -165,7 +168,6 @@ mod tests {
         let rates = steady(16, [100, 2048, 0, 1, 3]);
         assert_eq!(rates.per_second(Metric::Commands), 1000);
         assert_eq!(rates.per_second(Metric::BytesIn), 20480);
-        assert!((rates.kib_per_second(Metric::BytesIn) - 20.0).abs() < 1e-9);
         assert_eq!(rates.per_second(Metric::BytesOut), 0);
         assert_eq!(rates.per_second(Metric::ImportBytes), 10);
         assert_eq!(rates.per_second(Metric::ExportBytes), 30);

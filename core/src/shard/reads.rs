@@ -1,6 +1,7 @@
 //! Commands answered from the published view, the configuration and counts; and what the node is told of the
 //! keyspace with a command that is passed on to it.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -13,8 +14,8 @@ use crate::mail::Asked;
 use crate::shard::data::Data;
 use crate::shard::route::asker;
 use crate::shard::serve::{Env, not_built, reply};
-use crate::shard::session::Client;
-use crate::shard::slot_stats;
+use crate::shard::session::{self, Client, Waiting};
+use crate::shard::slot_stats::{self, Figures};
 use crate::slots::Slot;
 use crate::store::Store;
 use crate::wire::resp::number::integer;
@@ -52,7 +53,7 @@ pub(crate) fn run(
         Id::ClusterKeyslot => reply.int(i64::from(Slot::of(argv.get(2)).number())),
         Id::ClusterCountkeysinslot => count_keys(argv, db, data, &mut reply),
         Id::ClusterGetkeysinslot => get_keys(argv, db, data, &mut reply),
-        Id::ClusterSlotStats => slot_stats::run(argv, view, data, &mut reply),
+        Id::ClusterSlotStats => slot_stats::run(argv, view, &Figures::of_all(data, &[]), &mut reply),
         Id::ClusterNodes => reply.verbatim("txt", &render::nodes(view, asker)),
         Id::ClusterInfo => reply.verbatim("txt", &render::info(view)),
         Id::ClusterSlots => render::slots(view, asker, &mut reply),
@@ -117,8 +118,24 @@ fn get_keys(argv: Argv<'_>, db: u32, data: &Data, reply: &mut Reply<'_>) {
     data.store.keys_in_slot(db, slot, count, &mut |entry| reply.bulk(entry.key()));
 }
 
+impl Client {
+    /// Its command is for the node: it waits for the answer.
+    pub(crate) fn ask(
+        &mut self,
+        command: &'static Command,
+        words: ArgvBuf,
+        data: &mut Data,
+        env: &Env,
+    ) -> Box<Asked> {
+        self.waiting = Waiting::Answer;
+        let mark = data.scrutiny.laps.mark();
+        self.asked = Some(Box::new(session::Asked { command, words: words.clone(), mark }));
+        Box::new(asked(self, words, &data.store, env))
+    }
+}
+
 /// A command for the node, with the counts it may need.
-pub(crate) fn asked(client: &Client, argv: ArgvBuf, store: &Store, env: &Env) -> Asked {
+fn asked(client: &Client, argv: ArgvBuf, store: &Store, env: &Env) -> Asked {
     let words = argv.argv();
     let named = words.opt(2).and_then(integer).and_then(|n| u16::try_from(n).ok()).and_then(Slot::new);
     let keys = (0..env.config.databases_in_use()).map(|db| store.len(db)).sum();

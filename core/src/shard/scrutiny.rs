@@ -33,6 +33,8 @@ pub(crate) struct Scrutiny {
     tracking_max_keys: u64,
     /// Clients that watch all commands.
     monitors: Vec<LinkId>,
+    /// Clients of ours that watch no longer, of which siblings have not been told.
+    forgotten: Vec<LinkId>,
     /// Lines that they have not got.
     pub(crate) lines: Vec<u8>,
     /// Time spent in commands, in nanoseconds; those of a transaction are not counted twice.
@@ -81,17 +83,33 @@ impl Scrutiny {
 
     /// Begins to show all commands to a client.
     pub(crate) fn watch(&mut self, link: LinkId) {
-        self.monitors.push(link);
+        if !self.monitors.contains(&link) {
+            self.monitors.push(link);
+        }
         self.focus();
     }
 
     /// A client watches no longer: it is gone or wants to be as at the start.
     pub(crate) fn forget(&mut self, client: &mut Client) {
+        if client.monitors || client.tracker.is_some() {
+            self.forgotten.push(client.link);
+        }
         if core::mem::take(&mut client.monitors) {
             self.monitors.retain(|link| *link != client.link);
         }
         self.tracking.forget(client.link, &mut client.tracker);
         self.focus();
+    }
+
+    /// A client of a sibling watches no longer.
+    pub(crate) fn forget_guest(&mut self, link: LinkId) {
+        self.monitors.retain(|watching| *watching != link);
+        self.focus();
+    }
+
+    /// Clients that watch no longer, to tell siblings.
+    pub(crate) fn take_forgotten(&mut self) -> Vec<LinkId> {
+        core::mem::take(&mut self.forgotten)
     }
 
     /// Clients that watch all commands.

@@ -25,7 +25,7 @@ use crate::shard::route::{Place, Route, elsewhere, place, route_begun, stopped_b
 use crate::shard::session::{Client, Queued, Replies, Session, Waiting};
 use crate::shard::transaction::{Exec, Transaction};
 use crate::shard::upcoming::Upcoming;
-use crate::shard::{ahead, connection, debug, freeze, gather, limits, reads, session, users};
+use crate::shard::{ahead, connection, debug, freeze, gather, limits, reads, users};
 use crate::slots::Slot;
 use crate::time::Now;
 use crate::wire::resp::{Argv, ArgvBuf, Limits, Reply, Wrong};
@@ -231,14 +231,7 @@ impl Session {
                 Some(Served::Held)
             }
             Ran::Whole => Some(Served::Whole(command, words())),
-            Ran::Ask => {
-                self.client.waiting = Waiting::Answer;
-                let argv = words();
-                let mark = data.scrutiny.laps.mark();
-                self.client.asked = Some(Box::new(session::Asked { command, words: argv.clone(), mark }));
-                let asked = reads::asked(&self.client, argv, &data.store, env);
-                Some(Served::Ask(Box::new(asked)))
-            }
+            Ran::Ask => Some(Served::Ask(self.client.ask(command, words(), data, env))),
         }
     }
 

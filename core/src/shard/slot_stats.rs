@@ -6,10 +6,15 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
+use hashbrown::HashMap;
+
 use crate::cluster::View;
 use crate::command::options::is;
 use crate::shard::data::Data;
 use crate::shard::debug::wrong_use;
+use crate::shard::gather::Part;
+use crate::shard::serve::Env;
+use crate::shard::usage::Usage;
 use crate::slots::{SLOTS, Slot};
 use crate::wire::resp::number::integer;
 use crate::wire::resp::{Argv, Reply};
@@ -21,7 +26,7 @@ const LIMIT: &str = "ERR Limit has to lie in between 1 and 16384 (maximum number
 const TWICE: &str = "ERR Multiple filters of the same type are disallowed.";
 
 /// CLUSTER SLOT-STATS SLOTSRANGE first last | ORDERBY metric [LIMIT n] [ASC | DESC]
-pub(crate) fn run(argv: Argv<'_>, view: &View, data: &Data, reply: &mut Reply<'_>) {
+pub(crate) fn run(argv: Argv<'_>, view: &View, data: &Figures<'_>, reply: &mut Reply<'_>) {
     if argv.len() == 5 && is(argv.get(2), b"slotsrange") {
         let (Some(first), Some(last)) = (slot(argv.get(3)), slot(argv.get(4))) else {
             return reply.error(NO_SLOT);
@@ -34,12 +39,50 @@ pub(crate) fn run(argv: Argv<'_>, view: &View, data: &Data, reply: &mut Reply<'_
         return rows(slots.collect(), data, reply);
     }
     if argv.len() >= 4 && is(argv.get(2), b"orderby") {
-        return match Order::read(argv, data.usage.is_on()) {
+        return match Order::read(argv, data.all) {
             Ok(order) => rows(order.apply(view, data), data, reply),
             Err(error) => reply.error(error),
         };
     }
     reply.error(&wrong_use(argv, "CLUSTER"));
+}
+
+/// Keys and use of a slot.
+pub(crate) type Row = (u64, Usage);
+
+/// The figures of all slots: those of this shard's slots, and what siblings said about theirs.
+pub(crate) struct Figures<'a> {
+    data: &'a Data,
+    others: HashMap<Slot, Row, foldhash::fast::FixedState>,
+    /// Whether more than keys is shown.
+    all: bool,
+}
+
+impl<'a> Figures<'a> {
+    pub(crate) fn of_all(data: &'a Data, others: &[Part]) -> Self {
+        let rows = others.iter().flat_map(|part| match part {
+            Part::Slots(rows) => rows.as_slice(),
+            _ => &[],
+        });
+        Self { data, others: rows.copied().collect(), all: data.usage.is_on() }
+    }
+
+    fn of(&self, slot: Slot) -> Row {
+        match self.others.get(&slot) {
+            Some(row) => *row,
+            None => of_shard(slot, self.data),
+        }
+    }
+}
+
+fn of_shard(slot: Slot, data: &Data) -> Row {
+    (data.store.slot_len_all(slot), data.usage.of(slot))
+}
+
+/// The figures of the slots that are on this shard, as far as there is something to say.
+pub(crate) fn own(data: &Data, env: &Env) -> Vec<(Slot, Row)> {
+    let slots = Slot::all().filter(|slot| env.shards.of(*slot) == env.index && env.view.is_mine(*slot));
+    slots.map(|slot| (slot, of_shard(slot, data))).filter(|(_, row)| *row != Row::default()).collect()
 }
 
 /// A slot given as a number.
@@ -73,10 +116,10 @@ impl Metric {
         if all { &Self::ALL } else { &Self::ALL[..1] }
     }
 
-    fn of(self, slot: Slot, data: &Data) -> u64 {
-        let usage = data.usage.of(slot);
+    fn of(self, slot: Slot, data: &Figures<'_>) -> u64 {
+        let (keys, usage) = data.of(slot);
         match self {
-            Self::KeyCount => data.store.slot_len_all(slot),
+            Self::KeyCount => keys,
             Self::CpuUsec => usage.cpu_nanos / 1000,
             Self::BytesIn => usage.bytes_in,
             Self::BytesOut => usage.bytes_out,
@@ -114,7 +157,7 @@ impl Order {
         Ok(Self { by, limit: limit.unwrap_or(SLOTS), ascending: ascending.unwrap_or(false) })
     }
 
-    fn apply(&self, view: &View, data: &Data) -> Vec<Slot> {
+    fn apply(&self, view: &View, data: &Figures<'_>) -> Vec<Slot> {
         let slots = Slot::all().filter(|slot| view.is_mine(*slot));
         let mut found: Vec<(Slot, u64)> = slots.map(|slot| (slot, self.by.of(slot, data))).collect();
         if self.ascending {
@@ -126,8 +169,8 @@ impl Order {
     }
 }
 
-fn rows(slots: Vec<Slot>, data: &Data, reply: &mut Reply<'_>) {
-    let metrics = Metric::shown(data.usage.is_on());
+fn rows(slots: Vec<Slot>, data: &Figures<'_>, reply: &mut Reply<'_>) {
+    let metrics = Metric::shown(data.all);
     reply.array(slots.len());
     for slot in slots {
         reply.array(2);

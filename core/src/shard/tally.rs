@@ -10,7 +10,7 @@ use crate::shard::histogram::Histogram;
 const CODES: usize = 128;
 
 /// What became of the calls of one command.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Calls {
     /// Known since its first call.
     command: Option<&'static Command>,
@@ -39,7 +39,7 @@ impl Calls {
 }
 
 /// Counts for the sections Commandstats and Errorstats of INFO.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Tally {
     calls: Box<[Calls]>,
     errors: Vec<(Box<str>, u64)>,
@@ -89,6 +89,27 @@ impl Tally {
         } else if self.errors.len() < CODES {
             self.errors.push((code.into(), 1));
         }
+    }
+
+    /// Adds what a sibling counted.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.calls.iter_mut().zip(&other.calls) {
+            mine.command = mine.command.or(theirs.command);
+            mine.run += theirs.run;
+            mine.rejected += theirs.rejected;
+            mine.failed += theirs.failed;
+            mine.nanos += theirs.nanos;
+            if let Some(histogram) = &theirs.histogram {
+                mine.histogram.get_or_insert_with(Histogram::new).add(histogram);
+            }
+        }
+        for (code, count) in &other.errors {
+            match self.errors.iter_mut().find(|(known, _)| known == code) {
+                Some((_, known)) => *known += count,
+                None => self.errors.push((code.clone(), *count)),
+            }
+        }
+        self.total_errors += other.total_errors;
     }
 
     /// Errors that clients got.

@@ -40,6 +40,25 @@ pub(crate) struct Tracker {
     prefixes: BTreeSet<Box<[u8]>>,
 }
 
+/// What siblings have to know of a client that tracks, or does so no longer.
+#[derive(Debug)]
+pub(crate) struct Tracks {
+    on: bool,
+    noloop: bool,
+    prefixes: Vec<Box<[u8]>>,
+}
+
+impl Tracks {
+    /// Of a client, by what it has set.
+    pub(crate) fn of(tracker: Option<&Tracker>) -> Self {
+        Self {
+            on: tracker.is_some(),
+            noloop: tracker.is_some_and(|tracker| tracker.noloop),
+            prefixes: tracker.into_iter().flat_map(|tracker| tracker.prefixes.iter().cloned()).collect(),
+        }
+    }
+}
+
 impl Tracker {
     /// Whether the keys of a command that is read now are remembered.
     fn remembers(&self) -> bool {
@@ -197,6 +216,8 @@ impl Table {
 #[derive(Debug, Default)]
 pub(crate) struct Tracking {
     links: BTreeSet<LinkId>,
+    /// Clients of siblings that do not hear of their own changes.
+    noloop: BTreeSet<LinkId>,
     table: Table,
     prefixes: BTreeMap<Box<[u8]>, Broadcast>,
     notices: Vec<Notice>,
@@ -284,6 +305,30 @@ impl Tracking {
                 }
             }
         }
+    }
+
+    /// A client of a sibling tracks from now on, or does so no longer.
+    pub(crate) fn note_guest(&mut self, link: LinkId, tracks: &Tracks) {
+        self.links.remove(&link);
+        self.noloop.remove(&link);
+        self.prefixes.retain(|_, broadcast| {
+            broadcast.clients.remove(&link);
+            !broadcast.clients.is_empty()
+        });
+        if tracks.on {
+            self.links.insert(link);
+        }
+        if tracks.noloop {
+            self.noloop.insert(link);
+        }
+        for prefix in &tracks.prefixes {
+            self.prefixes.entry(prefix.clone()).or_default().clients.insert(link);
+        }
+    }
+
+    /// Clients of siblings that do not hear of their own changes.
+    pub(crate) fn guests_without_loop(&self) -> BTreeSet<LinkId> {
+        self.noloop.clone()
     }
 
     /// A client that tracks read these keys.
@@ -379,6 +424,19 @@ impl Tracking {
 struct Asked<'a> {
     tracker: Tracker,
     prefixes: Vec<&'a [u8]>,
+}
+
+/// The number of the client that is to hear for the one that gives this command.
+pub(crate) fn listener(argv: Argv<'_>) -> Option<u64> {
+    let mut words = argv.after(3).iter();
+    while let Some(word) = words.next() {
+        if is(word, b"redirect") {
+            return words.next().and_then(integer).and_then(|id| u64::try_from(id).ok());
+        } else if is(word, b"prefix") {
+            words.next();
+        }
+    }
+    None
 }
 
 fn parse(argv: Argv<'_>, find: impl Fn(u64) -> Option<LinkId>) -> Result<Asked<'_>, String> {

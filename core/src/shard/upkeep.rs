@@ -97,6 +97,7 @@ impl Shard {
             }
             self.rooms.age();
             self.sample(now);
+            self.share_limits(out);
             if self.data.eviction.is_limited() {
                 self.data.make_room(now, 0);
             }

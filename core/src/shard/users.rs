@@ -7,12 +7,13 @@ use alloc::vec::Vec;
 
 use sha2::{Digest, Sha256};
 
-use crate::acl::{Context, Denied, Place, Reason, Selector, Users};
+use crate::acl::{self, Context, Denied, Place, Reason, Selector, Users};
 use crate::action::{Actions, Ending};
 use crate::command::options::is;
 use crate::command::table::{self, Command, Id, categories};
 use crate::link::Outbox;
 use crate::shard::data::Data;
+use crate::shard::gather::Part;
 use crate::shard::serve::{Env, reply};
 use crate::shard::session::{Client, Waiting};
 use crate::shard::{Link, Shard, listing};
@@ -158,7 +159,7 @@ pub(crate) fn run(
         Id::AclGetuser => get_user(argv.get(2), users, &mut reply),
         Id::AclCat => cat(argv, &mut reply),
         Id::AclGenpass => generate(argv, &mut data.secret, &mut reply),
-        Id::AclLog => show_log(now, argv, data, &mut reply),
+        Id::AclLog => show_log(now, argv, refused(argv, data, env), &mut reply),
         _ => dry_run(argv, client, env, &mut reply),
     }
 }
@@ -230,22 +231,42 @@ fn generate(argv: Argv<'_>, secret: &mut Secret, reply: &mut Reply<'_>) {
     reply.bulk(&hex.as_bytes()[..digits]);
 }
 
-fn show_log(now: Now, argv: Argv<'_>, data: &mut Data, reply: &mut Reply<'_>) {
+/// What ACL LOG shows of this shard, the newest first; ACL LOG RESET forgets it.
+pub(crate) fn refused(argv: Argv<'_>, data: &mut Data, env: &Env) -> Vec<acl::Entry> {
+    if argv.len() == 3 && is(argv.get(2), b"reset") {
+        data.refusals.clear();
+    }
+    let (shards, index) = (u64::from(env.shards.count()), u64::from(env.index.0));
+    let of_process = |entry: &acl::Entry| acl::Entry { id: entry.id * shards + index, ..entry.clone() };
+    data.refusals.iter().map(of_process).collect()
+}
+
+/// With what was refused by siblings.
+pub(crate) fn with(mut entries: Vec<acl::Entry>, others: &[Part]) -> Vec<acl::Entry> {
+    for part in others {
+        if let Part::Refused(theirs) = part {
+            entries.extend_from_slice(theirs);
+        }
+    }
+    if !others.is_empty() {
+        entries = acl::Entry::grouped(entries);
+    }
+    entries
+}
+
+/// ACL LOG of these entries.
+pub(crate) fn show_log(now: Now, argv: Argv<'_>, entries: Vec<acl::Entry>, reply: &mut Reply<'_>) {
     let count = match argv.opt(2) {
         _ if argv.len() > 3 => return syntax(argv, reply),
         None => LOGGED,
-        Some(word) if is(word, b"reset") => {
-            data.refusals.clear();
-            return reply.ok();
-        }
+        Some(word) if is(word, b"reset") => return reply.ok(),
         Some(word) => match integer(word) {
             Some(count) => usize::try_from(count).unwrap_or_default(),
             None => return reply.error("ERR value is not an integer or out of range"),
         },
     };
-    let entries = data.refusals.iter();
     reply.array(entries.len().min(count));
-    for entry in entries.take(count) {
+    for entry in entries.iter().take(count) {
         reply.map(10);
         let age = now.wall.as_ms().saturating_sub(entry.updated.as_ms()) as f64 / 1000.0;
         field(reply, "count").int(entry.count as i64);

@@ -26,6 +26,8 @@ use crate::shard::freeze::Freeze;
 use crate::shard::gather::{Part, Question};
 use crate::shard::imports::Applied;
 use crate::shard::session::{Session, Waiting};
+use crate::shard::shares::Taken;
+use crate::shard::tracking::{Gone, Notice, Tracks};
 use crate::shard::{Link, Shard};
 use crate::time::Now;
 
@@ -85,6 +87,18 @@ pub(crate) enum Errand {
     Part { link: LinkId, part: Part },
     /// All shards stop for one client, or go on.
     Freeze(Freeze),
+    /// What a sibling takes of the limits of the process.
+    Taken(ShardIndex, Taken),
+    /// A client of a sibling, which monitored or tracked, does so no longer.
+    Forget(LinkId),
+    /// A client that tracks has to be told something.
+    Notice(Notice),
+    /// This client hears what changed for another.
+    Push { link: LinkId, by: LinkId, what: Gone },
+    /// The client that hears for this one is gone.
+    Unheard(LinkId),
+    /// Lines for a client that monitors.
+    Shown { link: LinkId, lines: Bytes },
     /// Keys that nobody watches any more for a client of a sibling.
     Unwatch(Keys),
 }
@@ -182,6 +196,15 @@ impl Shard {
             Errand::Ask(question) => self.asked_by_sibling(now, &question, out),
             Errand::Part { link, part } => self.take_part(now, link, part, out),
             Errand::Freeze(word) => self.hear_of_freeze(now, word, out),
+            Errand::Taken(shard, taken) => self.shares.note(shard, taken),
+            Errand::Forget(link) => {
+                self.data.scrutiny.forget_guest(link);
+                self.note_guest(link, &Tracks::of(None));
+            }
+            Errand::Notice(notice) => self.data.scrutiny.tracking.postpone(notice),
+            Errand::Push { link, by, what } => self.push_for(by, link, &what, out),
+            Errand::Unheard(link) => self.listener_is_gone(link, out),
+            Errand::Shown { link, lines } => self.shown(link, &lines, out),
             Errand::Unwatch(keys) => {
                 keys.iter().for_each(|(db, key)| self.data.effects.watched().unwatch(*db, key));
             }

@@ -18,9 +18,10 @@ use crate::shard::filter::Filter;
 use crate::shard::gather::Part;
 use crate::shard::hold::{Class, Reason, Scope};
 use crate::shard::imports::Importing;
+use crate::shard::info::sums::Sums;
 use crate::shard::serve::not_built;
 use crate::shard::visit::Errand;
-use crate::shard::{Link, Shard, info, jobs, listing, memory, slot_stats};
+use crate::shard::{Link, Shard, info, jobs, latency, listing, memory, slot_stats, users};
 use crate::slots::{Slot, SlotSet};
 use crate::time::{Now, Span};
 use crate::wire::resp::number::integer;
@@ -42,6 +43,8 @@ pub(crate) enum Caller {
     Killed,
     /// Its reply comes later.
     Waits,
+    /// Siblings have to do something more before it gets its reply.
+    Again,
 }
 
 impl Shard {
@@ -55,12 +58,6 @@ impl Shard {
         out: &mut crate::action::Actions,
     ) -> Caller {
         match command.id {
-            Id::Info => {
-                let text = info::render(now, self, request.argv);
-                reply.verbatim("txt", &text);
-            }
-            Id::MemoryStats => memory::stats(self, reply),
-            Id::MemoryDoctor => reply.verbatim("txt", &memory::doctor(self)),
             Id::MemoryMallocStats => reply.bulk(b"Stats not supported for the current allocator"),
             Id::MemoryPurge => {
                 self.purge();
@@ -84,6 +81,52 @@ impl Shard {
             Id::Dbsize | Id::Keys | Id::Randomkey => {
                 self.answer_about_keys(now, command, request, reply, out);
             }
+            Id::Monitor => self.monitor(request.link, reply),
+            Id::ClientTracking => return self.track(request, reply),
+            Id::Wait | Id::Waitaof => return self.wait(now, command.id, request, reply),
+            Id::Debug => self.debug(now, request, reply, out),
+            Id::ConfigResetstat => {
+                self.reset_counts(now);
+                reply.ok();
+            }
+            _ => self.show(now, command, request, reply),
+        }
+        Caller::Stays
+    }
+
+    /// Shows what was counted and written down, here and in siblings.
+    fn show(&mut self, now: Now, command: &'static Command, request: &Request<'_>, reply: &mut Reply<'_>) {
+        match command.id {
+            Id::Info => {
+                let text = info::render(now, self, request.argv, request.parts);
+                reply.verbatim("txt", &text);
+            }
+            Id::MemoryStats => memory::stats(&Sums::of_all(now, self, request.parts), reply),
+            Id::MemoryDoctor => {
+                reply.verbatim("txt", &memory::doctor(&Sums::of_all(now, self, request.parts)))
+            }
+            Id::AclLog => {
+                let refused = users::refused(request.argv, &mut self.data, &self.env);
+                users::show_log(now, request.argv, users::with(refused, request.parts), reply);
+            }
+            Id::LatencyReset => {
+                let names = request.argv.after(2);
+                let mut all = self.data.scrutiny.latency.with(request.parts);
+                self.data.scrutiny.latency.reset(names);
+                reply.int(all.reset(names) as i64);
+            }
+            Id::LatencyLatest | Id::LatencyHistory | Id::LatencyGraph | Id::LatencyDoctor => {
+                let mut all = self.data.scrutiny.latency.with(request.parts);
+                all.run(now, command.id, request.argv, &self.data.tally, &self.env.config, reply);
+            }
+            Id::LatencyHistogram => {
+                let sums = Sums::of_all(now, self, request.parts);
+                latency::histograms(request.argv.after(2), &sums.tally, reply);
+            }
+            Id::ClusterSlotStats => {
+                let figures = slot_stats::Figures::of_all(&self.data, request.parts);
+                slot_stats::run(request.argv, &self.env.view, &figures, reply);
+            }
             Id::SlowlogGet
             | Id::SlowlogLen
             | Id::SlowlogReset
@@ -92,27 +135,24 @@ impl Shard {
             | Id::CommandlogReset => {
                 self.data.scrutiny.logs.run(command.id, request.argv, request.parts, reply);
             }
-            Id::ClientTracking => self.track(request, reply),
-            Id::Wait | Id::Waitaof => return self.wait(now, command.id, request, reply),
-            Id::Debug => self.debug(now, request, reply, out),
-            Id::ConfigResetstat => {
-                self.data.totals = crate::shard::data::Totals::default();
-                self.data.usage.reset();
-                self.data.tally = crate::shard::tally::Tally::default();
-                self.data.refusals.reset_counts();
-                self.data.scrutiny.busy_nanos = 0;
-                self.data.scrutiny.expire_nanos = 0;
-                self.data.stats = crate::command::context::KeyStats::default();
-                self.long_turns = crate::shard::rates::LongTurns::default();
-                self.loops.reset(&self.vitals);
-                self.rates = crate::shard::rates::Rates::new(now.mono);
-                self.upkeep.reset();
-                self.data.eviction.forget_counts();
-                reply.ok();
-            }
             _ => reply.error(&not_built(&format!("'{}'", command.name.replace('|', " ")))),
         }
-        Caller::Stays
+    }
+
+    /// CONFIG RESETSTAT.
+    fn reset_counts(&mut self, now: Now) {
+        self.data.totals = crate::shard::data::Totals::default();
+        self.data.usage.reset();
+        self.data.tally = crate::shard::tally::Tally::default();
+        self.data.refusals.reset_counts();
+        self.data.scrutiny.busy_nanos = 0;
+        self.data.scrutiny.expire_nanos = 0;
+        self.data.stats = crate::command::context::KeyStats::default();
+        self.long_turns = crate::shard::rates::LongTurns::default();
+        self.loops.reset(&self.vitals);
+        self.rates = crate::shard::rates::Rates::new(now.mono);
+        self.upkeep.reset();
+        self.data.eviction.forget_counts();
     }
 
     fn flush(

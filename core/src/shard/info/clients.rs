@@ -1,7 +1,8 @@
 //! The sections about clients, and about the keys of each database.
 
+use crate::shard::info::sums::{Database, Sums};
 use crate::shard::info::text::Text;
-use crate::shard::session::{Session, Waiting};
+use crate::shard::session::Session;
 use crate::shard::{Link, Shard};
 use crate::time::Now;
 
@@ -13,26 +14,21 @@ pub(super) fn sessions(shard: &Shard) -> impl Iterator<Item = &Session> {
     })
 }
 
-pub(super) fn clients(text: &mut Text, now: Now, shard: &Shard) {
-    let mut held = 0;
-    let mut watching = 0;
-    for session in sessions(shard) {
-        held += u32::from(matches!(session.client.waiting, Waiting::Hold | Waiting::Replicas));
-        watching += u32::from(session.client.transaction.watching() > 0);
-    }
+pub(super) fn clients(text: &mut Text, now: Now, shard: &Shard, sums: &Sums<'_>) {
+    let clients = &sums.clients;
     let (reason, actions, timeout_ms) = shard.data.holds.paused(now.mono);
-    text.field("connected_clients", shard.links.len());
+    text.field("connected_clients", clients.links);
     text.field("cluster_connections", shard.env.view.links.len());
     text.field("maxclients", shard.env.config.maxclients);
-    let (input, output) = shard.largest.recent();
+    let (input, output) = clients.largest;
     text.field("client_recent_max_input_buffer", input);
     text.field("client_recent_max_output_buffer", output);
-    text.field("blocked_clients", held);
-    text.field("tracking_clients", shard.data.scrutiny.tracking.clients());
+    text.field("blocked_clients", clients.blocked);
+    text.field("tracking_clients", clients.tracking);
     text.field("pubsub_clients", 0);
-    text.field("watching_clients", watching);
-    text.field("clients_in_timeout_table", shard.waits.with_deadline());
-    text.field("total_watched_keys", shard.data.effects.watched_keys());
+    text.field("watching_clients", clients.watching);
+    text.field("clients_in_timeout_table", clients.with_deadline);
+    text.field("total_watched_keys", clients.watched_keys);
     text.all(&["total_blocking_keys", "total_blocking_keys_on_nokey"], 0);
     text.field("paused_reason", reason);
     text.field("paused_actions", actions);
@@ -40,11 +36,9 @@ pub(super) fn clients(text: &mut Text, now: Now, shard: &Shard) {
 }
 
 /// Databases without keys are not shown, nor are the keys of slots that are being imported.
-pub(super) fn keyspace(text: &mut Text, shard: &Shard) {
-    let store = &shard.data.store;
-    for db in 0..store.databases() {
-        let (keys, expires) = (store.len(db), store.expires(db));
-        if keys > 0 {
+pub(super) fn keyspace(text: &mut Text, sums: &Sums<'_>) {
+    for (db, Database { keys, expires, .. }) in sums.databases.iter().enumerate() {
+        if *keys > 0 {
             let values = format_args!("keys={keys},expires={expires},avg_ttl=0,keys_with_volatile_items=0");
             text.field(&alloc::format!("db{db}"), values);
         }

@@ -1,11 +1,11 @@
 //! The section about memory.
 
 use crate::shard::Shard;
+use crate::shard::info::sums::Sums;
 use crate::shard::info::text::{Text, share};
-use crate::shard::memory::Figures;
 
-pub(super) fn memory(text: &mut Text, shard: &Shard) {
-    let figures = Figures::of(shard);
+pub(super) fn memory(text: &mut Text, shard: &Shard, sums: &Sums<'_>) {
+    let figures = &sums.figures;
     let config = &shard.env.config;
     text.size("used_memory", figures.used);
     text.size("used_memory_rss", figures.rss);
@@ -47,8 +47,8 @@ pub(super) fn memory(text: &mut Text, shard: &Shard) {
     text.field("mem_aof_buffer", 0);
     text.field("mem_allocator", &shard.process.allocator);
     text.all(&["mem_overhead_db_hashtable_rehashing", "active_defrag_running"], 0);
-    text.field("lazyfree_pending_objects", shard.data.store.detached());
-    text.field("lazyfreed_objects", shard.upkeep.freed() + shard.data.eviction.freed());
+    text.field("lazyfree_pending_objects", sums.detached);
+    text.field("lazyfreed_objects", sums.freed);
 }
 
 /// Memory of scripting engines, of which there is none.

@@ -6,11 +6,14 @@ mod memory;
 mod section;
 mod server;
 mod stats;
+pub(crate) mod sums;
 mod text;
 
 use alloc::string::String;
 
 use crate::shard::Shard;
+use crate::shard::gather::Part;
+use crate::shard::info::sums::Sums;
 use crate::shard::memory::Figures;
 use crate::shard::rates::Counters;
 use crate::time::Now;
@@ -36,29 +39,30 @@ pub struct Process {
     pub allocator: String,
 }
 
-/// The text that answers `argv`: INFO and the sections it asks for.
-pub(crate) fn render(now: Now, shard: &Shard, argv: Argv<'_>) -> String {
+/// The text that answers `argv`: INFO and the sections it asks for; `others` are the parts of siblings.
+pub(crate) fn render(now: Now, shard: &Shard, argv: Argv<'_>, others: &[Part]) -> String {
+    let sums = &Sums::of_all(now, shard, others);
     let mut text = Text::default();
     for section in section::asked(argv.iter().skip(1)) {
         text.section(section.title());
         match section {
             Section::Server => server::server(&mut text, now, shard),
             Section::Tls => server::tls(&mut text),
-            Section::Clients => clients::clients(&mut text, now, shard),
-            Section::Memory => memory::memory(&mut text, shard),
-            Section::Persistence => stats::persistence(&mut text, shard),
-            Section::Stats => stats::stats(&mut text, now, shard),
+            Section::Clients => clients::clients(&mut text, now, shard, sums),
+            Section::Memory => memory::memory(&mut text, shard, sums),
+            Section::Persistence => stats::persistence(&mut text, shard, sums),
+            Section::Stats => stats::stats(&mut text, shard, sums),
             Section::Replication => stats::replication(&mut text, shard),
             Section::Cpu => server::cpu(&mut text, shard),
-            Section::Commandstats => stats::commands(&mut text, shard),
-            Section::Errorstats => stats::errors(&mut text, shard),
-            Section::Latencystats => stats::latencies(&mut text, shard),
+            Section::Commandstats => stats::commands(&mut text, &sums.tally),
+            Section::Errorstats => stats::errors(&mut text, &sums.tally),
+            Section::Latencystats => stats::latencies(&mut text, shard, &sums.tally),
             // There are no modules: the title stands alone, as in a Valkey that has none.
             Section::Modules => {}
             Section::Cluster => server::cluster(&mut text, shard),
             Section::ClusterInfo => server::cluster_info(&mut text, shard),
             Section::ScriptingEngines => server::engines(&mut text),
-            Section::Keyspace => clients::keyspace(&mut text, shard),
+            Section::Keyspace => clients::keyspace(&mut text, sums),
         }
     }
     text.finish()

@@ -6,9 +6,10 @@ use core::fmt::Write as _;
 
 use crate::shard::Shard;
 use crate::shard::info::server::run_id;
+use crate::shard::info::sums::Sums;
 use crate::shard::info::text::{Text, share};
 use crate::shard::rates::Metric;
-use crate::time::{Now, Span};
+use crate::shard::tally::Tally;
 
 /// Bytes sent to targets of slot migrations, by links that are gone and links that are there.
 pub(super) fn export_bytes(shard: &Shard) -> u64 {
@@ -17,14 +18,14 @@ pub(super) fn export_bytes(shard: &Shard) -> u64 {
     exports.bytes_out + live
 }
 
-pub(super) fn persistence(text: &mut Text, shard: &Shard) {
+pub(super) fn persistence(text: &mut Text, shard: &Shard, sums: &Sums<'_>) {
     text.all(
         &["loading", "async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age"],
         0,
     );
     text.ratio("current_fork_perc", 0.0);
     text.all(&["current_save_keys_processed", "current_save_keys_total"], 0);
-    text.field("rdb_changes_since_last_save", shard.data.effects.total());
+    text.field("rdb_changes_since_last_save", sums.changes);
     text.field("rdb_bgsave_in_progress", 0);
     text.field("rdb_last_save_time", shard.env.started.wall.as_secs());
     text.field("rdb_last_bgsave_status", "ok");
@@ -42,19 +43,19 @@ pub(super) fn persistence(text: &mut Text, shard: &Shard) {
     text.field("slot_migration_fork_in_progress", 0);
 }
 
-pub(super) fn stats(text: &mut Text, now: Now, shard: &Shard) {
-    let (totals, keys) = (&shard.data.totals, &shard.data.stats);
-    let export_bytes = export_bytes(shard);
+pub(super) fn stats(text: &mut Text, shard: &Shard, sums: &Sums<'_>) {
+    let (totals, keys) = (&sums.totals, &sums.keys);
+    let export_bytes = sums.migrations.export_bytes;
     text.field("total_connections_received", totals.connections);
     text.field("total_commands_processed", totals.commands);
-    text.field("instantaneous_ops_per_sec", shard.rates.per_second(Metric::Commands));
+    text.field("instantaneous_ops_per_sec", sums.per_second(Metric::Commands));
     text.field("total_net_input_bytes", totals.bytes_in);
     text.field("total_net_output_bytes", totals.bytes_out + export_bytes);
     text.all(&["total_net_repl_input_bytes", "total_net_repl_output_bytes"], 0);
     text.field("total_net_cluster_slot_import_bytes", totals.import_bytes);
     text.field("total_net_cluster_slot_export_bytes", export_bytes);
-    text.ratio("instantaneous_input_kbps", shard.rates.kib_per_second(Metric::BytesIn));
-    text.ratio("instantaneous_output_kbps", shard.rates.kib_per_second(Metric::BytesOut));
+    text.ratio("instantaneous_input_kbps", sums.kib_per_second(Metric::BytesIn));
+    text.ratio("instantaneous_output_kbps", sums.kib_per_second(Metric::BytesOut));
     text.ratio("instantaneous_input_repl_kbps", 0.0);
     text.ratio("instantaneous_output_repl_kbps", 0.0);
     text.field("rejected_connections", totals.rejected_connections);
@@ -64,9 +65,9 @@ pub(super) fn stats(text: &mut Text, now: Now, shard: &Shard) {
     text.ratio("expired_stale_perc", 0.0);
     text.ratio("expired_keys_with_volatile_items_stale_perc", 0.0);
     text.field("expired_time_cap_reached_count", totals.expire_limits);
-    text.field("expire_cycle_cpu_milliseconds", shard.data.scrutiny.expire_nanos / 1_000_000);
-    let (exceeded, ever_exceeded) = shard.data.eviction.exceeded(now.mono);
-    text.field("evicted_keys", shard.data.eviction.evicted());
+    text.field("expire_cycle_cpu_milliseconds", sums.expire_nanos / 1_000_000);
+    let (exceeded, ever_exceeded) = sums.exceeded;
+    text.field("evicted_keys", sums.evicted);
     text.field("evicted_clients", totals.evicted_clients);
     text.field("evicted_scripts", 0);
     text.field("total_eviction_exceeded_time", ever_exceeded.as_ms());
@@ -77,12 +78,12 @@ pub(super) fn stats(text: &mut Text, now: Now, shard: &Shard) {
     text.all(&["latest_fork_usec", "total_forks", "migrate_cached_sockets", "slave_expires_tracked_keys"], 0);
     text.all(&["active_defrag_hits", "active_defrag_misses", "active_defrag_key_hits"], 0);
     text.all(&["active_defrag_key_misses", "total_active_defrag_time", "current_active_defrag_time"], 0);
-    let [keys_tracked, items, prefixes] = shard.data.scrutiny.tracking.totals();
+    let [keys_tracked, items, prefixes] = sums.tracked;
     text.field("tracking_total_keys", keys_tracked);
     text.field("tracking_total_items", items);
     text.field("tracking_total_prefixes", prefixes);
     text.field("unexpected_error_replies", 0);
-    text.field("total_error_replies", shard.data.tally.total_errors());
+    text.field("total_error_replies", sums.tally.total_errors());
     text.field("dump_payload_sanitizations", 0);
     text.field("total_reads_processed", totals.reads);
     text.field("total_writes_processed", totals.writes);
@@ -98,22 +99,22 @@ pub(super) fn stats(text: &mut Text, now: Now, shard: &Shard) {
     let (turns, turns_us) = shard.loops.totals(&shard.vitals);
     text.field("eventloop_cycles", turns);
     text.field("eventloop_duration_sum", turns_us);
-    text.field("eventloop_duration_cmd_sum", shard.data.scrutiny.busy_nanos / 1000);
+    text.field("eventloop_duration_cmd_sum", sums.busy_nanos / 1000);
     text.field("instantaneous_eventloop_cycles_per_sec", shard.loops.per_second);
     text.field("instantaneous_eventloop_duration_usec", shard.loops.usec_each);
-    let refusals = &shard.data.refusals;
-    text.field("acl_access_denied_auth", refusals.auth);
-    text.field("acl_access_denied_cmd", refusals.commands);
-    text.field("acl_access_denied_key", refusals.keys);
+    let [logins, commands, refused_keys, databases] = sums.refused;
+    text.field("acl_access_denied_auth", logins);
+    text.field("acl_access_denied_cmd", commands);
+    text.field("acl_access_denied_key", refused_keys);
     text.all(&["acl_access_denied_channel", "acl_access_denied_tls_cert"], 0);
-    text.field("acl_access_denied_db", refusals.databases);
-    migrations(text, shard);
-    long_turns(text, shard);
+    text.field("acl_access_denied_db", databases);
+    migrations(text, sums);
+    long_turns(text, sums);
 }
 
 /// Calls by command.
-pub(super) fn commands(text: &mut Text, shard: &Shard) {
-    for (name, calls) in shard.data.tally.commands().filter(|(_, calls)| calls.is_used()) {
+pub(super) fn commands(text: &mut Text, tally: &Tally) {
+    for (name, calls) in tally.commands().filter(|(_, calls)| calls.is_used()) {
         let (run, rejected, failed, usec) = (calls.run, calls.rejected, calls.failed, calls.usec());
         let each = share(usec, run);
         let values = format_args!(
@@ -124,11 +125,11 @@ pub(super) fn commands(text: &mut Text, shard: &Shard) {
 }
 
 /// How long calls took, by command.
-pub(super) fn latencies(text: &mut Text, shard: &Shard) {
+pub(super) fn latencies(text: &mut Text, shard: &Shard, tally: &Tally) {
     if !shard.env.config.latency_tracking {
         return;
     }
-    for (name, calls) in shard.data.tally.commands() {
+    for (name, calls) in tally.commands() {
         let Some(histogram) = &calls.histogram else { continue };
         let mut values = String::new();
         for percentage in &shard.env.config.latency_tracking_info_percentiles {
@@ -143,28 +144,29 @@ pub(super) fn latencies(text: &mut Text, shard: &Shard) {
 }
 
 /// Error replies by their code.
-pub(super) fn errors(text: &mut Text, shard: &Shard) {
-    for (code, count) in shard.data.tally.errors() {
+pub(super) fn errors(text: &mut Text, tally: &Tally) {
+    for (code, count) in tally.errors() {
         text.field(&format!("errorstat_{code}"), format_args!("count={count}"));
     }
 }
 
 /// Fields of our own about slot migrations: jobs that run, the rate of their streams, and how long the hand-over
 /// held writes to the moving slots.
-fn migrations(text: &mut Text, shard: &Shard) {
-    text.field("slot_migration_exports", shard.data.exports.iter().count());
-    text.field("slot_migration_imports", shard.importing().count());
-    text.ratio("instantaneous_slot_import_kbps", shard.rates.kib_per_second(Metric::ImportBytes));
-    text.ratio("instantaneous_slot_export_kbps", shard.rates.kib_per_second(Metric::ExportBytes));
-    text.millis("slot_migration_last_pause_ms", shard.pauses.last.unwrap_or(Span::ZERO));
-    text.millis("slot_migration_max_pause_ms", shard.pauses.max);
+fn migrations(text: &mut Text, sums: &Sums<'_>) {
+    let migrations = &sums.migrations;
+    text.field("slot_migration_exports", migrations.exports);
+    text.field("slot_migration_imports", migrations.imports);
+    text.ratio("instantaneous_slot_import_kbps", sums.kib_per_second(Metric::ImportBytes));
+    text.ratio("instantaneous_slot_export_kbps", sums.kib_per_second(Metric::ExportBytes));
+    text.millis("slot_migration_last_pause_ms", migrations.last_pause);
+    text.millis("slot_migration_max_pause_ms", migrations.max_pause);
 }
 
 /// Fields of our own about turns of the event loop that the driver found long, since the start or CONFIG RESETSTAT.
-fn long_turns(text: &mut Text, shard: &Shard) {
-    text.field("eventloop_max_usec", shard.long_turns.max.0);
-    text.field("eventloop_max_cpu_usec", shard.long_turns.max_cpu.0);
-    text.field("eventloop_cpu_over_2ms", shard.long_turns.over_limit);
+fn long_turns(text: &mut Text, sums: &Sums<'_>) {
+    text.field("eventloop_max_usec", sums.long_turns.max.0);
+    text.field("eventloop_max_cpu_usec", sums.long_turns.max_cpu.0);
+    text.field("eventloop_cpu_over_2ms", sums.long_turns.over_limit);
 }
 
 /// A primary without replicas. Its history of writes has the name of the run: it is as new and as unique, until

@@ -50,7 +50,7 @@ fn shard() -> Shard {
 fn info(shard: &Shard, now: Now, sections: &str) -> String {
     let mut words = ArgvBuf::of(&[b"INFO"]);
     sections.split_whitespace().for_each(|word| words.push(word.as_bytes()));
-    render(now, shard, words.argv())
+    render(now, shard, words.argv(), &[])
 }
 
 fn value(text: &str, name: &str) -> String {

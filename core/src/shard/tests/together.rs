@@ -4,6 +4,7 @@ use alloc::collections::BTreeSet;
 
 use super::siblings::{Process, Whose};
 use super::*;
+use crate::slots::Slot;
 
 /// Bulk strings of a reply.
 fn words(reply: &str) -> Vec<String> {
@@ -307,4 +308,220 @@ fn logs_of_commands_are_those_of_all_shards_in_the_order_of_time() {
     assert_eq!(process.ask(clients[1], "SLOWLOG LEN\r\n"), ":4\r\n");
     assert!(process.ask(clients[1], "SLOWLOG GET 2\r\n").starts_with("*2\r\n"));
     assert_eq!(process.ask(clients[1], "SLOWLOG RESET\r\nSLOWLOG LEN\r\n"), "+OK\r\n:0\r\n");
+}
+
+/// The value of a field of INFO.
+fn field(info: &str, name: &str) -> String {
+    let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("no {name} in {info}")).into()
+}
+
+#[test]
+fn info_counts_what_all_shards_did() {
+    for shards in [1, 2, 3, 8] {
+        let mut process = Process::new(shards, 6);
+        let clients: Vec<LinkId> =
+            (0..8).map(|n| process.connect(n % shards, 10 + u64::from(n / shards))).collect();
+        process.ask(clients[0], "CONFIG RESETSTAT\r\n");
+        for (n, client) in clients.iter().enumerate() {
+            process.ask(*client, &format!("SET {n} 1\r\nGET {n}\r\nGET x\r\nSET t{n} 1 EX 100\r\nNOPE\r\n"));
+        }
+        for client in [clients[0], clients[7]] {
+            let info = process.ask(client, "INFO everything\r\n");
+            for (name, value) in [
+                ("connected_clients", "9"),
+                ("keyspace_hits", "8"),
+                ("keyspace_misses", "8"),
+                ("errorstat_ERR", "count=8"),
+                ("db0", "keys=16,expires=8,avg_ttl=0,keys_with_volatile_items=0"),
+                ("total_error_replies", "8"),
+            ] {
+                assert_eq!(field(&info, name), value, "{shards} shards: {name}");
+            }
+            assert!(field(&info, "cmdstat_get").starts_with("calls=16,"), "{info}");
+            assert!(field(&info, "latency_percentiles_usec_set").starts_with("p50="));
+            let used: u64 = field(&info, "used_memory").parse().expect("a number");
+            assert!(used > 1000);
+        }
+        let stats = process.ask(clients[3], "MEMORY STATS\r\n");
+        assert!(stats.contains("$10\r\nkeys.count\r\n:16\r\n"), "{stats}");
+        let histogram = process.ask(clients[5], "LATENCY HISTOGRAM set\r\n");
+        assert!(histogram.contains("$5\r\ncalls\r\n:16\r\n"), "{histogram}");
+        let slot = Slot::of(b"3").number();
+        let stats = process.ask(clients[6], &format!("CLUSTER SLOT-STATS SLOTSRANGE {slot} {slot}\r\n"));
+        assert!(stats.contains("$9\r\nkey-count\r\n:1\r\n"), "{stats}");
+        let most = process.ask(clients[6], "CLUSTER SLOT-STATS ORDERBY key-count LIMIT 16 DESC\r\n");
+        assert_eq!(most.matches("key-count\r\n:1\r\n").count(), 16, "{most}");
+        process.ask(clients[2], "CONFIG RESETSTAT\r\n");
+        assert_eq!(field(&process.ask(clients[1], "INFO stats\r\n"), "keyspace_hits"), "0");
+    }
+}
+
+#[test]
+fn who_was_answered_finds_every_shard_obeying() {
+    for seed in 0..60 {
+        let mut process = Process::new(4, seed);
+        let clients: Vec<LinkId> = (0..4).map(|shard| process.connect(shard, 5)).collect();
+        let ask = |process: &mut Process, n: usize, line: &str| {
+            process.feed(clients[n], line.as_bytes());
+            loop {
+                let said = process.said(clients[n]);
+                if !said.is_empty() || !process.deliver() {
+                    return said;
+                }
+            }
+        };
+        for n in 0..4 {
+            let value = 7 + n;
+            let set = format!("CONFIG SET maxmemory-samples {value}\r\n");
+            assert_eq!(ask(&mut process, n, &set), "+OK\r\n");
+            let got = ask(&mut process, (n + 1 + seed as usize) % 4, "CONFIG GET maxmemory-samples\r\n");
+            assert!(got.ends_with(&format!("\r\n{value}\r\n")), "seed {seed}: {got}");
+        }
+        assert_eq!(ask(&mut process, 0, "ACL SETUSER u on nopass +@all\r\n"), "+OK\r\n");
+        assert_eq!(ask(&mut process, 3, "AUTH u x\r\n"), "+OK\r\n");
+        assert!(ask(&mut process, 1, "SET a 1\r\n").starts_with("+OK"));
+        assert!(ask(&mut process, 2, "CLUSTER RESET\r\n").starts_with("-ERR CLUSTER RESET can't be called"));
+        assert!(ask(&mut process, 2, "CLUSTER DELSLOTS 5\r\n").starts_with("+OK"));
+    }
+}
+
+#[test]
+fn the_limit_of_clients_is_that_of_the_process() {
+    for shards in [1, 2, 3] {
+        let mut process = Process::new(shards, 9);
+        let admin = process.connect(0, 1);
+        process.ask(admin, "CONFIG SET maxclients 5\r\n");
+        process.pass(Span::ms(200));
+        for n in 0..6 {
+            process.connect(n % shards, 20 + u64::from(n));
+            process.settle();
+        }
+        // There were two before.
+        let info = process.ask(admin, "INFO\r\n");
+        let counts = (field(&info, "rejected_connections"), field(&info, "connected_clients"));
+        assert_eq!(counts, ("3".into(), "5".into()), "{shards} shards");
+    }
+}
+
+#[test]
+fn the_limit_of_memory_is_that_of_the_process() {
+    for shards in [1, 2, 4] {
+        let mut process = Process::new(shards, 9);
+        let client = process.connect(0, 1);
+        let used: u64 =
+            field(&process.ask(client, "INFO memory\r\n"), "used_memory").parse().expect("a number");
+        process.ask(
+            client,
+            &format!("CONFIG SET maxmemory {} maxmemory-policy allkeys-random\r\n", used + 4_000_000),
+        );
+        for n in 0..200 {
+            process.ask(client, &format!("SETRANGE key:{n} 60000 x\r\n"));
+            process.pass(Span::ms(20));
+        }
+        process.pass(Span::ms(500));
+        let info = process.ask(client, "INFO all\r\n");
+        let now: u64 = field(&info, "used_memory").parse().expect("a number");
+        assert!(now < used + 5_000_000, "{shards} shards: {now} after {used}");
+        assert!(now > used + 2_000_000, "{shards} shards: {now} after {used}: too much was evicted");
+        assert_ne!(field(&info, "evicted_keys"), "0");
+    }
+}
+
+#[test]
+fn who_monitors_sees_the_commands_of_all_shards() {
+    for shards in [1, 2, 4] {
+        let mut process = Process::new(shards, 3);
+        let (watcher, other) = (process.connect(0, 1), process.connect(shards - 1, 2));
+        assert_eq!(process.ask(watcher, "MONITOR\r\n"), "+OK\r\n");
+        process.ask(other, "SET a 1\r\nSET b 1\r\nSET c 1\r\nSET d 1\r\nPING\r\n");
+        let lines = process.said(watcher);
+        for shown in ["\"SET\" \"a\"", "\"SET\" \"b\"", "\"SET\" \"c\"", "\"SET\" \"d\"", "\"PING\""] {
+            assert_eq!(lines.matches(shown).count(), 1, "{shards} shards: {shown} in {lines}");
+        }
+        assert_eq!(process.ask(watcher, "RESET\r\n"), "+RESET\r\n");
+        process.ask(other, "SET a 1\r\nSET b 1\r\nSET c 1\r\nSET d 1\r\n");
+        assert_eq!(process.said(watcher), "");
+        assert!(process.shards.iter().all(|shard| shard.data.scrutiny.monitors().is_empty()));
+        process.ask(watcher, "MONITOR\r\n");
+        process.step(Whose::Shard(0), Input::Closed { link: watcher });
+        process.settle();
+        assert!(process.shards.iter().all(|shard| shard.data.scrutiny.monitors().is_empty()));
+    }
+}
+
+#[test]
+fn who_tracks_hears_of_changes_on_all_shards() {
+    let keys = ["a", "b", "c", "d"];
+    for shards in [1, 2, 4, 8] {
+        let mut process = Process::new(shards, 3);
+        let (client, other) = (process.connect(0, 1), process.connect(shards - 1, 2));
+        let listener = process.connect(shards / 2, 3);
+        let changes: String = keys.iter().map(|key| format!("INCR {key}\r\n")).collect();
+        let reads: String = keys.iter().map(|key| format!("GET {key}\r\n")).collect();
+        let told = |said: &str, what: &str| {
+            for key in keys {
+                let key = format!("$1\r\n{key}\r\n");
+                assert_eq!(said.matches(&key).count(), 1, "{shards} shards, {what}: {key} in {said}");
+            }
+        };
+        process.ask(client, "HELLO 3\r\n");
+        process.ask(listener, "HELLO 3\r\n");
+        assert_eq!(process.ask(client, "CLIENT TRACKING on\r\n"), "+OK\r\n");
+        process.ask(client, &reads);
+        process.ask(other, &changes);
+        told(&process.said(client), "what it read");
+        process.ask(other, &changes);
+        assert_eq!(process.said(client), "", "{shards} shards: nothing was read since");
+        process.ask(client, &reads);
+        process.ask(other, "FLUSHALL\r\n");
+        assert_eq!(process.said(client), ">2\r\n$10\r\ninvalidate\r\n_\r\n");
+        assert_eq!(
+            process.ask(client, "CLIENT TRACKING off\r\nCLIENT TRACKING on BCAST NOLOOP\r\n"),
+            "+OK\r\n+OK\r\n"
+        );
+        process.ask(other, &changes);
+        told(&process.said(client), "all of them");
+        assert_eq!(
+            process.ask(client, &changes).matches("invalidate").count(),
+            0,
+            "{shards} shards: its own"
+        );
+        // Another client hears for it, wherever that is at home.
+        assert_eq!(process.ask(client, "CLIENT TRACKING off\r\n"), "+OK\r\n");
+        let id = process.ask(listener, "CLIENT ID\r\n");
+        let id = id.trim_matches([':', '\r', '\n']);
+        let redirect = format!("CLIENT TRACKING on REDIRECT {id}\r\n");
+        assert_eq!(process.ask(client, &redirect), "+OK\r\n", "{shards} shards");
+        process.ask(client, &reads);
+        process.ask(other, &changes);
+        told(&process.said(listener), "for another");
+        assert_eq!(process.said(client), "");
+        process.ask(client, &reads);
+        process.step(Whose::Shard(listener.shard().0.into()), Input::Closed { link: listener });
+        process.ask(other, &changes);
+        assert!(process.said(client).contains("tracking-redir-broken"), "{shards} shards");
+        let missing = "-ERR The client ID you want redirect to does not exist\r\n";
+        assert_eq!(process.ask(client, &redirect), missing);
+        process.step(Whose::Shard(0), Input::Closed { link: client });
+        process.settle();
+        assert!(process.shards.iter().all(|shard| shard.data.scrutiny.tracking.clients() == 0));
+    }
+}
+
+#[test]
+fn what_was_refused_is_one_log() {
+    for shards in [1, 2, 4] {
+        let mut process = Process::new(shards, 3);
+        let clients: Vec<LinkId> =
+            (0..4).map(|n| process.connect(n % shards, 10 + u64::from(n / shards))).collect();
+        for client in &clients {
+            process.pass(Span::secs(1));
+            assert!(process.ask(*client, "AUTH nobody x\r\n").starts_with("-WRONGPASS"));
+        }
+        let said = process.ask(clients[1], "ACL LOG\r\n");
+        assert_eq!(said.matches("entry-id").count(), 1, "{shards} shards: {said}");
+        assert!(said.contains("$5\r\ncount\r\n:4\r\n"), "{shards} shards: {said}");
+        assert_eq!(process.ask(clients[2], "ACL LOG RESET\r\nACL LOG 5\r\n"), "+OK\r\n*0\r\n");
+    }
 }

@@ -1,0 +1,97 @@
+//! Limits of the process, where it has several shards: each tells its siblings how many clients it has and how much memory
+//! is in use, ten times a second and when a client comes or goes.
+
+use crate::action::Actions;
+use crate::ids::{ShardIndex, Shards};
+use crate::shard::Shard;
+use crate::shard::visit::Errand;
+
+/// What a shard takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Taken {
+    clients: usize,
+    /// Bytes that count against `maxmemory`.
+    memory: u64,
+}
+
+/// What each shard said last.
+#[derive(Debug, Default)]
+pub(crate) struct Shares {
+    told: alloc::vec::Vec<Taken>,
+}
+
+impl Shares {
+    /// Notes what a sibling said.
+    pub(crate) fn note(&mut self, shard: ShardIndex, taken: Taken) {
+        let at = usize::from(shard.0);
+        if self.told.len() <= at {
+            self.told.resize(at + 1, Taken::default());
+        }
+        self.told[at] = taken;
+    }
+
+    /// All clients of siblings.
+    pub(crate) fn clients(&self) -> usize {
+        self.told.iter().map(|taken| taken.clients).sum()
+    }
+
+    fn memory(&self) -> u64 {
+        self.told.iter().map(|taken| taken.memory).sum()
+    }
+}
+
+/// How much of a limit a shard may take that takes `own` of `all`: of what is too much, it gives up its share; of what is
+/// free, each of them may take the same.
+fn share(limit: u64, own: u64, all: u64, shards: Shards) -> u64 {
+    let part = if all > limit {
+        (u128::from(limit) * u128::from(own) / u128::from(all.max(1))) as u64
+    } else {
+        own + (limit - all) / u64::from(shards.count())
+    };
+    // Zero would be no limit.
+    part.max(1)
+}
+
+impl Shard {
+    /// Tells siblings what is taken here, and finds out how much may be.
+    pub(crate) fn share_limits(&mut self, out: &mut Actions) {
+        if self.env.shards == Shards::ONE {
+            return;
+        }
+        let taken = Taken { clients: self.links.len(), memory: self.data.counted_memory() };
+        for sibling in self.siblings() {
+            out.pass(sibling, Errand::Taken(self.env.index, taken));
+        }
+        self.share_memory();
+    }
+
+    /// Finds out how much memory may be taken here.
+    pub(crate) fn share_memory(&mut self) {
+        let limit = self.env.config.maxmemory;
+        if self.env.shards != Shards::ONE && limit > 0 {
+            let own = self.data.counted_memory();
+            let all = own + self.shares.memory();
+            self.data.eviction.set_limit(share(limit, own, all, self.env.shards));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_share_a_limit() {
+        let two = Shards::new(2);
+        for (limit, own, all, part) in [
+            (100, 0, 0, 50),
+            (100, 60, 80, 70),
+            (100, 150, 200, 75),
+            (100, 0, 200, 1),
+            (1, 7, 9, 1),
+            (100, 100, 100, 100),
+        ] {
+            assert_eq!(share(limit, own, all, two), part, "{own} of {all}");
+        }
+    }
+}
