@@ -21,6 +21,7 @@ use crate::ids::{ClientId, LinkId, ShardIndex, Shards};
 use crate::link::Outbox;
 use crate::mail::Fact;
 use crate::shard::commandlog;
+use crate::shard::debug::digest::{self, Digest};
 use crate::shard::freeze;
 use crate::shard::home::{Home, home};
 use crate::shard::info::sums::Sums;
@@ -31,7 +32,7 @@ use crate::shard::slot_stats;
 use crate::shard::tracking::{self, Tracks};
 use crate::shard::visit::{Errand, session_of};
 use crate::shard::whole::{Caller, Request};
-use crate::shard::{Link, Shard, users};
+use crate::shard::{Link, Shard, jobs, users};
 use crate::slots::Slot;
 use crate::time::Now;
 use crate::wire::resp::{Argv, ArgvBuf, Proto, Reply};
@@ -55,6 +56,10 @@ pub(crate) enum Part {
     Latency(Box<Latency>),
     /// What was refused lately.
     Refused(Vec<acl::Entry>),
+    /// Live figures of jobs.
+    Jobs(Vec<jobs::Live>),
+    /// Fingerprints of its keys, by database.
+    Digests(Vec<Option<Digest>>),
     /// Keys and use of its slots.
     Slots(Vec<(Slot, slot_stats::Row)>),
     /// What it counted.
@@ -102,6 +107,7 @@ pub(crate) fn is_wide(command: &Command, argv: Argv<'_>) -> bool {
         | Id::ClusterSlotStats
         | Id::Monitor
         | Id::ClientTracking
+        | Id::ClusterGetslotmigrations
         | Id::AclLog
         | Id::LatencyLatest
         | Id::LatencyHistory
@@ -123,8 +129,8 @@ pub(crate) fn is_wide(command: &Command, argv: Argv<'_>) -> bool {
         | Id::CommandlogReset => true,
         Id::Debug => {
             let word = argv.get(1);
-            let of_all: [&[u8]; 5] =
-                [b"sleep", b"set-active-expire", b"pause-cron", b"populate", b"slotmigration"];
+            let of_all: [&[u8]; 6] =
+                [b"digest", b"sleep", b"set-active-expire", b"pause-cron", b"populate", b"slotmigration"];
             of_all.iter().any(|known| is(word, known))
         }
         _ => false,
@@ -264,6 +270,10 @@ impl Shard {
                 let before = self.data.scrutiny.latency.clone();
                 self.data.scrutiny.latency.reset(argv.after(2));
                 Part::Latency(Box::new(before))
+            }
+            Id::ClusterGetslotmigrations => Part::Jobs(jobs::live(self)),
+            Id::Debug if is(argv.get(1), b"digest") => {
+                Part::Digests(digest::by_database(&self.data.store, self.env.config.databases_in_use()))
             }
             Id::ClusterSlotStats => Part::Slots(slot_stats::own(&self.data, &self.env)),
             Id::Monitor => {

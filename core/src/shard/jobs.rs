@@ -1,20 +1,45 @@
-//! CLUSTER GETSLOTMIGRATIONS: the published job log, with the live figures of the jobs that run here.
+//! CLUSTER GETSLOTMIGRATIONS: the published job log, with the live figures of the jobs whose links the shards have.
 
+use alloc::vec::Vec;
+
+use crate::ids::JobName;
 use crate::shard::Shard;
+use crate::shard::gather::Part;
+use crate::time::Wall;
 use crate::wire::resp::Reply;
 
-/// Writes the reply.
-pub(crate) fn render(shard: &Shard, reply: &mut Reply<'_>) {
+/// What only the shard with the link of a job knows of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Live {
+    job: JobName,
+    last_ack: Wall,
+    /// Bytes that an export has not sent.
+    remaining: Option<u64>,
+}
+
+/// Those of one shard.
+pub(crate) fn live(shard: &Shard) -> Vec<Live> {
+    let exports = shard.data.exports.iter().map(|e| Live {
+        job: e.job.name,
+        last_ack: e.last_ack(),
+        remaining: Some(e.remaining()),
+    });
+    let imports =
+        shard.importing().map(|i| Live { job: i.job.name, last_ack: i.import.last_ack(), remaining: None });
+    exports.chain(imports).collect()
+}
+
+/// Writes the reply; `others` are the parts of siblings.
+pub(crate) fn render(shard: &Shard, others: &[Part], reply: &mut Reply<'_>) {
     let log = &shard.env.jobs;
+    let own = live(shard);
+    let told = |part| if let &Part::Jobs(ref live) = part { live.as_slice() } else { &[] };
     reply.array(log.iter().len());
     for row in log.iter() {
         let mut row = row.clone();
-        if let Some(exporting) = shard.data.exports.iter().find(|e| e.job.name == row.job.name) {
-            row.last_ack = exporting.last_ack();
-            row.remaining_repl_size = exporting.remaining();
-        }
-        if let Some(importing) = shard.importing().find(|i| i.job.name == row.job.name) {
-            row.last_ack = importing.import.last_ack();
+        for live in own.iter().chain(others.iter().flat_map(told)).filter(|live| live.job == row.job.name) {
+            row.last_ack = live.last_ack;
+            row.remaining_repl_size = live.remaining.unwrap_or(row.remaining_repl_size);
         }
         row.reply(reply);
     }

@@ -63,7 +63,7 @@ impl Shard {
                 self.purge();
                 reply.ok();
             }
-            Id::ClusterGetslotmigrations => jobs::render(self, reply),
+            Id::ClusterGetslotmigrations => jobs::render(self, request.parts, reply),
             Id::Flushall | Id::Flushdb => self.flush(now, command.id, request, reply, out),
             Id::Swapdb => self.swap(request.argv, reply),
             Id::ClusterFlushslot => self.flush_slot(now, request.argv, reply, out),

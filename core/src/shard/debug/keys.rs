@@ -3,12 +3,14 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
+use alloc::vec::Vec;
 use core::fmt::Write as _;
 
 use crate::command::object::encoding_name;
 use crate::command::options::is;
 use crate::shard::Shard;
-use crate::shard::debug::digest::{Digest, dataset, hex};
+use crate::shard::debug::digest::{Digest, by_database, dataset, hex};
+use crate::shard::gather::Part;
 use crate::shard::serve::not_built;
 use crate::shard::session::Session;
 use crate::shard::whole::Request;
@@ -28,7 +30,15 @@ impl Shard {
         let word = argv.get(1);
         let databases = self.env.config.databases_in_use();
         match argv.len() {
-            2 if is(word, b"digest") => reply.simple(&hex(&dataset(&self.data.store, databases))),
+            2 if is(word, b"digest") => {
+                let own = by_database(&self.data.store, databases);
+                let others = request.parts.iter().filter_map(|part| match part {
+                    Part::Digests(digests) => Some(digests),
+                    _ => None,
+                });
+                let shards: Vec<&Vec<Option<Digest>>> = others.chain([&own]).collect();
+                reply.simple(&hex(&dataset(&shards)));
+            }
             2.. if is(word, b"digest-value") => self.digest_values(now, request, reply),
             3..=5 if is(word, b"populate") => self.populate(request, reply),
             2 if is(word, b"structsize") => {

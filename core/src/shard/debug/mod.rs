@@ -1,6 +1,6 @@
 //! DEBUG: what helps to test a node. Only where `enable-debug-command` allows it.
 
-mod digest;
+pub(crate) mod digest;
 mod faults;
 mod keys;
 mod protocol;

@@ -525,3 +525,14 @@ fn what_was_refused_is_one_log() {
         assert_eq!(process.ask(clients[2], "ACL LOG RESET\r\nACL LOG 5\r\n"), "+OK\r\n*0\r\n");
     }
 }
+
+#[test]
+fn the_fingerprint_of_all_keys_is_that_of_one_shard() {
+    let of = |shards| {
+        let (mut process, client) = filled(shards, 40);
+        process.ask(client, "DEBUG DIGEST\r\n")
+    };
+    let alone = of(1);
+    assert!(alone.len() == 43 && alone != format!("+{}\r\n", "0".repeat(40)), "{alone}");
+    assert!([2, 3, 8].into_iter().all(|shards| of(shards) == alone));
+}
