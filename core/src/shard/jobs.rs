@@ -32,12 +32,16 @@ pub(crate) fn live(shard: &Shard) -> Vec<Live> {
 /// Writes the reply; `others` are the parts of siblings.
 pub(crate) fn render(shard: &Shard, others: &[Part], reply: &mut Reply<'_>) {
     let log = &shard.env.jobs;
-    let own = live(shard);
-    let told = |part| if let &Part::Jobs(ref live) = part { live.as_slice() } else { &[] };
+    let mut all = live(shard);
+    for part in others {
+        if let Part::Jobs(live) = part {
+            all.extend_from_slice(live);
+        }
+    }
     reply.array(log.iter().len());
     for row in log.iter() {
         let mut row = row.clone();
-        for live in own.iter().chain(others.iter().flat_map(told)).filter(|live| live.job == row.job.name) {
+        for live in all.iter().filter(|live| live.job == row.job.name) {
             row.last_ack = live.last_ack;
             row.remaining_repl_size = live.remaining.unwrap_or(row.remaining_repl_size);
         }

@@ -103,7 +103,7 @@ impl Shard {
             }
             Id::MemoryStats => memory::stats(&Sums::of_all(now, self, request.parts), reply),
             Id::MemoryDoctor => {
-                reply.verbatim("txt", &memory::doctor(&Sums::of_all(now, self, request.parts)))
+                reply.verbatim("txt", &memory::doctor(&Sums::of_all(now, self, request.parts)));
             }
             Id::AclLog => {
                 let refused = users::refused(request.argv, &mut self.data, &self.env);
