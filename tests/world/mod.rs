@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod client;
+pub mod copies;
 pub mod disk;
 pub mod forms;
 pub mod held;

@@ -86,6 +86,9 @@ pub struct Export {
     pub until: u64,
 }
 
+/// An order of a client that everything at a process may have waited for: process, since, until.
+pub type Order = (usize, u64, u64);
+
 /// A write that was not answered at once.
 #[derive(Clone, Debug)]
 pub struct Held {
@@ -112,7 +115,8 @@ pub struct Shared {
     /// All jobs so far, at their sources.
     pub exports: RefCell<Vec<Export>>,
     pub held: RefCell<Vec<Held>>,
-    /// Slots that an operator took from their owner's table for a moment: process and slot. The keys are still there.
+    /// Slots that an operator took from their owner's table and has not given back: process and slot. The keys are still
+    /// there, unless another process owns the slot.
     pub edited: RefCell<Vec<(usize, u16)>>,
     /// Every slot that was to be taken from a table, with the process and the time.
     pub deleted: RefCell<Vec<(usize, u16, u64)>>,
@@ -120,8 +124,8 @@ pub struct Shared {
     pub deleting: Cell<Option<(usize, u16)>>,
     /// Copies of slots that a source keeps, because it was told to delete a slot that it had granted: process and slot.
     pub left_copies: RefCell<Vec<(usize, u16)>>,
-    /// When everything at a process may have waited by order of a client: process, since, until.
-    pub orders: RefCell<Vec<(usize, u64, u64)>>,
+    /// When everything at a process may have waited by order of a client.
+    pub orders: RefCell<Vec<Order>>,
     /// Names of the nodes, once known.
     pub node_ids: RefCell<Vec<String>>,
     requests: RefCell<VecDeque<Request>>,

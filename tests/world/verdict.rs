@@ -14,6 +14,7 @@ use super::journal::{line, mark, violated};
 use super::plan::{DATABASES, tag};
 use super::process::Process;
 use super::resp::{Reply, command};
+use super::tasks::{Export, Order};
 use super::workload::{read_command, understand};
 use super::{Event, World};
 
@@ -30,6 +31,20 @@ const REPAIR: u64 = 15_000_000;
 const FAREWELL: u64 = 10_000_000;
 /// How long a run may take at all.
 const LONGEST: u64 = 300_000_000;
+
+/// When the hold of a job may have begun, if that may be before its state tells so. A transaction that waits for the node
+/// goes on in a pause that began meanwhile: the pause counts from its beginning, and the state changes when the transaction
+/// is over. So the transaction has to be under way when the state changes (or the job ends), and the hold did not begin before
+/// both the transaction and the job's wish to pause. An end of an order that is estimated, because no
+/// answer came, may be too early, so a transaction that was under way when the wish came counts too.
+pub fn may_hold_since(export: &Export, orders: &[Order]) -> Option<u64> {
+    let asked = export.asked?;
+    let began = export.paused.unwrap_or(export.until);
+    let waits = |(p, since, until): &&Order| {
+        *p == export.process && *since <= began && (*until >= began || (*since <= asked && asked <= *until))
+    };
+    orders.iter().filter(waits).map(|(_, since, _)| asked.max(*since)).min()
+}
 
 impl World {
     /// Looks whether it is time for the next part of the run.
@@ -90,20 +105,29 @@ impl World {
 
     /// Puts right by hand what known holes leave for ever: a slot whose owner does not know that it is its own, while all
     /// others believe that it is, or believe something else. That is so when an operator took the slot from its table, or
-    /// when it came back with a table that is older. The operator says to it that the slot is its own.
+    /// when it came back with a table that is older. The operator says to it that the slot is its own. ADDSLOTS may have
+    /// failed before: the owner had believed an older claim meanwhile, of who had the slot before.
     pub fn repair(&mut self) {
         let views: Vec<_> = self.processes.iter().filter_map(|q| q.view.clone()).collect();
+        let edited = self.shared.edited.borrow().clone();
         for slot in Slot::all() {
-            if !self.is_tainted(slot) || views.iter().any(|view| view.is_mine(slot)) {
+            let was_edited = edited.iter().any(|(_, number)| *number == slot.number());
+            if !(self.is_tainted(slot) || was_edited) || views.iter().any(|view| view.is_mine(slot)) {
                 continue;
             }
             let believes =
                 |view: &Arc<View>, p: usize| view.owner(slot).is_some_and(|row| row.id == self.node_id(p));
             let votes = |p: &usize| views.iter().filter(|view| believes(view, *p)).count();
-            let heir = (0..views.len()).max_by_key(votes).expect("there are processes");
+            let chosen = (0..views.len()).max_by_key(votes).expect("there are processes");
+            // From whose table it was taken has the keys, whatever the others believe.
+            let displaced = edited.iter().rfind(|(_, number)| *number == slot.number()).map(|(p, _)| *p);
+            let heir = displaced.unwrap_or(chosen);
             let forgot = views[heir].owner(slot).is_none() || self.watch.forgotten.contains(slot);
-            if !forgot {
+            if !forgot && displaced.is_none() {
                 continue;
+            }
+            if displaced.is_some() {
+                mark("DELSLOTS at an owner that then believed an older claim");
             }
             line(|| format!("operator: slot {slot}, which nobody serves, is {heir}'s"));
             mark("a slot that its owner forgot was given back by hand");
@@ -219,11 +243,8 @@ impl World {
             };
             // Its own clock may run faster or slower.
             let slack = |us: u64| self.processes[p].stretched(us) - us;
-            // A transaction that waits for the node goes on in a pause that began meanwhile: the pause counts from its
-            // beginning, and the state changes when the transaction is over.
-            let asked = export.asked.filter(|at| orders.iter().any(|o| o.0 == p && o.1 <= *at && *at <= o.2));
             let least = export.paused.map(|since| export.until - since);
-            let most = asked.or(export.paused).map(|since| export.until - since);
+            let most = may_hold_since(export, &orders).or(export.paused).map(|since| export.until - since);
             let fits = match (row.pause.map(|span| span.0), least, most) {
                 (Some(told), least, Some(most)) => {
                     least.is_none_or(|least| told + slack(least) >= least) && told <= most + slack(most)

@@ -550,16 +550,7 @@ impl World {
         self.watch.durable[p] = vec![found];
     }
 
-    /// The slots in use whose keys a process has: its own, and what was taken from its table by hand.
-    pub fn has_keys_of(&self, p: usize) -> Vec<u16> {
-        let view = self.processes[p].view.as_ref();
-        let edited = self.shared.edited.borrow();
-        let mine = |slot: &u16| Slot::new(*slot).zip(view).is_some_and(|(s, v)| v.is_mine(s));
-        let has = |slot: &&u16| mine(slot) || edited.contains(&(p, **slot));
-        self.plan.slots.iter().filter(has).copied().collect()
-    }
-
-    /// A process dies: what it owned is gone, and jobs that were being handed over are in the hands of known holes.
+    /// A process dies: what it had is gone, and jobs that were being handed over are in the hands of known holes.
     pub fn note_crash(&mut self, p: usize) {
         let mut caught = Vec::new();
         for (q, process) in self.processes.iter().enumerate() {
@@ -581,8 +572,8 @@ impl World {
         if !self.processes[p].seen.is_empty() {
             mark("a process crashed during a migration");
         }
-        let owned = self.has_keys_of(p);
-        self.shared.history.borrow_mut().wipe(|slot| owned.contains(&slot), self.now);
+        let had = self.has_keys_of(p);
+        self.shared.history.borrow_mut().wipe(|slot| had.contains(&slot), self.now);
         for export in self.shared.exports.borrow_mut().iter_mut().filter(|e| e.process == p) {
             export.until = export.until.min(self.now);
         }

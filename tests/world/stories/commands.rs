@@ -1,13 +1,17 @@
 //! Commands that meet a hand-over: FLUSHALL, transactions, expiry, killed clients (R18, R19).
 
+use whimbrel_core::ids::JobName;
 use whimbrel_core::migration::export;
 use whimbrel_core::migration::log::Stage;
+use whimbrel_core::slots::SlotRanges;
 
 use super::{
     SECOND, World, at_once, begin, ends, finish, key, last, migrate, pass, reach, says, send, settled, slot,
 };
 use crate::world::net::Class;
 use crate::world::plan::Plan;
+use crate::world::tasks::{Export, Order};
+use crate::world::verdict::may_hold_since;
 
 /// A world whose slot 100 has a key, and is held by its source, whose target stands still.
 fn held() -> World {
@@ -188,6 +192,39 @@ fn story_a_job_ends_while_its_pause_waits_for_a_transaction() {
     assert!(told.is_some_and(|span| (200_000..=most).contains(&span.0)), "{told:?} in {most}");
     pass(&mut world, 6 * SECOND);
     assert_eq!(last(&answers), "[+OK, +OK]");
+}
+
+/// How early a hold may have begun, in milliseconds: the job wished to pause at 100, paused at 300 and ended at 500.
+#[test]
+fn a_pause_counts_from_its_wish_or_from_the_transaction_that_delayed_it() {
+    let export = |paused| Export {
+        process: 1,
+        job: JobName::from_bytes([b'j'; 40]),
+        slots: SlotRanges::default(),
+        since: 0,
+        asked: Some(100),
+        paused,
+        granted: None,
+        until: 500,
+    };
+    let table: [(&[Order], Option<u64>); 9] = [
+        (&[], None),
+        (&[(1, 50, 300)], Some(100)),
+        // It began after the wish, and the pause, which waited for buffers until then, while it was under way.
+        (&[(1, 120, 301)], Some(120)),
+        (&[(1, 120, 301), (1, 110, 400)], Some(110)),
+        (&[(1, 120, 299)], None),
+        (&[(1, 301, 400)], None),
+        (&[(1, 10, 90)], None),
+        (&[(2, 50, 400)], None),
+        // Its end is an estimate.
+        (&[(1, 50, 150)], Some(100)),
+    ];
+    for (orders, since) in table {
+        assert_eq!(may_hold_since(&export(Some(300)), orders), since, "{orders:?}");
+    }
+    assert_eq!(may_hold_since(&export(None), &[(1, 120, 600)]), Some(120), "the job ended first");
+    assert_eq!(may_hold_since(&Export { asked: None, ..export(None) }, &[(1, 0, 600)]), None);
 }
 
 /// A client that is killed while its write waits: the write is never carried out, at neither end.

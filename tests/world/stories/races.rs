@@ -34,6 +34,35 @@ fn story_r2_the_source_dies_after_its_grant() {
     assert_eq!(says(&mut world, 1, &["GET", &key("k")]), "'before'");
 }
 
+/// R2 after the news: the source has obeyed the take-over, and dies twice before its disk knows of it. What it believes in
+/// between is not what it has: the second death takes none of the target's keys.
+#[test]
+fn story_r2_the_source_dies_twice_before_its_disk_knows() {
+    let mut world = begin(Plan::calm(3));
+    assert_eq!(says(&mut world, 0, &["SET", &key("k"), "kept"]), "+OK");
+    migrate(&mut world);
+    reach(&mut world, 1, Stage::Import(import::State::FailoverGranted));
+    assert!(world.run_until(SECOND, |w| owners(w) == [Some(1); 3]), "{:?}", owners(&world));
+    assert!(!world.processes[0].disk.queue.is_empty(), "it is being saved");
+    world.processes[0].disk.queue.clear();
+    world.crash(0, false);
+    assert!(!journal::marks().contains_key("a known hole was reached"));
+    world.restarted(0);
+    assert_eq!(owners(&world), [Some(0), Some(1), Some(1)], "it believes what it saved");
+    assert!(!world.has_keys_of(0).contains(&100) && world.has_keys_of(1).contains(&100));
+    assert!(world.has_keys_of(0).contains(&101), "what is its own it has");
+    let generation = |w: &World| {
+        let history = w.shared.history.borrow();
+        let at = history.keys.iter().position(|k| k.slot == 100).expect("a key of the slot");
+        history.generation(at)
+    };
+    let before = generation(&world);
+    world.crash(0, false);
+    assert_eq!(generation(&world), before, "what the target has is judged on");
+    settled(&mut world, 1, 20 * SECOND);
+    assert_eq!(says(&mut world, 1, &["GET", &key("k")]), "'kept'");
+}
+
 /// R5: the source deletes its copy on the first claim it hears, whoever else knows of it. The target dies then, and
 /// only its disk knows that the slot is its own: it is served again, by it, and nobody disagrees. (That its keys are
 /// gone is what a crash costs without replicas and files.)

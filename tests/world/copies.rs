@@ -1,0 +1,31 @@
+//! Where the keys of a slot are that count.
+
+use whimbrel_core::slots::Slot;
+
+use super::World;
+
+impl World {
+    /// The slots in use whose keys a process has: its own, and what was taken from its table by hand. Not a slot that it
+    /// only believes to be its own, because it lost it and came back before its disk knew: the keys are with its owner,
+    /// which has it with a higher epoch, and nothing that happens to this process touches them.
+    pub fn has_keys_of(&self, p: usize) -> Vec<u16> {
+        let Some(view) = &self.processes[p].view else { return Vec::new() };
+        let epoch = view.myself().config_epoch;
+        let edited = self.shared.edited.borrow();
+        let has = |number: &&u16| {
+            let Some(slot) = Slot::new(**number) else { return false };
+            match view.is_mine(slot) {
+                true => self.owner_but(p, slot).is_none_or(|theirs| theirs <= epoch),
+                false => edited.contains(&(p, **number)) && self.owner_but(p, slot).is_none(),
+            }
+        };
+        self.plan.slots.iter().filter(has).copied().collect()
+    }
+
+    /// The highest epoch with which another process that is up owns a slot, whether it serves now or not.
+    fn owner_but(&self, p: usize, slot: Slot) -> Option<u64> {
+        let others = self.processes.iter().filter(|q| q.index != p && q.is_up());
+        let views = others.filter_map(|q| q.view.as_ref()).filter(|view| view.is_mine(slot));
+        views.map(|view| view.myself().config_epoch).max()
+    }
+}
