@@ -6,7 +6,7 @@ use std::sync::Arc;
 use whimbrel_core::cluster::View;
 use whimbrel_core::migration::log::{JobRow, Stage};
 use whimbrel_core::migration::{export, import};
-use whimbrel_core::slots::{SLOTS, Slot};
+use whimbrel_core::slots::{SLOTS, Slot, SlotSet};
 use whimbrel_core::wire::bus::State;
 
 use super::history::Seen;
@@ -110,6 +110,7 @@ impl World {
     pub fn repair(&mut self) {
         let views: Vec<_> = self.processes.iter().filter_map(|q| q.view.clone()).collect();
         let edited = self.shared.edited.borrow().clone();
+        let mut heirs: BTreeMap<usize, SlotSet> = BTreeMap::new();
         for slot in Slot::all() {
             let was_edited = edited.iter().any(|(_, number)| *number == slot.number());
             if !(self.is_tainted(slot) || was_edited) || views.iter().any(|view| view.is_mine(slot)) {
@@ -129,12 +130,29 @@ impl World {
             if displaced.is_some() {
                 mark("DELSLOTS at an owner that then believed an older claim");
             }
-            line(|| format!("operator: slot {slot}, which nobody serves, is {heir}'s"));
             mark("a slot that its owner forgot was given back by hand");
-            let (id, number) = (self.node_id(heir), slot.number().to_string());
-            let words: [&[u8]; 5] =
-                [b"CLUSTER", b"SETSLOT", number.as_bytes(), b"NODE", id.as_str().as_bytes()];
-            self.ask_one(heir, &words);
+            heirs.entry(heir).or_default().insert(slot);
+        }
+        for (heir, slots) in heirs {
+            self.give(heir, &slots);
+        }
+    }
+
+    /// Tells a process that slots are its own, in as few commands as can be: each is saved before the process says anything
+    /// more to others, and hundreds would make it silent for longer than a node may be.
+    fn give(&mut self, heir: usize, slots: &SlotSet) {
+        line(|| format!("operator: slots {}, which nobody serves, are {heir}'s", slots.to_ranges()));
+        let view = self.processes[heir].view.clone().expect("it is up");
+        let anothers: SlotSet = slots.iter().filter(|slot| view.owner(*slot).is_some()).collect();
+        for (order, slots) in [("DELSLOTSRANGE", &anothers), ("ADDSLOTSRANGE", slots)] {
+            let ranges = slots.to_ranges().0;
+            let ends = ranges.iter().flat_map(|range| [range.first, range.last]);
+            let numbers: Vec<String> = ends.map(|slot| slot.number().to_string()).collect();
+            let numbers = numbers.iter().map(String::as_bytes);
+            let words: Vec<&[u8]> = [&b"CLUSTER"[..], order.as_bytes()].into_iter().chain(numbers).collect();
+            if words.len() > 2 {
+                self.ask_one(heir, &words);
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use whimbrel_core::migration::log::Stage;
 use whimbrel_core::migration::{export, import};
-use whimbrel_core::slots::{SlotRange, SlotRanges};
+use whimbrel_core::slots::{Slot, SlotRange, SlotRanges};
 
 use super::{
     SECOND, World, assert_reached, at_once, begin, ends, finish, key, last, migrate, migrate_from, owners,
@@ -202,6 +202,23 @@ fn story_hole_the_slot_is_deleted_while_an_old_claim_is_on_its_way() {
     assert_reached("DELSLOTS at an owner that then believed an older claim");
     settled(&mut world, 1, 20 * SECOND);
     assert_eq!(says(&mut world, 1, &["GET", &key("k")]), "'kept'");
+}
+
+/// Hundreds of slots are given back at a node whose disk is slow: it is not silent for so long that others take it for dead.
+#[test]
+fn story_many_slots_are_given_back_in_one_order() {
+    let mut world = begin(Plan::calm(3));
+    assert_eq!(order(&mut world, 0, &["CLUSTER", "DELSLOTSRANGE", "0", "700"]), "+OK");
+    let range = SlotRange { first: Slot::new(0).expect("a slot"), last: Slot::new(700).expect("a slot") };
+    world.taint("R15 a restart with an older nodes.conf", &[range].into_iter().collect());
+    world.plan.disk = (200_000, 1);
+    world.repair();
+    let alive = |w: &World| {
+        w.processes[1..].iter().all(|p| p.owns(Slot::new(6000 + 6000 * (p.index as u16 - 1)).unwrap()))
+    };
+    settled(&mut world, 0, 10 * SECOND);
+    assert!(alive(&world));
+    assert!(!world.run_until(10 * SECOND, |w| !alive(w)), "a node was taken for dead");
 }
 
 /// The source forgets its target in the middle of a migration: the job ends, the slot stays, and they meet again.
