@@ -1,8 +1,9 @@
 //! The life of a process: it starts, takes its turns, crashes and comes back.
 
-use whimbrel_core::action::{Action, Ending};
-use whimbrel_core::ids::LinkId;
+use whimbrel_core::action::{Action, Ending, Letter};
+use whimbrel_core::ids::{LinkId, ShardIndex, Shards};
 use whimbrel_core::input::{Input, Origin, Progress};
+use whimbrel_core::mail::Mail;
 use whimbrel_core::node::Node;
 use whimbrel_core::shard::Shard;
 
@@ -30,9 +31,11 @@ impl World {
         let node = Node::new(process.config.clone(), None, saved.as_deref(), node_seed, now)
             .unwrap_or_else(|why| panic!("process {p} cannot read its nodes.conf: {why}"));
         let view = node.view();
-        let shard = Shard::new(process.config.clone(), view.clone(), shard_seed, now);
+        let config = process.config.clone();
+        let shard = |n| Shard::nth(n, config.clone(), view.clone(), shard_seed, now);
+        let shards = Shards::new(config.shards).iter().map(shard).collect();
         process.view = Some(view);
-        process.machines = Some(Machines { node, shard });
+        process.machines = Some(Machines { node, shards });
         process.wake_at = u64::MAX;
         self.settle(p);
     }
@@ -49,12 +52,17 @@ impl World {
         let Some(machines) = &mut process.machines else { return };
         let mut actions = std::mem::take(&mut process.actions);
         let progress = machines.handle(which, now, input, &mut actions);
-        process.more[which as usize] = progress == Progress::More;
+        match progress {
+            Progress::More => process.more.insert(which),
+            Progress::Idle => process.more.remove(&which),
+        };
         for action in actions.list.drain(..) {
             self.carry_out(p, which, action);
         }
         let process = &mut self.processes[p];
-        process.mail.extend(actions.mail.drain(..).map(|letter| (Which::of(letter.to), letter.mail)));
+        for Letter { to, mail } in actions.mail.drain(..) {
+            process.rings.entry((which, Which::of(to))).or_default().push_back(mail);
+        }
         process.actions = actions;
     }
 
@@ -68,7 +76,7 @@ impl World {
     /// The same without a look at the invariants; false when the process ended.
     fn carry_mail(&mut self, p: usize) -> bool {
         loop {
-            if let Some((to, mail)) = self.processes[p].mail.pop_front() {
+            if let Some((to, mail)) = self.next_letter(p) {
                 self.overhear(p, &mail);
                 let taking = self.before_take_over(p, &mail);
                 self.step(p, to, Input::Mailed(mail));
@@ -94,13 +102,21 @@ impl World {
         true
     }
 
+    /// A letter of any ring that has some.
+    fn next_letter(&mut self, p: usize) -> Option<(Which, Mail)> {
+        let rings = &mut self.processes[p].rings;
+        let full = rings.values().filter(|ring| !ring.is_empty()).count() as u64;
+        let chosen = if full > 1 { self.rng.below(full) } else { 0 };
+        let (at, ring) = rings.iter_mut().filter(|(_, ring)| !ring.is_empty()).nth(chosen as usize)?;
+        ring.pop_front().map(|mail| (at.1, mail))
+    }
+
     fn schedule_wake(&mut self, p: usize) {
         let process = &self.processes[p];
         let Some(machines) = &process.machines else { return };
         let due = |which| machines.poll_timeout(which).map(|at| process.world(at.0));
-        let timers = [Which::Node, Which::Shard].map(due);
-        let mut at = timers.into_iter().flatten().min().unwrap_or(u64::MAX).max(self.now);
-        if process.more.contains(&true) {
+        let mut at = machines.all().map(due).flatten().min().unwrap_or(u64::MAX).max(self.now);
+        if !process.more.is_empty() {
             at = at.min(self.now + TURN.0 + self.rng.below(TURN.1));
         }
         if at < self.processes[p].wake_at {
@@ -124,13 +140,14 @@ impl World {
             return;
         }
         let mut ticked = false;
-        for which in [Which::Node, Which::Shard] {
+        let machines: Vec<Which> = process.machines.iter().flat_map(Machines::all).collect();
+        for which in machines {
             let process = &mut self.processes[p];
             let Some(machines) = &process.machines else { return };
             let due = machines.poll_timeout(which).is_some_and(|at| process.world(at.0) <= self.now);
-            if due || std::mem::take(&mut process.more[which as usize]) {
+            if due || process.more.remove(&which) {
                 ticked = true;
-                journal::mix(&[1, p as u64, which as u64, self.now]);
+                journal::mix(&[1, p as u64, which.number(), self.now]);
                 self.step(p, which, Input::Ticked);
             }
         }
@@ -268,15 +285,16 @@ impl World {
         if !self.processes[p].is_up() {
             return None;
         }
-        let link = LinkId::accepted(1 << 40);
+        let shard = self.any_shard(p);
+        let (link, which) = (LinkId::accepted(1 << 40).of(shard), Which::Shard(shard.0));
         let peer = std::net::SocketAddr::new([10, 0, 2, 1].into(), 1);
         let local = std::net::SocketAddr::new(Process::ip(p), PORT);
-        self.step(p, Which::Shard, Input::Opened { link, origin: Origin::Tcp { peer, local } });
+        self.step(p, which, Input::Opened { link, origin: Origin::Tcp { peer, local } });
         let request = commands.concat();
-        self.step(p, Which::Shard, Input::Filled { link, bytes: &request });
+        self.step(p, which, Input::Filled { link, bytes: &request });
         self.carry_mail(p);
         let mut replies = Vec::new();
-        if let Some(outbox) = self.processes[p].machines.as_mut().and_then(|m| m.outbox(Which::Shard, link)) {
+        if let Some(outbox) = self.processes[p].machines.as_mut().and_then(|m| m.outbox(which, link)) {
             let bytes: Vec<u8> = outbox.chunks().flatten().copied().collect();
             outbox.advance(bytes.len());
             let mut at = 0;
@@ -285,9 +303,17 @@ impl World {
                 replies.push(reply);
             }
         }
-        self.step(p, Which::Shard, Input::Closed { link });
+        self.step(p, which, Input::Closed { link });
         self.carry_mail(p);
         (replies.len() == commands.len()).then_some(replies)
+    }
+
+    /// A shard for the next connection of a process.
+    pub fn any_shard(&mut self, p: usize) -> ShardIndex {
+        match self.processes[p].config.shards {
+            1 => ShardIndex(0),
+            shards => ShardIndex(self.rng.below(shards.into()) as u16),
+        }
     }
 
     /// Asks a process one thing at this instant.

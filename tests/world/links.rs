@@ -104,6 +104,7 @@ impl World {
             };
         }
         let us = self.delay();
+        let shard = self.any_shard(q);
         let process = &mut self.processes[q];
         if process.frozen_until > self.now {
             let at = process.frozen_until;
@@ -112,9 +113,10 @@ impl World {
         if !process.is_up() {
             return self.after(us, Event::CallFailed { conn: c, reason: "Connection refused" });
         }
-        let which = if class == Class::Bus { Which::Node } else { Which::Shard };
+        let which = if class == Class::Bus { Which::Node } else { Which::Shard(shard.0) };
         process.next_accepted += 1;
         let link = LinkId::accepted(process.next_accepted);
+        let link = if class == Class::Bus { link } else { link.of(shard) };
         process.links.insert((which, link), (c, 1));
         let owner = Owner::Machine { process: q, life: process.life, which, link };
         let conn = &mut self.conns[c];

@@ -146,6 +146,8 @@ pub struct Plan {
     /// `cluster-manual-failover-timeout`: half of how long a hand-over may hold writes. A short one is over while its target
     /// still takes its time, and the source has to go on holding.
     pub patience_ms: u64,
+    /// Shards of each process.
+    pub shards: u16,
 }
 
 impl Plan {
@@ -201,6 +203,7 @@ impl Plan {
             migrations: 2 + r.index(4),
             think: 20_000 + r.below(60_000),
             patience_ms: if faulty && r.one_in(6) { [300, 1_000][r.index(2)] } else { 5_000 },
+            shards: shards_asked_for(),
         }
     }
 
@@ -261,10 +264,16 @@ impl Plan {
         format!(
             "port 6379\nprotected-mode no\ncluster-enabled yes\ncluster-databases {DATABASES}\n\
              cluster-announce-ip {ip}\ncluster-node-timeout {}\nrepl-timeout 6\ncluster-blacklist-ttl 1\n\
-             cluster-manual-failover-timeout {}\n",
-            self.node_timeout_ms, self.patience_ms
+             cluster-manual-failover-timeout {}\nshards {}\n",
+            self.node_timeout_ms, self.patience_ms, self.shards
         )
     }
+}
+
+/// `WHIMBREL_SHARDS`, or one.
+fn shards_asked_for() -> u16 {
+    let asked = std::env::var("WHIMBREL_SHARDS").ok();
+    asked.map_or(1, |shards| shards.parse().expect("WHIMBREL_SHARDS is a number"))
 }
 
 /// A hash tag of a slot.

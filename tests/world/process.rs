@@ -1,4 +1,4 @@
-//! One simulated process: a node and a shard, the mail between them, a disk, and what an onlooker knows of it.
+//! One simulated process: a node and its shards, the mail between them, a disk, and what an onlooker knows of it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use whimbrel_core::action::{Actions, To};
 use whimbrel_core::cluster::View;
 use whimbrel_core::config::Config;
-use whimbrel_core::ids::{JobName, LinkId};
+use whimbrel_core::ids::{JobName, LinkId, ShardIndex};
 use whimbrel_core::input::{Input, Progress};
 use whimbrel_core::link::Outbox;
 use whimbrel_core::mail::Mail;
@@ -30,50 +30,63 @@ pub const BUS_PORT: u16 = 16379;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Which {
     Node,
-    Shard,
+    Shard(u16),
 }
 
 impl Which {
     pub fn of(to: To) -> Self {
         match to {
             To::Node => Self::Node,
-            To::Shard(_) => Self::Shard,
+            To::Shard(ShardIndex(n)) => Self::Shard(n),
+        }
+    }
+
+    /// For the journal.
+    pub fn number(self) -> u64 {
+        match self {
+            Self::Node => 0,
+            Self::Shard(n) => u64::from(n) + 1,
         }
     }
 }
 
-/// Both machines of a life.
+/// The machines of a life.
 pub struct Machines {
     pub node: Node,
-    pub shard: Shard,
+    pub shards: Vec<Shard>,
 }
 
 impl Machines {
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = Which> + use<> {
+        (0..self.shards.len() as u16).map(Which::Shard).chain([Which::Node])
+    }
+
     pub fn handle(&mut self, which: Which, now: Now, input: Input<'_>, out: &mut Actions) -> Progress {
         match which {
             Which::Node => self.node.handle(now, input, out),
-            Which::Shard => self.shard.handle(now, input, out),
+            Which::Shard(n) => self.shards[usize::from(n)].handle(now, input, out),
         }
     }
 
     pub fn poll_timeout(&self, which: Which) -> Option<Mono> {
         match which {
             Which::Node => self.node.poll_timeout(),
-            Which::Shard => self.shard.poll_timeout(),
+            Which::Shard(n) => self.shards[usize::from(n)].poll_timeout(),
         }
     }
 
     pub fn outbox(&mut self, which: Which, link: LinkId) -> Option<&mut Outbox> {
         match which {
             Which::Node => self.node.outbox(link),
-            Which::Shard => self.shard.outbox(link),
+            Which::Shard(n) => self.shards[usize::from(n)].outbox(link),
         }
     }
 
     pub fn inbox(&mut self, which: Which, link: LinkId) -> Option<&mut [u8]> {
         match which {
             Which::Node => self.node.inbox(link),
-            Which::Shard => self.shard.inbox(link),
+            Which::Shard(n) => self.shards[usize::from(n)].inbox(link),
         }
     }
 }
@@ -121,13 +134,15 @@ pub struct Process {
     pub links: BTreeMap<(Which, LinkId), (usize, usize)>,
     pub next_accepted: u64,
     pub actions: Actions,
-    pub mail: VecDeque<(Which, Mail)>,
+    /// Mail from one machine to another keeps its order; which of them is next with several shards is left to chance.
+    pub rings: BTreeMap<(Which, Which), VecDeque<Mail>>,
     pub dirty: BTreeSet<(Which, LinkId)>,
     /// Links that end when their outbox is sent.
     pub closing: BTreeSet<(Which, LinkId)>,
     /// Links that ended so; their machines are yet to be told.
     pub late: VecDeque<(Which, LinkId)>,
-    pub more: [bool; 2],
+    /// Machines with work left that needs no input.
+    pub more: BTreeSet<Which>,
     /// When it is woken next.
     pub wake_at: u64,
     /// It stands still until then.
@@ -154,11 +169,11 @@ impl Process {
             links: BTreeMap::new(),
             next_accepted: 0,
             actions: Actions::default(),
-            mail: VecDeque::new(),
+            rings: BTreeMap::new(),
             dirty: BTreeSet::new(),
             closing: BTreeSet::new(),
             late: VecDeque::new(),
-            more: [false; 2],
+            more: BTreeSet::new(),
             wake_at: u64::MAX,
             frozen_until: 0,
             view: None,
