@@ -24,8 +24,7 @@ pub(crate) const DRIVER: Driver = Driver {
     name: "whimbrel-glommio",
     allocator: if cfg!(feature = "mimalloc") { "mimalloc" } else { "system" },
     multiplexing_api: "io_uring",
-    // Until the core can divide its keys.
-    max_shards: 1,
+    max_shards: 64,
 };
 
 /// The shortest wait that is one.

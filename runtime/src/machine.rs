@@ -19,6 +19,10 @@ pub trait Machine: Send {
 
     /// What is to be sent on a link.
     fn outbox(&mut self, link: LinkId) -> Option<&mut Outbox>;
+
+    /// The peer will say no more: whether that is to be told later, because answers to what it said are on their way.
+    /// Reading is paused then, as if it had been asked for.
+    fn put_off_end(&mut self, link: LinkId) -> bool;
 }
 
 /// Which machine a link, file or message belongs to.
@@ -72,6 +76,10 @@ macro_rules! machine {
 
             fn outbox(&mut self, link: LinkId) -> Option<&mut Outbox> {
                 self.outbox(link)
+            }
+
+            fn put_off_end(&mut self, link: LinkId) -> bool {
+                self.put_off_end(link)
             }
         }
     };

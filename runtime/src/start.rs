@@ -121,7 +121,7 @@ impl Prepared {
     /// cannot have as many shards.
     pub fn new(config: Config, driver: &Driver, signals: bool) -> Result<Self, StartError> {
         let config = Arc::new(with_users(config)?);
-        check_shards(config.shards, driver)?;
+        check_shards(&config, driver)?;
         let clock = Clock::start();
         let (nodes_conf, content) = match config.cluster_enabled {
             true => {
@@ -164,15 +164,20 @@ impl Prepared {
     }
 }
 
-fn check_shards(shards: u16, driver: &Driver) -> Result<(), StartError> {
-    if shards <= driver.max_shards {
-        return Ok(());
+fn check_shards(config: &Config, driver: &Driver) -> Result<(), StartError> {
+    let shards = config.shards;
+    if shards > driver.max_shards {
+        let most = match driver.max_shards {
+            1 => "one shard".to_owned(),
+            most => format!("{most} shards"),
+        };
+        return Err(StartError(format!("'shards' is {shards}, and {} has at most {most}.", driver.name)));
     }
-    let most = match driver.max_shards {
-        1 => "one shard".to_owned(),
-        most => format!("{most} shards"),
-    };
-    Err(StartError(format!("'shards' is {shards}, and {} has at most {most}.", driver.name)))
+    if shards > 1 && !config.cluster_enabled {
+        let why = "slots are divided among shards, and there are none without 'cluster-enabled yes'";
+        return Err(StartError(format!("'shards' is {shards}: {why}.")));
+    }
+    Ok(())
 }
 
 /// The machines of a process with this configuration, by thread.

@@ -203,7 +203,7 @@ impl Plan {
             migrations: 2 + r.index(4),
             think: 20_000 + r.below(60_000),
             patience_ms: if faulty && r.one_in(6) { [300, 1_000][r.index(2)] } else { 5_000 },
-            shards: shards_asked_for(),
+            shards: shards_asked_for().unwrap_or([1, 1, 1, 1, 2, 3, 8][r.index(7)]),
         }
     }
 
@@ -227,6 +227,7 @@ impl Plan {
             skew: 0,
             drift: 0,
             set_epochs: true,
+            shards: shards_asked_for().unwrap_or(1),
             // A story may make jobs fail.
             cancels: true,
             ..Self::new(0)
@@ -270,10 +271,10 @@ impl Plan {
     }
 }
 
-/// `WHIMBREL_SHARDS`, or one.
-fn shards_asked_for() -> u16 {
+/// `WHIMBREL_SHARDS`: every process of every run is to have so many.
+fn shards_asked_for() -> Option<u16> {
     let asked = std::env::var("WHIMBREL_SHARDS").ok();
-    asked.map_or(1, |shards| shards.parse().expect("WHIMBREL_SHARDS is a number"))
+    asked.map(|shards| shards.parse().expect("WHIMBREL_SHARDS is a number"))
 }
 
 /// A hash tag of a slot.

@@ -192,6 +192,11 @@ impl Node {
         None
     }
 
+    /// Nobody on the bus waits for answers.
+    pub fn put_off_end(&mut self, _link: LinkId) -> bool {
+        false
+    }
+
     /// What is to be sent on a bus link.
     pub fn outbox(&mut self, link: LinkId) -> Option<&mut Outbox> {
         self.bus.outbox(link)

@@ -312,6 +312,16 @@ impl Shard {
         }
     }
 
+    /// The peer has closed its side of the link: whether that is to be told later, because answers to what it said are on
+    /// their way from another machine of the process. Reading is paused then, until [`Action::ResumeReading`].
+    pub fn put_off_end(&mut self, link: LinkId) -> bool {
+        let Some(Link::Client(session)) = self.links.get_mut(&link) else { return false };
+        let elsewhere =
+            matches!(session.client.waiting, Waiting::Answer | Waiting::Away(_) | Waiting::Siblings);
+        session.client.reading_paused |= elsewhere;
+        elsewhere
+    }
+
     /// What is to be sent on `link`. An unknown link has an empty one.
     pub fn outbox(&mut self, link: LinkId) -> Option<&mut Outbox> {
         match self.links.get_mut(&link)? {

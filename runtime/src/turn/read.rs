@@ -129,6 +129,10 @@ impl<D: Disk> Turn<D> {
             match result {
                 Ok(0) => {
                     if self.is_heard(slot, link) {
+                        if self.machines.get(which).put_off_end(link) {
+                            self.links.get(slot).into_iter().for_each(|conn| conn.paused = true);
+                            return;
+                        }
                         self.links.remove(slot);
                         self.step(which, Input::Closed { link });
                     }

@@ -69,6 +69,10 @@ impl Machine for Puppet {
     fn outbox(&mut self, link: LinkId) -> Option<&mut Outbox> {
         self.hands.outboxes.get_mut(&link)
     }
+
+    fn put_off_end(&mut self, _link: LinkId) -> bool {
+        false
+    }
 }
 
 pub(super) fn puppet(
