@@ -115,7 +115,7 @@ impl World {
         let process = &self.processes[p];
         let Some(machines) = &process.machines else { return };
         let due = |which| machines.poll_timeout(which).map(|at| process.world(at.0));
-        let mut at = machines.all().map(due).flatten().min().unwrap_or(u64::MAX).max(self.now);
+        let mut at = machines.all().filter_map(due).min().unwrap_or(u64::MAX).max(self.now);
         if !process.more.is_empty() {
             at = at.min(self.now + TURN.0 + self.rng.below(TURN.1));
         }
