@@ -128,14 +128,7 @@ impl<D: Disk> Turn<D> {
             };
             match result {
                 Ok(0) => {
-                    if self.is_heard(slot, link) {
-                        if self.machines.get(which).put_off_end(link) {
-                            self.links.get(slot).into_iter().for_each(|conn| conn.paused = true);
-                            return;
-                        }
-                        self.links.remove(slot);
-                        self.step(which, Input::Closed { link });
-                    }
+                    self.hang_up(slot, which, link);
                     return;
                 }
                 // The end of the stream, already announced, is next: not before the replies are out.
@@ -154,6 +147,19 @@ impl<D: Disk> Turn<D> {
             }
         }
         self.links.mark_unread(slot);
+    }
+
+    /// The peer has closed its side.
+    fn hang_up(&mut self, slot: usize, which: Which, link: LinkId) {
+        if !self.is_heard(slot, link) {
+            return;
+        }
+        if self.machines.get(which).put_off_end(link) {
+            self.links.get(slot).into_iter().for_each(|conn| conn.paused = true);
+            return;
+        }
+        self.links.remove(slot);
+        self.step(which, Input::Closed { link });
     }
 
     /// Takes in what other threads said before the bytes came that were just read: they may be the answer to it. Whether
