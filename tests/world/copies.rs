@@ -1,13 +1,23 @@
 //! Where the keys of a slot are that count.
 
 use whimbrel_core::slots::Slot;
+use whimbrel_core::wire::bus::State;
 
 use super::World;
 
 impl World {
+    /// A process has a new view: what it serves by it has keys from now on.
+    pub fn note_served(&mut self, p: usize) {
+        let process = &mut self.processes[p];
+        let Some(view) = &process.view else { return };
+        let serves = process.is_up() && view.state == State::Ok;
+        process.unserved = process.unserved.iter().filter(|slot| !serves && view.is_mine(*slot)).collect();
+    }
+
     /// The slots in use whose keys a process has: its own, and what was taken from its table by hand. Not a slot that it
-    /// only believes to be its own, because it lost it and came back before its disk knew: the keys are with its owner,
-    /// which has it with a higher epoch, and nothing that happens to this process touches them.
+    /// only believes to be its own, because it lost it and came back before its disk knew: it has not served it since, and
+    /// the keys are with its owner, which nothing that happens to this process touches. A process that serves such a slot is
+    /// wrong as long as the owner has it with a higher epoch.
     pub fn has_keys_of(&self, p: usize) -> Vec<u16> {
         let Some(view) = &self.processes[p].view else { return Vec::new() };
         let epoch = view.myself().config_epoch;
@@ -15,6 +25,7 @@ impl World {
         let has = |number: &&u16| {
             let Some(slot) = Slot::new(**number) else { return false };
             match view.is_mine(slot) {
+                true if self.processes[p].unserved.contains(slot) => false,
                 true => self.owner_but(p, slot).is_none_or(|theirs| theirs <= epoch),
                 false => edited.contains(&(p, **number)) && self.owner_but(p, slot).is_none(),
             }

@@ -34,6 +34,7 @@ impl World {
         let config = process.config.clone();
         let shard = |n| Shard::nth(n, config.clone(), view.clone(), shard_seed, now);
         let shards = Shards::new(config.shards).iter().map(shard).collect();
+        process.unserved = view.myself().slots.slots().collect();
         process.view = Some(view);
         process.machines = Some(Machines { node, shards });
         process.wake_at = u64::MAX;

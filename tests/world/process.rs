@@ -16,7 +16,7 @@ use whimbrel_core::migration::log::{JobLog, Stage};
 use whimbrel_core::migration::{export, import};
 use whimbrel_core::node::Node;
 use whimbrel_core::shard::Shard;
-use whimbrel_core::slots::Slot;
+use whimbrel_core::slots::{Slot, SlotSet};
 use whimbrel_core::time::{Mono, Now};
 use whimbrel_core::wire::bus::State;
 
@@ -125,6 +125,8 @@ pub struct Process {
     pub machines: Option<Machines>,
     /// Counts its lives.
     pub life: u32,
+    /// Slots that it believed to own when this life began, and has not served since: nothing is in them.
+    pub unserved: SlotSet,
     pub disk: Disk,
     /// How much its wall clock is ahead of the slowest, in microseconds.
     pub ahead: u64,
@@ -163,6 +165,7 @@ impl Process {
             config,
             machines: None,
             life: 0,
+            unserved: SlotSet::new(),
             disk: Disk::default(),
             ahead: 0,
             rate: 0,

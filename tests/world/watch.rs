@@ -280,6 +280,7 @@ impl World {
         let holding = process.seen.values().any(Seen::is_paused);
         if self.watch.compared[p] != print {
             self.watch.compared[p] = print;
+            self.note_served(p);
             self.compare_owners();
             self.check_served(p);
         }
