@@ -125,8 +125,9 @@ const BOTH: &[(&str, u32)] = &[
     ("COMMAND LIST FILTERBY (PATTERN $p|ACLCAT nosuch|MODULE $w|$w $w)", 1),
     ("COMMAND $w", 1),
     ("CONFIG GET (maxmemory|timeout|hz|save|tcp-*|databases|$w)+", 3),
-    ("CONFIG SET (timeout|hz|maxclients|proto-max-bulk-len|databases|tcp-keepalive|$w) $w", 2),
-    ("CONFIG SET (port (-1|abc|65536)|bind 203.0.113.1)", 1),
+    ("CONFIG SET (timeout|hz|proto-max-bulk-len|databases|tcp-keepalive|$w) $w", 2),
+    // Fewer clients than the comparison needs would only keep itself out.
+    ("CONFIG SET (port (-1|abc|65536)|bind 203.0.113.1|maxclients (abc|-1|0|9999))", 1),
     ("CONFIG SET (timeout|hz|$w) $i", 2),
     ("CONFIG SET (maxmemory-samples|maxmemory-policy|maxmemory-eviction-tenacity) ($i|$w)", 2),
     ("CONFIG SET (hz $i|timeout $i|lfu-decay-time $w|loglevel (debug|$w))+", 1),

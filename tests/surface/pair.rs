@@ -396,9 +396,8 @@ pub fn name(words: &[Word]) -> String {
     };
     let first = word(0);
     match first.as_str() {
-        "client" | "cluster" | "command" | "config" | "object" | "debug" | "info" | "memory" => {
-            format!("{first} {}", word(1)).trim_end().to_owned()
-        }
+        "client" | "cluster" | "command" | "config" | "object" | "debug" | "info" | "latency" | "memory"
+        | "slowlog" | "commandlog" => format!("{first} {}", word(1)).trim_end().to_owned(),
         _ => first,
     }
 }

@@ -23,6 +23,9 @@ const NO_KEY: &str = "ERR no such key";
 const NO_TABLE: &str = "ERR The value stored at the specified key is not represented using an hash table";
 const NOT_POSITIVE: &str = "ERR value is out of range, must be positive";
 
+/// Longest name that DEBUG POPULATE gives.
+const POPULATED_NAME: usize = 127;
+
 impl Shard {
     /// Words about keys and databases; whether it was one.
     pub(super) fn about_keys(&mut self, now: Now, request: &Request<'_>, reply: &mut Reply<'_>) -> bool {
@@ -108,11 +111,13 @@ impl Shard {
         if count > u64::from(u32::MAX) {
             return reply.error("ERR OOM in dbExpand");
         }
-        let prefix = argv.opt(3).unwrap_or(b"key");
+        // As in Valkey a name ends before the first zero byte, and after so many bytes.
+        let prefix = argv.opt(3).unwrap_or(b"key").split(|byte| *byte == 0).next().unwrap_or_default();
         let mut key = prefix.to_vec();
         for n in 0..count {
             key.truncate(prefix.len());
             key.extend_from_slice(format!(":{n}").as_bytes());
+            key.truncate(POPULATED_NAME);
             let at = self.data.store.at(request.db, &key);
             let elsewhere = self.env.shards.of(at.slot) != self.env.index;
             if elsewhere || self.data.store.get(&at).is_some() {

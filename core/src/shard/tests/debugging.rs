@@ -106,3 +106,18 @@ fn attributes_and_pushes_precede_their_replies_in_resp3() {
     let push = ">2\r\n$16\r\nserver-cpu-usage\r\n:42\r\n$40\r\nSome real reply following the push reply\r\n";
     assert_eq!(bench.feed(1, "DEBUG PROTOCOL push\r\n"), push);
 }
+
+#[test]
+fn names_that_populate_gives_end_where_valkeys_do() {
+    let mut bench = Bench::in_cluster(None);
+    let long = "p".repeat(200);
+    let populate = |prefix: &str| {
+        let mut bytes = Vec::new();
+        let words: [&[u8]; 4] = [b"DEBUG", b"POPULATE", b"1", prefix.as_bytes()];
+        crate::wire::resp::encode_command(&mut bytes, &words);
+        String::from_utf8(bytes).expect("text")
+    };
+    assert_eq!(bench.feed(1, &populate("a\0b")), "+OK\r\n");
+    assert_eq!(bench.feed(1, &populate(&long)), "+OK\r\n");
+    assert_eq!(bench.feed(1, &format!("EXISTS a:0\r\nEXISTS {}\r\n", &long[..127])), ":1\r\n:1\r\n");
+}
