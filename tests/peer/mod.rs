@@ -116,9 +116,9 @@ impl Server {
 
     /// Starts `program <arguments>`, which will serve at `port`, and waits until it answers PING.
     pub fn start_in(program: &Path, folder: Folder, port: u16, mut arguments: Vec<OsString>) -> Self {
-        let divides = program == self::program()
-            && arguments.windows(2).any(|pair| pair[0] == "--cluster-enabled" && pair[1] == "yes");
-        if let Some(shards) = env::var_os("WHIMBREL_SHARDS").filter(|_| divides) {
+        let divides = arguments.windows(2).any(|pair| pair[0] == "--cluster-enabled" && pair[1] == "yes");
+        if let Some(shards) = env::var_os("WHIMBREL_SHARDS").filter(|_| divides && program == self::program())
+        {
             arguments.extend(["--shards".into(), shards]);
         }
         let child = spawn(program, &arguments, &folder);
