@@ -18,7 +18,7 @@ use crate::migration::export::Credentials;
 use crate::migration::failure::Failure;
 use crate::migration::job::{Job, Outcome, Settlement, Timing};
 use crate::migration::log::{JobLog, Stage};
-use crate::shard::visit::Errand;
+use crate::shard::errand::Errand;
 use crate::time::Span;
 use crate::wire::resp::ArgvBuf;
 use crate::wire::resp::Proto;

@@ -4,10 +4,10 @@ use alloc::sync::Arc;
 
 use crate::ids::ShardIndex;
 use crate::migration::job::Job;
+use crate::shard::errand::Errand;
 use crate::shard::exporting::Surroundings;
 use crate::shard::feed::Feed;
 use crate::shard::pressure::Passed;
-use crate::shard::visit::Errand;
 use crate::time::Mono;
 use crate::wire::syncslots;
 

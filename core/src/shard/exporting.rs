@@ -15,13 +15,13 @@ use crate::mail::Fact;
 use crate::migration::export::{self, Export};
 use crate::migration::job::{Job, Outcome};
 use crate::migration::log::Stage;
+use crate::shard::errand::Errand;
 use crate::shard::feed::{Feed, Select};
 use crate::shard::hold::Holds;
 use crate::shard::limits;
 use crate::shard::pressure::Passed;
 use crate::shard::rates::Pauses;
 use crate::shard::session::Client;
-use crate::shard::visit::Errand;
 use crate::store::Store;
 use crate::time::{Mono, Now, Wall};
 

@@ -4,10 +4,10 @@ use bytes::Bytes;
 
 use crate::action::{Action, Actions};
 use crate::ids::LinkId;
+use crate::shard::errand::Errand;
 use crate::shard::gather::Part;
 use crate::shard::session::{Client, Session};
 use crate::shard::tracking::{self, Gone, Notice, Tracks};
-use crate::shard::visit::Errand;
 use crate::shard::whole::{Caller, Request};
 use crate::shard::{Link, Shard};
 use crate::slots::Slot;

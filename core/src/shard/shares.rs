@@ -4,7 +4,7 @@
 use crate::action::Actions;
 use crate::ids::{ShardIndex, Shards};
 use crate::shard::Shard;
-use crate::shard::visit::Errand;
+use crate::shard::errand::Errand;
 
 /// What a shard takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -4,30 +4,18 @@
 //! behind that command. There it is served as any client is, until a command comes that is not for that shard; then it
 //! goes home with what it was answered. A session is in one place at a time, so the commands of one client run one after
 //! another, wherever their keys are, and whoever sees what the second one wrote can see what the first one did. At home a
-//! stand-in remains, for all that is about the client and its link. No more than one letter per session is under way, so
-//! the rings between shards need no other bound.
+//! stand-in remains, for all that is about the client and its link. No more than one letter per session is under way.
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use bytes::Bytes;
 use hashbrown::HashMap;
 
-use crate::action::{Action, Actions, Ending, Letter, To};
-use crate::cluster::takeover::Confirmed;
-use crate::command::effects::Keys;
-use crate::ids::{JobName, LinkId, ShardIndex};
+use crate::action::{Action, Actions, Ending};
+use crate::ids::{LinkId, ShardIndex};
 use crate::link::Outbox;
-use crate::mail::{Mail, Pass};
-use crate::migration::failure::Failure;
-use crate::migration::job::Job;
-use crate::shard::freeze::Freeze;
-use crate::shard::gather::{Part, Question};
-use crate::shard::imports::Applied;
+use crate::shard::errand::Errand;
 use crate::shard::session::{Session, Waiting};
-use crate::shard::shares::Taken;
-use crate::shard::tracking::{Gone, Notice, Tracks};
 use crate::shard::{Link, Shard};
 use crate::time::Now;
 
@@ -38,69 +26,6 @@ pub(crate) struct Visit {
     unread: Unread<'static>,
     /// How its link is to end, once it is home.
     ending: Option<Ending>,
-}
-
-/// What shards send each other.
-#[derive(Debug)]
-pub(crate) enum Errand {
-    /// A session whose next command is for the shard that gets this.
-    Visit(Box<Visit>),
-    /// A session comes home.
-    Return(Box<Visit>),
-    /// What a session that is away was answered so far: its next command has to wait.
-    Replies { link: LinkId, outbox: Outbox },
-    /// The node's answer to a session that is visiting.
-    Answer { link: LinkId, reply: Bytes },
-    /// The link of a session that is visiting is gone.
-    Left { link: LinkId },
-    /// A job of `home` has its snapshot made and its writes followed.
-    Follow { home: ShardIndex, job: Arc<Job> },
-    /// It is over, and its slots stay here.
-    Unfollow { job: JobName },
-    /// It has the writes to its slots held until it is over.
-    Hold { job: JobName },
-    /// How far it is: whether it waits for everything unsent to go, and whether writes may gather.
-    Course { job: JobName, at_end: bool, may_gather: bool },
-    /// Its link has sent so many bytes that came from here.
-    Sent { job: JobName, bytes: u64 },
-    /// What shard `by` has for the stream of a job; it ends in database `db`.
-    Fed { by: ShardIndex, job: JobName, outbox: Outbox, db: u32 },
-    /// The whole snapshot of `by` is in the stream.
-    Arrived { by: ShardIndex, job: JobName },
-    /// The writes of `by` are held, and all earlier ones are in the stream.
-    Held { by: ShardIndex, job: JobName },
-    /// An import of `home` begins; what is left of its slots goes.
-    Graft { home: ShardIndex, job: Arc<Job>, left: Option<Confirmed> },
-    /// Commands of its stream.
-    Apply { job: JobName, db: u32, bytes: Vec<u8>, commands: usize },
-    /// What became of them.
-    Applied(Applied),
-    /// It has failed: its keys go, where that is confirmed …
-    Uproot { job: JobName, confirmed: Option<Confirmed> },
-    /// … and are gone.
-    Uprooted { job: JobName },
-    /// A job has to end.
-    Stop { job: JobName, failure: Failure },
-    /// A command over all shards wants this one's part.
-    Ask(Arc<Question>),
-    /// Such a part, for the client on this link.
-    Part { link: LinkId, part: Part },
-    /// All shards stop for one client, or go on.
-    Freeze(Freeze),
-    /// What a sibling takes of the limits of the process.
-    Taken(ShardIndex, Taken),
-    /// A client of a sibling, which monitored or tracked, does so no longer.
-    Forget(LinkId),
-    /// A client that tracks has to be told something.
-    Notice(Notice),
-    /// This client hears what changed for another.
-    Push { link: LinkId, by: LinkId, what: Gone },
-    /// The client that hears for this one is gone.
-    Unheard(LinkId),
-    /// Lines for a client that monitors.
-    Shown { link: LinkId, lines: Bytes },
-    /// Keys that nobody watches any more for a client of a sibling.
-    Unwatch(Keys),
 }
 
 /// What a client sent and nobody has looked at.
@@ -158,59 +83,6 @@ impl Shard {
         link.shard() == self.env.index
     }
 
-    /// Does what a sibling asks for.
-    pub(crate) fn run_errand(&mut self, now: Now, errand: Errand, out: &mut Actions) {
-        match errand {
-            Errand::Visit(visit) => self.host(now, visit, out),
-            Errand::Return(visit) => self.welcome(now, *visit, out),
-            Errand::Replies { link, mut outbox } => {
-                if let Some(Link::Client(session)) = self.links.get_mut(&link) {
-                    session.outbox.append(&mut outbox);
-                    out.push(Action::Flush { link });
-                    self.reckon(link);
-                }
-            }
-            Errand::Answer { link, reply } => self.answered(now, link, reply, out),
-            Errand::Left { link } => {
-                if let Some(visit) = self.guests.remove(&link) {
-                    self.holds_end_for(now, link, out);
-                    self.discard(visit.session);
-                }
-            }
-            Errand::Graft { home, job, left } => self.start_graft(home, job, left.as_ref()),
-            Errand::Apply { job, db, bytes, commands } => {
-                self.apply_batch(now, job, (db, bytes, commands), out);
-            }
-            Errand::Applied(applied) => self.part_applied(&applied, out),
-            Errand::Uproot { job, confirmed } => self.uproot(job, confirmed.as_ref(), out),
-            Errand::Uprooted { job } => self.part_cleaned(now, job, out),
-            Errand::Stop { job, failure } => self.stop_job(now, job, &failure, out),
-            Errand::Follow { .. }
-            | Errand::Unfollow { .. }
-            | Errand::Hold { .. }
-            | Errand::Course { .. }
-            | Errand::Sent { .. }
-            | Errand::Fed { .. }
-            | Errand::Arrived { .. }
-            | Errand::Held { .. } => self.with_exports(now, out, |exports, s| exports.run_errand(errand, s)),
-            Errand::Ask(question) => self.asked_by_sibling(now, &question, out),
-            Errand::Part { link, part } => self.take_part(now, link, part, out),
-            Errand::Freeze(word) => self.hear_of_freeze(now, word, out),
-            Errand::Taken(shard, taken) => self.shares.note(shard, taken),
-            Errand::Forget(link) => {
-                self.data.scrutiny.forget_guest(link);
-                self.note_guest(link, &Tracks::of(None));
-            }
-            Errand::Notice(notice) => self.data.scrutiny.tracking.postpone(notice),
-            Errand::Push { link, by, what } => self.push_for(by, link, &what, out),
-            Errand::Unheard(link) => self.listener_is_gone(link, out),
-            Errand::Shown { link, lines } => self.shown(link, &lines, out),
-            Errand::Unwatch(keys) => {
-                keys.iter().for_each(|(db, key)| self.data.effects.watched().unwatch(*db, key));
-            }
-        }
-    }
-
     /// The next command of a client is for a sibling, or for its own shard: its session goes there with the last `rest`
     /// bytes of what is unread.
     pub(crate) fn travel(
@@ -259,7 +131,7 @@ impl Shard {
     }
 
     /// Serves a session of a sibling.
-    fn host(&mut self, now: Now, mut visit: Box<Visit>, out: &mut Actions) {
+    pub(super) fn host(&mut self, now: Now, mut visit: Box<Visit>, out: &mut Actions) {
         let link = visit.session.client.link;
         // Limits of clients are looked after at home.
         visit.session.client.alarm = usize::MAX;
@@ -270,7 +142,7 @@ impl Shard {
     }
 
     /// A session is home again.
-    fn welcome(&mut self, now: Now, visit: Visit, out: &mut Actions) {
+    pub(super) fn welcome(&mut self, now: Now, visit: Visit, out: &mut Actions) {
         let Visit { session: mut back, mut unread, ending } = visit;
         let link = back.client.link;
         let Some(Link::Client(session)) = self.links.get_mut(&link) else {
@@ -302,7 +174,7 @@ impl Shard {
     }
 
     /// Drops a session whose link is gone.
-    fn discard(&mut self, mut session: Session) {
+    pub(super) fn discard(&mut self, mut session: Session) {
         session.client.transaction.discard(self.data.effects.watched());
         self.forget_watcher(&mut session.client);
     }
@@ -312,13 +184,6 @@ impl Shard {
         for (shard, keys) in self.data.effects.watched().take_released() {
             out.pass(shard, Errand::Unwatch(keys));
         }
-    }
-}
-
-impl Actions {
-    /// Appends what a shard has for a sibling.
-    pub(crate) fn pass(&mut self, shard: ShardIndex, errand: Errand) {
-        self.mail.push(Letter { to: To::Shard(shard), mail: Mail::Pass(Pass(errand)) });
     }
 }
 
