@@ -30,7 +30,7 @@ enum Allowance {
     Own,
     /// These fields of HELLO are each server's own: its version, the id of the client, and its modules.
     Hello,
-    /// Fields `name=value` of a client: addresses, ids, times and memory are each server's own.
+    /// Fields `name=value` of a client: addresses, ids, times and memory are each server's own, and `shard` is ours.
     Client,
     /// Node ids, ports and times of the only node.
     Cluster,
@@ -255,7 +255,8 @@ fn client_fields(line: &[u8]) -> Vec<String> {
             name.to_owned()
         }
     };
-    line.split(' ').map(field).collect()
+    // Only our own lines end with the shard of the connection.
+    line.split(' ').map(field).filter(|field| field != "shard").collect()
 }
 
 /// What DEBUG says of a value that does not depend on the server: the names, and how it is encoded and how long it is.

@@ -45,7 +45,7 @@ fn row(now: Now, client: &Client, outbox: &Outbox, words: usize, flags: &[u8], w
         "id={} addr={peer} laddr={local} fd=-1 name={} age={} idle={} flags={} capa={} db={} sub=0 psub=0 ssub=0 \
          multi={} watch={} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={chunks} \
          omem={queued_memory} tot-mem={total} events=r cmd={command} user={} redir={} resp={} lib-name={} lib-ver={} tot-net-in={} \
-         tot-net-out={} tot-cmds={}",
+         tot-net-out={} tot-cmds={} shard={}",
         client.id,
         text(&client.name),
         now.mono.since(client.opened).as_ms() / 1000,
@@ -70,5 +70,6 @@ fn row(now: Now, client: &Client, outbox: &Outbox, words: usize, flags: &[u8], w
         client.bytes_in,
         client.bytes_out,
         client.commands,
+        client.link.shard().0,
     )
 }

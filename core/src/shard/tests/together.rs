@@ -271,6 +271,10 @@ fn commands_about_clients_are_about_those_of_all_shards() {
             .collect();
         assert!(shown.is_sorted() && ids.iter().all(|id| shown.contains(id)), "{shards} shards: {list}");
         assert_eq!(shown.len(), 7);
+        for client in &clients {
+            let info = process.ask(*client, "CLIENT INFO\r\n");
+            assert!(info.ends_with(&format!(" shard={}\n\r\n", client.shard().0)), "{shards} shards: {info}");
+        }
         // One that waits is woken from any other shard.
         process.feed(clients[1], b"WAIT 1 0\r\n");
         let unblocked = process.ask(clients[2], &format!("CLIENT UNBLOCK {}\r\n", ids[1]));
