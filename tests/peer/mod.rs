@@ -41,12 +41,17 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     path
 }
 
-/// The program under test: that of the package that is tested, unless `WHIMBREL_PROGRAM` names another build. It has one
-/// shard, unless `WHIMBREL_SHARDS` says how many.
+/// The program under test: that of the package that is tested, unless `WHIMBREL_PROGRAM` names another build.
 pub fn program() -> PathBuf {
     let built = option_env!("CARGO_BIN_EXE_whimbrel-mio").or(option_env!("CARGO_BIN_EXE_whimbrel-glommio"));
     let named = env::var_os("WHIMBREL_PROGRAM").map(PathBuf::from);
     named.or(built.map(PathBuf::from)).expect("a package with a program names this test")
+}
+
+/// How many shards the program has in cluster mode: `WHIMBREL_SHARDS`, or two in the tests named so, or what is the default.
+fn shards() -> Option<OsString> {
+    let named = (env!("CARGO_CRATE_NAME") == "two_shards").then(|| "2".into());
+    env::var_os("WHIMBREL_SHARDS").or(named)
 }
 
 /// A port that is free on loopback, and so is the one 10000 above it (the cluster bus).
@@ -117,8 +122,7 @@ impl Server {
     /// Starts `program <arguments>`, which will serve at `port`, and waits until it answers PING.
     pub fn start_in(program: &Path, folder: Folder, port: u16, mut arguments: Vec<OsString>) -> Self {
         let divides = arguments.windows(2).any(|pair| pair[0] == "--cluster-enabled" && pair[1] == "yes");
-        if let Some(shards) = env::var_os("WHIMBREL_SHARDS").filter(|_| divides && program == self::program())
-        {
+        if let Some(shards) = shards().filter(|_| divides && program == self::program()) {
             arguments.extend(["--shards".into(), shards]);
         }
         let child = spawn(program, &arguments, &folder);

@@ -1,16 +1,13 @@
 //! Slot migrations between Whimbrel nodes, on sockets and under load: what was acknowledged is there afterwards, at
 //! the owner of its slot and nowhere else, however the job ended.
 
-mod cluster;
-mod peer;
-
 use std::time::{Duration, Instant};
 
-use cluster::jobs::Job;
-use cluster::load::{Load, Model};
-use cluster::toll::Toll;
-use cluster::{Cluster, Kind, Node, eventually, same, tag};
-use peer::{Client, Reply, encode};
+use crate::cluster::jobs::Job;
+use crate::cluster::load::{Load, Model};
+use crate::cluster::toll::Toll;
+use crate::cluster::{self, Cluster, Kind, Node, eventually, same, tag};
+use crate::peer::{Client, Reply, encode};
 
 /// Three nodes; the first two own slots 0-8191 and 8192-16383.
 fn three() -> Cluster {

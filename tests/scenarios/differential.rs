@@ -6,16 +6,13 @@
 //! told), and `WHIMBREL_SEED=n` only that one. A difference is shown with its seed and the shortest sequence found that
 //! has it.
 
-mod peer;
-mod surface;
-
 use std::collections::BTreeMap;
 use std::env;
 use std::time::{Duration, Instant};
 
-use peer::{Server, program, tool};
-use surface::generate::Generator;
-use surface::pair::{Difference, End, Pair, Step, name};
+use crate::peer::{Server, program, tool};
+use crate::surface::generate::Generator;
+use crate::surface::pair::{Difference, End, Pair, Step, name};
 
 /// Steps of a sequence.
 const STEPS: usize = 300;

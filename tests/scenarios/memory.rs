@@ -1,10 +1,8 @@
 //! Limits of memory and of clients: the same scenes with our program and with a real Valkey, where one is installed.
 
-mod peer;
-
 use std::time::{Duration, Instant};
 
-use peer::{Client, Reply, Server, program};
+use crate::peer::{self, Client, Reply, Server, program};
 
 const POLICIES: [&str; 7] = [
     "allkeys-random",

@@ -1,16 +1,12 @@
 //! ACL against a real Valkey: the same rules, refusals, logs and files.
 
-#[path = "cluster/mod.rs"]
-mod cluster;
-mod peer;
-
 use std::fs;
 
-use cluster::program;
-use peer::{Client, Folder, Reply, Server};
+use crate::cluster::program;
+use crate::peer::{Client, Folder, Reply, Server};
 
 /// What both servers are told, by clients `a` and `b`; the replies have to be equal.
-const DIALOGUE: &str = include_str!("fixtures/users/dialogue.txt");
+const DIALOGUE: &str = include_str!("../fixtures/users/dialogue.txt");
 
 struct Pair {
     servers: [Server; 2],

@@ -2,17 +2,14 @@
 //!
 //! Valkey's own log is read at the end: it names what it did not like about what it was sent.
 
-mod cluster;
-mod peer;
-
 use std::time::Duration;
 
-use cluster::cli::Cli;
-use cluster::jobs::Job;
-use cluster::load::{Load, Model};
-use cluster::toll::Toll;
-use cluster::{Cluster, Kind, Node, eventually, same, tag};
-use peer::{Reply, encode};
+use crate::cluster::cli::Cli;
+use crate::cluster::jobs::Job;
+use crate::cluster::load::{Load, Model};
+use crate::cluster::toll::Toll;
+use crate::cluster::{Cluster, Kind, Node, eventually, same, tag};
+use crate::peer::{Reply, encode};
 
 const MIXED: [Kind; 4] = [Kind::Valkey, Kind::Whimbrel, Kind::Valkey, Kind::Whimbrel];
 

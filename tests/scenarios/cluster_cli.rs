@@ -1,10 +1,7 @@
 //! Operators' work with `valkey-cli --cluster` on Whimbrel nodes: what it prints, and what the nodes say afterwards.
 
-mod cluster;
-mod peer;
-
-use cluster::cli::Cli;
-use cluster::{Cluster, Kind, Node, eventually, same, tag};
+use crate::cluster::cli::Cli;
+use crate::cluster::{Cluster, Kind, Node, eventually, same, tag};
 use whimbrel_core::slots::Slot;
 
 /// Nodes that know each other no better than `--cluster create` made them; `None` means: skip the test.

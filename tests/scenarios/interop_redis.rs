@@ -1,12 +1,9 @@
 //! Redis 7.0 as a member of a Whimbrel cluster: it knows neither light messages nor extensions nor atomic migrations.
 
-mod cluster;
-mod peer;
-
-use cluster::cli::Cli;
-use cluster::load::{Load, Model};
-use cluster::{Cluster, Kind, Node, eventually, same, tag};
-use peer::Reply;
+use crate::cluster::cli::Cli;
+use crate::cluster::load::{Load, Model};
+use crate::cluster::{Cluster, Kind, Node, eventually, same, tag};
+use crate::peer::Reply;
 
 /// Warnings that a Redis prints among its own kind, too.
 const NORMAL: [&str; 8] = [

@@ -1,9 +1,6 @@
 //! The program as its users meet it: arguments and files, how it refuses, how it ends, and how it treats clients
 //! that misbehave.
 
-mod cluster;
-mod peer;
-
 use std::ffi::OsString;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -14,8 +11,8 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cluster::{Kind, Node, eventually, program, same};
-use peer::{Folder, Reply, Server, encode, free_port};
+use crate::cluster::{self, Kind, Node, eventually, program, same};
+use crate::peer::{self, Folder, Reply, Server, encode, free_port};
 
 /// A server that is no cluster node.
 fn start(arguments: &[&str]) -> Server {
