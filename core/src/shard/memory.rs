@@ -233,9 +233,6 @@ impl Shard {
         }
         self.data.exports.outboxes().for_each(Outbox::shrink);
         self.rooms = Rooms::default();
-        // An eighth each time.
-        for _ in 0..64 {
-            self.data.store.give_back(usize::MAX);
-        }
+        self.data.store.give_back_all();
     }
 }

@@ -428,6 +428,11 @@ impl Store {
         self.slab.give_back(most);
     }
 
+    /// Gives all memory that no entry needs now back to the allocator, as far as it is whole regions.
+    pub fn give_back_all(&mut self) {
+        self.slab.give_back_all();
+    }
+
     /// Hides a slot: its keys do not count, and no walk for clients or expiry meets them.
     pub fn hide(&mut self, slot: Slot) {
         if self.hidden.insert(slot) {

@@ -477,6 +477,11 @@ impl Slab {
         state.unmap(idle.div_ceil(PATIENCE).min(most));
         state.idle.set(state.empties.get());
     }
+
+    /// Gives all empty regions back to the allocator.
+    pub(super) fn give_back_all(&self) {
+        self.state().unmap(usize::MAX);
+    }
 }
 
 impl Drop for Slab {

@@ -542,6 +542,8 @@ fn memory_that_keys_left_is_used_again_before_it_is_given_back() {
     assert_eq!(left - after, left.div_ceil(slab::PATIENCE as u64));
     store.give_back(0);
     assert_eq!(store.allocated().slack / slab::REGION as u64, after);
+    store.give_back_all();
+    assert_eq!(store.allocated().slack / slab::REGION as u64, 0);
 }
 
 #[test]
