@@ -38,6 +38,10 @@ impl Bench {
         if !pairs.is_empty() {
             config.set(&pairs, true).expect("settings of the test");
         }
+        Self::of(config)
+    }
+
+    fn of(config: Config) -> Self {
         let now = Now { mono: Mono(1_000_000), wall: Wall(1_700_000_000_000_000) };
         Self { shard: Shard::new(Arc::new(config), View::alone(now), 7, now), now, out: Actions::default() }
     }
@@ -234,6 +238,20 @@ fn clients_beyond_the_limit_are_told_so() {
     bench.connect(2);
     assert_eq!(bench.said(2), "-ERR max number of clients reached\r\n");
     assert!(bench.out.list.contains(&Action::Close { link: link(2), ending: Ending::Flushed }));
+}
+
+#[test]
+fn clients_from_outside_are_let_in_where_the_default_user_has_a_password() {
+    let outside = SocketAddr::new(IpAddr::from([192, 0, 2, 7]), 7000);
+    for (password, greeting) in [("", "-DENIED "), (">secret", "-NOAUTH ")] {
+        let mut config = Config::default();
+        config.users_mut().set(b"default", &[password.as_bytes()]).expect("a rule");
+        let mut bench = Bench::of(config);
+        let origin = Origin::Tcp { peer: outside, local: outside };
+        bench.shard.handle(bench.now, Input::Opened { link: link(1), origin }, &mut bench.out);
+        let said = bench.feed(1, "PING\r\n");
+        assert!(said.starts_with(greeting), "{said}");
+    }
 }
 
 #[test]

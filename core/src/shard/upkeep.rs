@@ -165,7 +165,7 @@ pub(crate) fn refusal(config: &Config, origin: &Origin, connected: usize) -> Opt
         return Some("-ERR max number of clients reached\r\n".into());
     }
     let outside = origin.peer_ip().is_some_and(|ip| !ip.to_canonical().is_loopback());
-    if config.protected_mode && config.requirepass.is_empty() && outside {
+    if config.protected_mode && config.users.default_user().has_no_password() && outside {
         return Some(PROTECTED.into());
     }
     None
