@@ -1,17 +1,18 @@
-//! Messages between the machines of one process: orders to a shard, facts to the node.
+//! Messages between the machines of one process: orders to a shard, facts to the node, and what shards have for each other.
 //!
 //! The driver carries them in order between any two machines, and delivers everything that is posted before it sends any
 //! byte that was appended to an outbox afterwards: a grant is known to the node before the target can hear of it. Where
 //! machines run on different threads, mail is delivered when the other thread would find it before anything that it
 //! reads from then on: it takes in mail between reading bytes and hearing them.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::net::SocketAddr;
 
 use bytes::Bytes;
 
-use crate::cluster::Fault;
-use crate::cluster::View;
 use crate::cluster::takeover::Confirmed;
+use crate::cluster::{Fault, View};
 use crate::config::Config;
 use crate::ids::{JobName, LinkId};
 use crate::migration::export::Credentials;
@@ -20,9 +21,7 @@ use crate::migration::job::{Job, Outcome, Settlement, Timing};
 use crate::migration::log::{JobLog, Stage};
 use crate::shard::errand::Errand;
 use crate::time::Span;
-use crate::wire::resp::ArgvBuf;
-use crate::wire::resp::Proto;
-use core::net::SocketAddr;
+use crate::wire::resp::{ArgvBuf, Proto};
 
 /// A message between machines of one process.
 #[derive(Debug)]
@@ -206,8 +205,6 @@ pub struct Asked {
     /// Keys in the slot that the command names, if it names one.
     pub keys_in_slot: u64,
 }
-
-use alloc::boxed::Box;
 
 impl From<Order> for Mail {
     fn from(order: Order) -> Self {

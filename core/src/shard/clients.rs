@@ -36,16 +36,15 @@ impl Shard {
             self.data.totals.bytes_out += session.outbox.len().saturating_sub(unsent) as u64;
             session.client.bytes_out += session.outbox.len().saturating_sub(unsent) as u64;
             let executing = session.client.transaction.is_running();
-            if let Served::Elsewhere(there, rest) = served {
-                if at_home && !session.outbox.is_empty() {
-                    out.push(Action::Flush { link });
-                }
-                self.travel(link, there, unread, rest, out);
-                return;
-            }
-            unread = Unread::NOTHING;
+            let offered = core::mem::replace(&mut unread, Unread::NOTHING);
             match served {
-                Served::Elsewhere(..) => return,
+                Served::Elsewhere(there, rest) => {
+                    if at_home && !session.outbox.is_empty() {
+                        out.push(Action::Flush { link });
+                    }
+                    self.travel(link, there, offered, rest, out);
+                    return;
+                }
                 Served::Idle if !at_home => {
                     self.send_home(link, None, out);
                     return;

@@ -1,4 +1,5 @@
-//! One slot migration away from this shard: its snapshot cursor, its stream, and the holds that make the stream end.
+//! One slot migration away from this process, in the shard that has its link: the machine of the source's end, what this
+//! shard has for the stream, and what its siblings said about theirs.
 
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -163,9 +164,9 @@ impl Exporting {
         );
     }
 
-    /// Whether the writes are held in this shard at last, and in all others.
-    pub(crate) fn is_held_at_last(&mut self) -> bool {
-        self.feed.is_held_at_last() && self.is_held()
+    /// The transaction that began before the hold has ended: whether the writes are held everywhere by that.
+    pub(crate) fn transaction_ended(&mut self) -> bool {
+        self.feed.transaction_ended() && self.is_held()
     }
 
     /// Whether the writes are held everywhere, and what was written before is in the stream.

@@ -115,12 +115,12 @@ impl Exports {
     /// The transaction that waited for the node has made its last write: holds that waited for it are in force.
     pub(crate) fn transaction_ended(&mut self, s: &mut Surroundings<'_>) {
         for index in (0..self.list.len()).rev() {
-            if self.list[index].is_held_at_last() {
+            if self.list[index].transaction_ended() {
                 self.tell(index, export::Input::WritesHeld, s);
             }
         }
         for branch in &mut self.branches {
-            if branch.feed.is_held_at_last() {
+            if branch.feed.transaction_ended() {
                 branch.held(s);
             }
         }

@@ -203,8 +203,8 @@ impl Feed {
         }
     }
 
-    /// Whether the hold waited for a transaction, which has ended now.
-    pub(crate) fn is_held_at_last(&mut self) -> bool {
+    /// The transaction that began before the hold has ended, if there was one: whether the hold is in force by that.
+    pub(crate) fn transaction_ended(&mut self) -> bool {
         core::mem::take(&mut self.awaits_transaction)
     }
 

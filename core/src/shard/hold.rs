@@ -1,5 +1,5 @@
-//! The one mechanism that makes commands wait: migration pauses, back-pressure, CLIENT PAUSE and transactions
-//! that wait for the node are all holds of a set; what INFO says about pauses is derived from it.
+//! The one mechanism that makes commands wait: migration pauses, back-pressure, CLIENT PAUSE, transactions that wait
+//! for the node and what stops all shards are all holds of a set; what INFO says about pauses is derived from it.
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -38,7 +38,8 @@ pub(crate) enum Reason {
     Backpressure,
     /// CLIENT PAUSE.
     Client,
-    /// This client's EXEC waits for the node.
+    /// What this client does must not be interrupted: its EXEC waits for the node, or all shards have stopped for its
+    /// command.
     Exec(LinkId),
 }
 
@@ -170,7 +171,8 @@ impl Holds {
         self.list.iter().any(|hold| matches!(hold.scope, Scope::All))
     }
 
-    /// Whether a client's EXEC waits for the node: it will go on whatever holds began meanwhile.
+    /// Whether a client is in the middle of an EXEC, or of what stops all shards: it will go on whatever holds began
+    /// meanwhile.
     pub(crate) fn is_transaction_waiting(&self) -> bool {
         self.list.iter().any(|hold| matches!(hold.reason, Reason::Exec(_)))
     }
