@@ -1,11 +1,19 @@
-//! CLUSTER GETSLOTMIGRATIONS: the published job log, with the live figures of the jobs whose links the shards have.
+//! The slot migrations of a shard, of either side: their names, their end, and their live figures, which CLUSTER
+//! GETSLOTMIGRATIONS shows with the published job log.
 
 use alloc::vec::Vec;
 
+use crate::action::Actions;
 use crate::ids::JobName;
+use crate::migration::export;
+use crate::migration::failure::Failure;
 use crate::shard::Shard;
+use crate::shard::branch::Branch;
+use crate::shard::errand::Errand;
 use crate::shard::gather::Part;
-use crate::time::Wall;
+use crate::shard::imports::stopped;
+use crate::slots::SlotRanges;
+use crate::time::{Now, Wall};
 use crate::wire::resp::Reply;
 
 /// What only the shard with the link of a job knows of it.
@@ -46,5 +54,27 @@ pub(crate) fn render(shard: &Shard, others: &[Part], reply: &mut Reply<'_>) {
             row.remaining_repl_size = live.remaining.unwrap_or(row.remaining_repl_size);
         }
         row.reply(reply);
+    }
+}
+
+impl Shard {
+    /// All unfinished jobs of the shard.
+    pub(crate) fn job_names(&self) -> Vec<(JobName, SlotRanges)> {
+        let exports = self.data.exports.iter().map(|e| &e.job);
+        let exports = exports.chain(self.data.exports.branches().map(|b| &b.job));
+        let imports = self.importing().map(|i| &i.job);
+        exports.chain(imports).map(|job| (job.name, job.ranges.clone())).collect()
+    }
+
+    /// Ends a job of either side from within a shard.
+    pub(crate) fn stop_job(&mut self, now: Now, name: JobName, failure: &Failure, out: &mut Actions) {
+        let branch = self.data.exports.branches().find(|b| b.job.name == name);
+        if let Some(home) = branch.map(Branch::home) {
+            out.pass(home, Errand::Stop { job: name, failure: failure.clone() });
+        }
+        self.with_exports(now, out, |exports, s| {
+            exports.tell_job(name, export::Input::Stopped(failure.clone()), s);
+        });
+        self.tell_import(now, name, stopped(failure), out);
     }
 }

@@ -2,14 +2,21 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 
 use crate::command::effects::Watched;
+use crate::ids::ClientId;
 use crate::input::Origin;
 use crate::link::Outbox;
+use crate::shard::filter::Filter;
+use crate::shard::gather::Part;
 use crate::shard::session::Client;
+use crate::shard::whole::Request;
+use crate::shard::{Link, Shard};
 use crate::time::Now;
+use crate::wire::resp::Reply;
 
 /// The line of a client, without newline. `words` is the length of the command that it is giving.
 pub(crate) fn line(now: Now, client: &Client, outbox: &Outbox, words: usize, watches: &Watched) -> String {
@@ -72,4 +79,60 @@ fn row(now: Now, client: &Client, outbox: &Outbox, words: usize, flags: &[u8], w
         client.commands,
         client.link.shard().0,
     )
+}
+
+impl Shard {
+    /// CLIENT LIST.
+    pub(crate) fn list_clients(&mut self, now: Now, request: &Request<'_>, reply: &mut Reply<'_>) {
+        let mut rows = match self.client_rows(now, request) {
+            Ok(rows) => rows,
+            Err(error) => return reply.error(&error),
+        };
+        for part in request.parts {
+            if let Part::Clients(others) = part {
+                rows.extend_from_slice(others);
+            }
+        }
+        rows.sort_by_key(|(id, _)| *id);
+        let mut text = String::new();
+        for (_, row) in rows {
+            text.push_str(&row);
+            text.push('\n');
+        }
+        reply.verbatim("txt", &text);
+    }
+
+    /// The lines of the clients of this shard that a filter takes.
+    pub(crate) fn client_rows(
+        &self,
+        now: Now,
+        request: &Request<'_>,
+    ) -> Result<Vec<(ClientId, String)>, String> {
+        let filter = Filter::parse(request.argv, &self.env.config)?;
+        let mut rows: Vec<(ClientId, String)> = Vec::new();
+        let watches = self.data.effects.watches();
+        let spared = filter.skip_me.filter(|skip| *skip).map(|_| request.link);
+        for (name, link) in self.links.iter().filter(|(link, _)| spared != Some(**link)) {
+            match link {
+                Link::Client(session)
+                    if filter.matches(&session.client, &session.client.flags(watches), now) =>
+                {
+                    let mine =
+                        if *name == request.link { request.argv.iter().map(<[u8]>::len).sum() } else { 0 };
+                    let row = line(now, &session.client, &session.outbox, mine, watches);
+                    rows.push((session.client.id, row));
+                }
+                Link::Import(importing) if filter.matches(&importing.client, b"i", now) => {
+                    let row = describe(now, &importing.client, &importing.outbox, b"i");
+                    rows.push((importing.client.id, row));
+                }
+                _ => {}
+            }
+        }
+        for exporting in self.data.exports.iter().filter(|e| filter.matches(&e.client, b"E", now)) {
+            let row = describe(now, &exporting.client, &exporting.feed.outbox, b"E");
+            rows.push((exporting.client.id, row.replacen("user=default", "user=(superuser)", 1)));
+        }
+        Ok(rows)
+    }
 }

@@ -15,6 +15,7 @@ mod exporting;
 mod exports;
 mod feed;
 mod filter;
+mod flush;
 mod footprint;
 mod freeze;
 mod gather;
@@ -25,6 +26,7 @@ mod home;
 mod imports;
 pub mod info;
 mod jobs;
+mod kill;
 mod latency;
 mod limits;
 mod listing;
@@ -101,7 +103,6 @@ use crate::shard::usage::SlotUsage;
 use crate::shard::users::Secret;
 use crate::shard::visit::{Guests, Unread};
 use crate::shard::waits::Waits;
-use crate::slots::SlotRanges;
 use crate::stopwatch::Stopwatch;
 use crate::store::{Layout, Store, StoreConfig};
 use crate::time::{Mono, Now};
@@ -452,14 +453,6 @@ impl Shard {
         for link in exports.take_gone() {
             self.links.remove(&link);
         }
-    }
-
-    /// All unfinished jobs of the shard.
-    pub(crate) fn job_names(&self) -> Vec<(JobName, SlotRanges)> {
-        let exports = self.data.exports.iter().map(|e| &e.job);
-        let exports = exports.chain(self.data.exports.branches().map(|b| &b.job));
-        let imports = self.importing().map(|i| &i.job);
-        exports.chain(imports).map(|job| (job.name, job.ranges.clone())).collect()
     }
 
     fn progress(&self) -> Progress {

@@ -20,7 +20,7 @@ use crate::wire::resp::number::integer;
 use crate::wire::resp::{Argv, Reply};
 
 const SYNTAX: &str = "ERR syntax error";
-const NO_SLOT: &str = "ERR Invalid or out of range slot";
+pub(crate) const NO_SLOT: &str = "ERR Invalid or out of range slot";
 const NO_METRIC: &str = "ERR Unrecognized sort metric for ORDERBY.";
 const LIMIT: &str = "ERR Limit has to lie in between 1 and 16384 (maximum number of slots).";
 const TWICE: &str = "ERR Multiple filters of the same type are disallowed.";

@@ -42,14 +42,20 @@ impl Waits {
     }
 }
 
-/// A time to wait in milliseconds, 0 being for ever.
-fn timeout(now: Now, word: &[u8]) -> Result<Option<Mono>, &'static str> {
+/// A time to wait in milliseconds.
+pub(crate) fn timeout_ms(now: Now, word: &[u8]) -> Result<u64, &'static str> {
     match integer(word) {
         None => Err("ERR timeout is not an integer or out of range"),
         Some(ms) if ms < 0 => Err("ERR timeout is negative"),
         Some(ms) if ms > i64::MAX - now.wall_ms() as i64 => Err("ERR timeout is out of range"),
-        Some(ms) => Ok((ms > 0).then(|| now.mono + Span::ms(ms as u64))),
+        Some(ms) => Ok(ms as u64),
     }
+}
+
+/// Until when to wait; 0 is for ever.
+fn timeout(now: Now, word: &[u8]) -> Result<Option<Mono>, &'static str> {
+    let ms = timeout_ms(now, word)?;
+    Ok((ms > 0).then(|| now.mono + Span::ms(ms)))
 }
 
 /// How many replicas are to acknowledge, and until when to wait for them.

@@ -1,0 +1,136 @@
+//! Keys that go all at once, or change their place: FLUSHALL, FLUSHDB, CLUSTER FLUSHSLOT and SWAPDB.
+
+use alloc::vec::Vec;
+
+use crate::action::Actions;
+use crate::command::flush;
+use crate::command::options::is;
+use crate::command::table::Id;
+use crate::migration::failure::Failure;
+use crate::migration::import;
+use crate::shard::Shard;
+use crate::shard::data::Data;
+use crate::shard::debug::wrong_use;
+use crate::shard::imports::Importing;
+use crate::shard::reads::NO_CLUSTER;
+use crate::shard::slot_stats::{self, NO_SLOT};
+use crate::shard::whole::Request;
+use crate::slots::{Slot, SlotSet};
+use crate::time::Now;
+use crate::wire::resp::number::integer;
+use crate::wire::resp::{Argv, Reply};
+
+impl Shard {
+    /// FLUSHALL and FLUSHDB.
+    pub(crate) fn flush(
+        &mut self,
+        now: Now,
+        id: Id,
+        request: &Request<'_>,
+        reply: &mut Reply<'_>,
+        out: &mut Actions,
+    ) {
+        if let Err(refused) = flush::is_lazy(&self.env.config, request.argv) {
+            refused.reply(reply);
+            return;
+        }
+        let all = id == Id::Flushall;
+        let spared = self.being_taken_over();
+        // A job whose slots hold no key in what is flushed loses nothing and goes on.
+        let dbs = if all { 0..self.env.config.databases_in_use() } else { request.db..request.db + 1 };
+        let store = &self.data.store;
+        let hit: Vec<_> = self
+            .job_names()
+            .into_iter()
+            .filter(|(_, ranges)| !ranges.slots().any(|slot| spared.contains(slot)))
+            .filter(|(_, ranges)| dbs.clone().any(|db| ranges.slots().any(|s| store.slot_len(db, s) > 0)))
+            .map(|(name, _)| name)
+            .collect();
+        for name in hit {
+            self.stop_job(now, name, &Failure::DataFlushed, out);
+        }
+        self.data.scrutiny.tracking.flushed(Some(request.link));
+        let Data { store, effects, .. } = &mut self.data;
+        flush::flush(store, effects, (!all).then_some(request.db), &spared);
+        reply.ok();
+    }
+
+    /// The slots of imports that have asked to take them over. Whether they are ours already is not known here, and
+    /// the source may be gone: a client of this node cannot see these keys, so it cannot mean them either. To it the
+    /// take-over comes after its command.
+    fn being_taken_over(&self) -> SlotSet {
+        let granted = |i: &&Importing| i.import.state() == import::State::FailoverGranted;
+        let granted = self.importing().filter(granted).flat_map(|i| i.job.ranges.slots());
+        // What becomes of an import of a sibling is said there.
+        granted.chain(self.grafts.iter().flat_map(|graft| graft.slots.iter())).collect()
+    }
+
+    /// SWAPDB.
+    pub(crate) fn swap(&mut self, argv: Argv<'_>, reply: &mut Reply<'_>) {
+        if self.env.config.cluster_enabled {
+            reply.error("ERR SWAPDB is not allowed in cluster mode");
+            return;
+        }
+        let databases = i64::from(self.env.config.databases_in_use());
+        let (first, second) = match (integer(argv.get(1)), integer(argv.get(2))) {
+            (None, _) => return reply.error("ERR invalid first DB index"),
+            (_, None) => return reply.error("ERR invalid second DB index"),
+            (Some(first), Some(second)) => (first, second),
+        };
+        let known = |db: i64| (0..databases).contains(&db);
+        if !known(first) || !known(second) {
+            return reply.error("ERR DB index is out of range");
+        }
+        let (a, b) = (first as u32, second as u32);
+        if a != b {
+            self.data.store.swap(a, b);
+            self.data.effects.watched().touch_where(|db, _| db == a || db == b);
+        }
+        reply.ok();
+    }
+
+    /// CLUSTER FLUSHSLOT.
+    pub(crate) fn flush_slot(&mut self, now: Now, argv: Argv<'_>, reply: &mut Reply<'_>, out: &mut Actions) {
+        if !self.env.config.cluster_enabled {
+            reply.error(NO_CLUSTER);
+            return;
+        }
+        let known = |w: &[u8]| is(w, b"sync") || is(w, b"async");
+        if argv.len() > 4 {
+            reply.error(&wrong_use(argv, "CLUSTER"));
+            return;
+        }
+        let Some(slot) = slot_stats::slot(argv.get(2)) else {
+            reply.error(NO_SLOT);
+            return;
+        };
+        if argv.opt(3).is_some_and(|w| !known(w)) {
+            reply.error("ERR syntax error");
+            return;
+        }
+        if self.being_taken_over().contains(slot) {
+            reply.ok();
+            return;
+        }
+        // What an import brought belongs to another node's clients: it would be missing after the take-over.
+        let imports = self.importing().filter(|i| i.job.ranges.contains(slot)).map(|i| i.job.name);
+        for name in imports.collect::<Vec<_>>() {
+            self.stop_job(now, name, &Failure::DataFlushed, out);
+        }
+        if self.data.exports.follow(Some(slot)) {
+            // The target has to hear of it, or the keys would come back with the slot.
+            for db in 0..self.env.config.databases_in_use() {
+                let mut keys: Vec<Vec<u8>> = Vec::new();
+                self.data.store.keys_in_slot(db, slot, usize::MAX, &mut |e| keys.push(e.key().to_vec()));
+                for key in keys {
+                    let at = self.data.store.at_in(db, slot, &key);
+                    self.data.exports.append_unlink(&at);
+                }
+            }
+        }
+        self.keys_vanish(|other| other == slot);
+        self.data.effects.watched().touch_where(|_, key| Slot::of(key) == slot);
+        self.data.store.detach(slot);
+        reply.ok();
+    }
+}
