@@ -3,6 +3,7 @@
 use crate::acl;
 use crate::command::context::KeyStats;
 use crate::command::effects::Effects;
+use crate::config::Config;
 use crate::rng::Rng;
 use crate::shard::eviction::Eviction;
 use crate::shard::exports::Exports;
@@ -12,7 +13,7 @@ use crate::shard::scrutiny::Scrutiny;
 use crate::shard::tally::Tally;
 use crate::shard::usage::SlotUsage;
 use crate::shard::users::Secret;
-use crate::store::Store;
+use crate::store::{Counting, Store};
 
 /// The data of a shard: keys, what follows their changes, and what holds them.
 pub(crate) struct Data {
@@ -31,6 +32,18 @@ pub(crate) struct Data {
     pub(crate) eviction: Eviction,
     pub(crate) footprint: Footprint,
     pub(crate) usage: SlotUsage,
+}
+
+impl Data {
+    /// Other settings from now on.
+    pub(crate) fn configure(&mut self, config: &Config) {
+        self.usage.set_on(config.cluster_slot_stats_enabled && config.cluster_enabled);
+        let counting = Counting { log_factor: config.lfu_log_factor, decay_minutes: config.lfu_decay_time };
+        let counts = config.maxmemory_policy.counts_accesses();
+        self.store.access_mut().set_counting(counts.then_some(counting));
+        self.eviction.configure(config);
+        self.scrutiny.configure(config);
+    }
 }
 
 /// Counters since start, for INFO.

@@ -18,7 +18,7 @@ use crate::shard::latency::EVICTION_CYCLE;
 use crate::shard::session::Client;
 use crate::shard::transaction::Transaction;
 use crate::slots::Slot;
-use crate::store::{Counting, Drawn, Pool, Store};
+use crate::store::{Drawn, Pool, Store};
 use crate::time::{Mono, Now, Span};
 use crate::wire::resp::ArgvBuf;
 
@@ -124,6 +124,20 @@ impl Eviction {
             evicted: 0,
             freed: 0,
         }
+    }
+
+    /// Other settings from now on.
+    pub(crate) fn configure(&mut self, config: &Config) {
+        if self.policy != config.maxmemory_policy {
+            self.candidates = Candidates::default();
+        }
+        self.policy = config.maxmemory_policy;
+        self.samples = config.maxmemory_samples as usize;
+        self.per_turn = per_turn(config);
+        self.word = word(config);
+        self.limit = config.maxmemory;
+        // There may be much to evict at once, or nothing any more.
+        self.running = self.limit > 0;
     }
 
     /// Whether there is a limit.
@@ -312,26 +326,6 @@ fn word(config: &Config) -> &'static [u8] {
 }
 
 impl Data {
-    /// Other settings from now on.
-    pub(crate) fn configure(&mut self, config: &Config) {
-        self.usage.set_on(config.cluster_slot_stats_enabled && config.cluster_enabled);
-        let counting = Counting { log_factor: config.lfu_log_factor, decay_minutes: config.lfu_decay_time };
-        let counts = config.maxmemory_policy.counts_accesses();
-        self.store.access_mut().set_counting(counts.then_some(counting));
-        let eviction = &mut self.eviction;
-        if eviction.policy != config.maxmemory_policy {
-            eviction.candidates = Candidates::default();
-        }
-        eviction.policy = config.maxmemory_policy;
-        eviction.samples = config.maxmemory_samples as usize;
-        eviction.per_turn = per_turn(config);
-        eviction.word = word(config);
-        eviction.limit = config.maxmemory;
-        // There may be much to evict at once, or nothing any more.
-        eviction.running = eviction.limit > 0;
-        self.scrutiny.configure(config);
-    }
-
     /// Bytes in use that count against `maxmemory`.
     pub(crate) fn counted_memory(&self) -> u64 {
         self.store.allocated().used() + self.footprint.counted()

@@ -29,6 +29,7 @@ mod jobs;
 mod kill;
 mod latency;
 mod limits;
+mod links;
 mod listing;
 mod memory;
 mod monitor;
@@ -67,20 +68,19 @@ use alloc::vec::Vec;
 use hashbrown::HashMap;
 
 use crate::acl;
-use crate::action::{Action, Actions, Ending};
+use crate::action::Actions;
 use crate::cluster::View;
 use crate::command::context::KeyStats;
 use crate::command::effects::Effects;
 use crate::config::Config;
-use crate::ids::{ClientId, HoldId, JobName, LinkId, ShardIndex, Shards};
-use crate::input::{Input, Origin, Progress, Vitals};
+use crate::ids::{HoldId, JobName, LinkId, ShardIndex, Shards};
+use crate::input::{Input, Progress, Vitals};
 use crate::link::{Outbox, Rooms};
 use crate::mail::{Mail, Pass};
-use crate::migration::{export, import};
+use crate::migration::export;
 use crate::rng::Rng;
 use crate::shard::data::{Data, Totals};
 use crate::shard::debug::Debugging;
-use crate::shard::errand::Errand;
 use crate::shard::eviction::Eviction;
 use crate::shard::exporting::Surroundings;
 use crate::shard::exports::Exports;
@@ -89,37 +89,24 @@ use crate::shard::freeze::{Freezings, Keeper};
 use crate::shard::gather::Gatherings;
 use crate::shard::graft::Graft;
 use crate::shard::hold::Holds;
-use crate::shard::imports::{After, Importing};
+use crate::shard::imports::Importing;
 use crate::shard::info::Process;
 use crate::shard::limits::Largest;
+pub(crate) use crate::shard::links::Link;
 use crate::shard::rates::{LongTurns, Loops, Pauses, Rates};
 use crate::shard::scrutiny::Scrutiny;
 use crate::shard::serve::Env;
-use crate::shard::session::{Session, Waiting};
+use crate::shard::session::Waiting;
 use crate::shard::shares::Shares;
 use crate::shard::tally::Tally;
 use crate::shard::upkeep::Upkeep;
 use crate::shard::usage::SlotUsage;
 use crate::shard::users::Secret;
-use crate::shard::visit::{Guests, Unread};
+use crate::shard::visit::Guests;
 use crate::shard::waits::Waits;
 use crate::stopwatch::Stopwatch;
 use crate::store::{Layout, Store, StoreConfig};
 use crate::time::{Mono, Now};
-
-/// A waiting client may have this much unread before its socket is left alone.
-const UNREAD_LIMIT: usize = 1024 * 1024;
-
-/// What a link of the shard is.
-#[derive(Debug)]
-pub(crate) enum Link {
-    /// A client.
-    Client(Box<Session>),
-    /// The source of a migration to us.
-    Import(Box<Importing>),
-    /// The target of a migration from us; the job owns its outbox.
-    Export,
-}
 
 /// The data plane of one core: see the [module](self).
 pub struct Shard {
@@ -316,7 +303,8 @@ impl Shard {
     }
 
     /// The peer has closed its side of the link: whether that is to be told later, because answers to what it said are on
-    /// their way from another machine of the process. Reading is paused then, until [`Action::ResumeReading`].
+    /// their way from another machine of the process. Reading is paused then, until
+    /// [`Action::ResumeReading`](crate::action::Action::ResumeReading).
     pub fn put_off_end(&mut self, link: LinkId) -> bool {
         let Some(Link::Client(session)) = self.links.get_mut(&link) else { return false };
         let elsewhere =
@@ -331,102 +319,6 @@ impl Shard {
             Link::Client(session) => Some(&mut session.outbox),
             Link::Import(importing) => Some(&mut importing.outbox),
             Link::Export => self.data.exports.outbox(link),
-        }
-    }
-
-    fn opened(&mut self, now: Now, link: LinkId, origin: Origin, out: &mut Actions) {
-        let id = self.next_id();
-        let user = self.env.config.users.default_user().clone();
-        let mut session = Box::new(Session::new(id, link, origin, user, now));
-        let refusal = upkeep::refusal(&self.env.config, &origin, self.links.len() + self.shares.clients());
-        if let Some(error) = refusal {
-            self.data.totals.rejected_connections += 1;
-            session.outbox.write(error.as_bytes());
-            self.links.insert(link, Link::Client(session));
-            out.push(Action::Close { link, ending: Ending::Flushed });
-            return;
-        }
-        self.data.totals.connections += 1;
-        self.links.insert(link, Link::Client(session));
-        self.reckon(link);
-        self.share_limits(out);
-    }
-
-    fn next_id(&mut self) -> ClientId {
-        let (shards, index) = (u64::from(self.env.shards.count()), u64::from(self.env.index.0));
-        let id = ClientId(self.next_client * shards + index);
-        self.next_client += 1;
-        id
-    }
-
-    fn filled(&mut self, now: Now, link: LinkId, bytes: &[u8], out: &mut Actions) {
-        self.data.totals.bytes_in += bytes.len() as u64;
-        self.data.totals.reads += 1;
-        match self.links.get_mut(&link) {
-            Some(Link::Client(session)) => {
-                session.client.last_active = now.mono;
-                session.client.bytes_in += bytes.len() as u64;
-                if session.client.waiting != Waiting::Nothing {
-                    session.reader.keep(bytes);
-                    if session.reader.pending() > UNREAD_LIMIT && !session.client.reading_paused {
-                        session.client.reading_paused = true;
-                        out.push(Action::PauseReading { link });
-                    }
-                    self.reckon(link);
-                    return;
-                }
-                self.serve(now, link, Unread::Lent(bytes), out);
-            }
-            Some(Link::Import(importing)) => {
-                let env = &self.env;
-                let after = importing.filled(now, bytes, &mut self.data, &env.config, out);
-                self.reckon(link);
-                self.after_import(link, after);
-            }
-            Some(Link::Export) => {
-                self.with_exports(now, out, |e, s| e.tell_link(link, export::Input::Filled { bytes }, s));
-            }
-            None => {}
-        }
-    }
-
-    fn drained(&mut self, now: Now, link: LinkId, out: &mut Actions) {
-        self.data.totals.writes += 1;
-        match self.links.get_mut(&link) {
-            Some(Link::Client(session)) => {
-                self.rooms.take_back(&mut session.outbox);
-                self.reckon(link);
-            }
-            Some(Link::Export) => self.with_exports(now, out, |e, s| e.drained(link, s)),
-            _ => {}
-        }
-    }
-
-    pub(crate) fn closed(&mut self, now: Now, link: LinkId, out: &mut Actions) {
-        match self.links.remove(&link) {
-            Some(Link::Client(mut session)) => {
-                self.data.footprint.clients -= session.client.share.total;
-                if let Some(there) = session.client.waiting.away() {
-                    out.pass(there, Errand::Left { link });
-                }
-                session.client.transaction.discard(self.data.effects.watched());
-                self.forget_watcher(&mut session.client);
-                self.leave_siblings(now, &session.client, out);
-                self.holds_end_for(now, link, out);
-                self.share_limits(out);
-            }
-            Some(Link::Import(mut importing)) => {
-                self.data.footprint.leave(&mut importing.client);
-                self.imports -= 1;
-                let after = importing.tell(now, import::Input::Closed, &mut self.data.store, out);
-                if after != After::Ended {
-                    self.unlinked.insert(importing.job.name, importing);
-                }
-            }
-            Some(Link::Export) => {
-                self.with_exports(now, out, |e, s| e.closed(link, s));
-            }
-            None => {}
         }
     }
 

@@ -17,6 +17,8 @@ mod usage;
 mod watching;
 
 use super::*;
+use crate::action::{Action, Ending};
+use crate::input::Origin;
 use crate::mail::{Fact, Order};
 use crate::shard::hold::{Class, Reason, Scope};
 use crate::time::{Span, Wall};

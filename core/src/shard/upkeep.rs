@@ -1,16 +1,16 @@
 //! What a shard does without being asked: timers, active expiry, freeing in slices, limits of clients.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::action::Actions;
-use crate::config::Config;
-use crate::input::Origin;
+use crate::migration::import;
+use crate::shard::data::Data;
 use crate::shard::latency::EXPIRE_CYCLE;
 use crate::shard::slices::Slices;
 use crate::shard::{Link, Shard};
 use crate::store::Due;
 use crate::time::{Mono, Now, Span};
+use crate::wire::resp::ArgvBuf;
 
 /// Keys freed in one turn: about 0.2 ms.
 const FREE_PER_TURN: usize = 2_000;
@@ -125,7 +125,7 @@ impl Shard {
             .map(|i| i.job.name)
             .collect();
         for job in due {
-            self.tell_import(now, job, crate::migration::import::Input::Ticked, out);
+            self.tell_import(now, job, import::Input::Ticked, out);
         }
     }
 
@@ -140,33 +140,15 @@ impl Shard {
             if self.data.holds.writes_held(Some(slot)) {
                 continue;
             }
-            let crate::shard::data::Data { store, effects, stats, exports, .. } = &mut self.data;
+            let Data { store, effects, stats, exports, .. } = &mut self.data;
             effects.begin(db, exports.follow(Some(slot)));
             let at = store.at_in(db, slot, &key);
             store.remove(&at);
             stats.expired += 1;
             let word: &[u8] = if self.env.config.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
             effects.deleted_by_us(&at, word);
-            exports.append(effects, crate::wire::resp::ArgvBuf::default().argv());
+            exports.append(effects, ArgvBuf::default().argv());
         }
         ended
     }
-}
-
-/// What a client from outside gets while nothing protects the data.
-const PROTECTED: &str = "-DENIED Whimbrel is running in protected mode because protected mode is enabled and no \
-    password is set for the default user. In this mode connections are only accepted from the loopback interface. To \
-    connect from elsewhere, set a password with requirepass, or turn the mode off with CONFIG SET protected-mode no \
-    when the network is safe.\r\n";
-
-/// Why a new client is not let in, as the error line it gets.
-pub(crate) fn refusal(config: &Config, origin: &Origin, connected: usize) -> Option<String> {
-    if connected as u64 >= u64::from(config.maxclients) {
-        return Some("-ERR max number of clients reached\r\n".into());
-    }
-    let outside = origin.peer_ip().is_some_and(|ip| !ip.to_canonical().is_loopback());
-    if config.protected_mode && config.users.default_user().has_no_password() && outside {
-        return Some(PROTECTED.into());
-    }
-    None
 }

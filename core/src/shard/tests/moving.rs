@@ -4,7 +4,7 @@ use super::*;
 use crate::cluster::{self, Cluster, ClusterConfig, takeover};
 use crate::ids::NodeId;
 use crate::migration::job::{Job, Outcome, Timing};
-use crate::slots::{Slot, SlotRange};
+use crate::slots::{Slot, SlotRange, SlotRanges};
 
 /// A key of every test is in this slot.
 fn moved() -> Slot {

@@ -6,7 +6,7 @@ use crate::cluster::takeover::{self, Confirmed};
 use crate::ids::{JobName, NodeId};
 use crate::migration::failure::Failure;
 use crate::migration::job::{Job, Settlement, Timing};
-use crate::slots::SlotRange;
+use crate::slots::{SlotRange, SlotRanges};
 
 const KEYS: [&str; 6] = ["{a}", "{b}", "{c}", "{d}", "{e}", "{f}"];
 

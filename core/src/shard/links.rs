@@ -1,0 +1,151 @@
+//! The links of a shard: what comes on each and to whom it goes, from when it is opened to when it is gone.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+
+use crate::action::{Action, Actions, Ending};
+use crate::config::Config;
+use crate::ids::{ClientId, LinkId};
+use crate::input::Origin;
+use crate::migration::{export, import};
+use crate::shard::Shard;
+use crate::shard::errand::Errand;
+use crate::shard::imports::{After, Importing};
+use crate::shard::session::{Session, Waiting};
+use crate::shard::visit::Unread;
+use crate::time::Now;
+
+/// A waiting client may have this much unread before its socket is left alone.
+const UNREAD_LIMIT: usize = 1024 * 1024;
+
+/// What a link of the shard is.
+#[derive(Debug)]
+pub(crate) enum Link {
+    /// A client.
+    Client(Box<Session>),
+    /// The source of a migration to us.
+    Import(Box<Importing>),
+    /// The target of a migration from us; the job owns its outbox.
+    Export,
+}
+
+impl Shard {
+    /// A client has come, and is let in or not.
+    pub(super) fn opened(&mut self, now: Now, link: LinkId, origin: Origin, out: &mut Actions) {
+        let id = self.next_id();
+        let user = self.env.config.users.default_user().clone();
+        let mut session = Box::new(Session::new(id, link, origin, user, now));
+        let refusal = refusal(&self.env.config, &origin, self.links.len() + self.shares.clients());
+        if let Some(error) = refusal {
+            self.data.totals.rejected_connections += 1;
+            session.outbox.write(error.as_bytes());
+            self.links.insert(link, Link::Client(session));
+            out.push(Action::Close { link, ending: Ending::Flushed });
+            return;
+        }
+        self.data.totals.connections += 1;
+        self.links.insert(link, Link::Client(session));
+        self.reckon(link);
+        self.share_limits(out);
+    }
+
+    /// The number of the next client: no other of the process has it.
+    pub(super) fn next_id(&mut self) -> ClientId {
+        let (shards, index) = (u64::from(self.env.shards.count()), u64::from(self.env.index.0));
+        let id = ClientId(self.next_client * shards + index);
+        self.next_client += 1;
+        id
+    }
+
+    /// Bytes have come on a link.
+    pub(super) fn filled(&mut self, now: Now, link: LinkId, bytes: &[u8], out: &mut Actions) {
+        self.data.totals.bytes_in += bytes.len() as u64;
+        self.data.totals.reads += 1;
+        match self.links.get_mut(&link) {
+            Some(Link::Client(session)) => {
+                session.client.last_active = now.mono;
+                session.client.bytes_in += bytes.len() as u64;
+                if session.client.waiting != Waiting::Nothing {
+                    session.reader.keep(bytes);
+                    if session.reader.pending() > UNREAD_LIMIT && !session.client.reading_paused {
+                        session.client.reading_paused = true;
+                        out.push(Action::PauseReading { link });
+                    }
+                    self.reckon(link);
+                    return;
+                }
+                self.serve(now, link, Unread::Lent(bytes), out);
+            }
+            Some(Link::Import(importing)) => {
+                let env = &self.env;
+                let after = importing.filled(now, bytes, &mut self.data, &env.config, out);
+                self.reckon(link);
+                self.after_import(link, after);
+            }
+            Some(Link::Export) => {
+                self.with_exports(now, out, |e, s| e.tell_link(link, export::Input::Filled { bytes }, s));
+            }
+            None => {}
+        }
+    }
+
+    /// Bytes have gone on a link.
+    pub(super) fn drained(&mut self, now: Now, link: LinkId, out: &mut Actions) {
+        self.data.totals.writes += 1;
+        match self.links.get_mut(&link) {
+            Some(Link::Client(session)) => {
+                self.rooms.take_back(&mut session.outbox);
+                self.reckon(link);
+            }
+            Some(Link::Export) => self.with_exports(now, out, |e, s| e.drained(link, s)),
+            _ => {}
+        }
+    }
+
+    /// A link is gone, with what belongs to it.
+    pub(crate) fn closed(&mut self, now: Now, link: LinkId, out: &mut Actions) {
+        match self.links.remove(&link) {
+            Some(Link::Client(mut session)) => {
+                self.data.footprint.clients -= session.client.share.total;
+                if let Some(there) = session.client.waiting.away() {
+                    out.pass(there, Errand::Left { link });
+                }
+                session.client.transaction.discard(self.data.effects.watched());
+                self.forget_watcher(&mut session.client);
+                self.leave_siblings(now, &session.client, out);
+                self.holds_end_for(now, link, out);
+                self.share_limits(out);
+            }
+            Some(Link::Import(mut importing)) => {
+                self.data.footprint.leave(&mut importing.client);
+                self.imports -= 1;
+                let after = importing.tell(now, import::Input::Closed, &mut self.data.store, out);
+                if after != After::Ended {
+                    self.unlinked.insert(importing.job.name, importing);
+                }
+            }
+            Some(Link::Export) => {
+                self.with_exports(now, out, |e, s| e.closed(link, s));
+            }
+            None => {}
+        }
+    }
+}
+
+/// What a client from outside gets while nothing protects the data.
+const PROTECTED: &str = "-DENIED Whimbrel is running in protected mode because protected mode is enabled and no \
+    password is set for the default user. In this mode connections are only accepted from the loopback interface. To \
+    connect from elsewhere, set a password with requirepass, or turn the mode off with CONFIG SET protected-mode no \
+    when the network is safe.\r\n";
+
+/// Why a new client is not let in, as the error line it gets.
+fn refusal(config: &Config, origin: &Origin, connected: usize) -> Option<String> {
+    if connected as u64 >= u64::from(config.maxclients) {
+        return Some("-ERR max number of clients reached\r\n".into());
+    }
+    let outside = origin.peer_ip().is_some_and(|ip| !ip.to_canonical().is_loopback());
+    if config.protected_mode && config.users.default_user().has_no_password() && outside {
+        return Some(PROTECTED.into());
+    }
+    None
+}
