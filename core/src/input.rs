@@ -107,7 +107,8 @@ pub enum Input<'a> {
     Introduced(Process),
     /// Figures that only the driver can know, for INFO; sent about once a second.
     Observed(Vitals),
-    /// A turn of the driver's event loop took long, for INFO. Which turns are long is the driver's to say.
+    /// A turn of the driver's event loop took long: for INFO, and for the size of slices in the next ones. Which turns
+    /// are long is the driver's to say.
     Turned {
         /// By the wall.
         took: Span,

@@ -22,6 +22,8 @@ use crate::wire::resp::Argv;
 
 /// The cursor moves on while less than this is unsent. One idle budget: a larger queue is only lag.
 const ROOM: usize = 256 * 1024;
+/// No slice of the snapshot is longer, however much was written meanwhile: the rest comes in the turns after.
+const SLICE: usize = 256 * 1024;
 /// Writes go on in packets of at least this …
 const PACKET: usize = 128 * 1024;
 /// … or when the first of them has waited so long. One by one they would cost as much as the commands that made them,
@@ -54,7 +56,7 @@ pub(crate) struct Feed {
     pressure: Pressure,
     /// The job waits for everything unsent to go.
     at_end: bool,
-    /// Bytes of live writes appended since the cursor moved last.
+    /// Bytes of live writes appended that the cursor has not kept pace with.
     appended: usize,
     /// Bytes of live writes appended so far.
     written: u64,
@@ -174,9 +176,10 @@ impl Feed {
         self.cursor.is_none()
     }
 
-    /// Moves the cursor on by about `budget` bytes; true when it arrived.
+    /// Moves the cursor on by about `budget` bytes, or as many as were written meanwhile; true when it arrived.
     pub(crate) fn walk(&mut self, store: &Store, budget: usize, select: Select<'_>) -> bool {
-        let budget = budget.max(core::mem::take(&mut self.appended));
+        let budget = budget.max(self.appended.min(SLICE));
+        self.appended = self.appended.saturating_sub(budget);
         let Self { cursor: Some(cursor), outbox, .. } = self else { return false };
         let end = cursor.step(store, budget as u64, &mut |db, entry| {
             select(db).into_iter().for_each(|words| outbox.push(words));

@@ -268,7 +268,10 @@ impl Shard {
                 self.loops.observe(now.mono, &self.vitals, &vitals);
                 self.vitals = vitals;
             }
-            Input::Turned { took, cpu } => self.long_turns.note(took, cpu),
+            Input::Turned { took, cpu } => {
+                self.long_turns.note(took, cpu);
+                self.upkeep.turned(cpu);
+            }
             Input::Introduced(process) => self.process = process,
             Input::Ticked => self.ticked(now, out),
             Input::Terminated { .. }

@@ -69,6 +69,11 @@ impl Upkeep {
         self.busy = true;
         self.slices.served(now.mono);
     }
+
+    /// A turn took so much CPU time.
+    pub(crate) fn turned(&mut self, cpu: Span) {
+        self.slices.turned(cpu);
+    }
 }
 
 impl Shard {

@@ -184,6 +184,7 @@ impl Cursor {
             let last = (span.end - 1) as u32;
             let early = self.early.range((self.db, slot, from)..=(self.db, slot, last)).next().is_some();
             let whole = span.start == from && !early;
+            span.leaf.fetch();
             let mut done = 0;
             let pending = span.leaf.table.iter().filter(|entry| {
                 whole || {
