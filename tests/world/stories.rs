@@ -147,6 +147,7 @@ fn story_the_source_leaves_while_the_target_decides() {
     world.tell(1, &["CLUSTER", "BUMPEPOCH"]);
     let saving = |w: &World| !w.processes[1].disk.queue.is_empty();
     assert!(world.run_until(SECOND, saving));
+    world.plan.disk = (500, 1);
     migrate(&mut world);
     reach(&mut world, 0, Stage::Export(export::State::ReadingEstablishResponse));
     let now = world.now;

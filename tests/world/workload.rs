@@ -115,6 +115,7 @@ async fn write(client: &mut Client, key: usize, kind: Kind) {
             note_hold(&ctx, slot, &answer);
             End::Never
         }
+        Fate::Answered(answer) if lost_half_way(&ctx, slot, &answer) => End::Unknown,
         Fate::Answered(answer) => {
             note_hold(&ctx, slot, &answer);
             mark(if what == (What::Set { ttl: None }) && kind == Kind::Expiring {
@@ -133,6 +134,17 @@ async fn write(client: &mut Client, key: usize, kind: Kind) {
         violated("LIV-OWN", format!("slot {slot}: a write found no server in a run without faults"));
     }
     ctx.0.history.borrow_mut().end(&op, end, ctx.now());
+}
+
+/// Whether a transaction lost its slot while it waited for its node. No hand-over comes in between, but a source whose
+/// grant has expired serves a slot that may be the target's, until it hears of that.
+fn lost_half_way(ctx: &Ctx, slot: u16, answer: &Answer) -> bool {
+    let Some(Reply::Array(Some(list))) = answer.replies.last() else { return false };
+    let lost = list.iter().any(|reply| reply.error().is_some()) && ctx.0.history.borrow().is_tainted(slot);
+    if lost {
+        mark("a transaction lost its slot half way");
+    }
+    lost
 }
 
 /// The number that a write was answered with, in its last reply.

@@ -46,7 +46,7 @@ impl Cluster {
 
     fn message(&self, body: &Body<'_>) -> Bytes {
         let mut slots = self.slots.slots_of(NodeIx::MYSELF).cloned().unwrap_or_default();
-        self.grants.remove_from(&mut slots);
+        self.withhold(&mut slots);
         let header = self.header(body.kind(), &slots);
         Message::Full { header, body: body.clone() }.encode().into()
     }

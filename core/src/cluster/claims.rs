@@ -93,6 +93,7 @@ impl Cluster {
             );
             self.correct_claims(sender, header);
         }
+        self.settle_partings(sender, header.slots.0);
         self.resolve_collision(header.config_epoch, self.nodes[sender].id);
     }
 
@@ -176,7 +177,7 @@ impl Cluster {
     pub(super) fn send_update(&mut self, to: NodeIx, about: NodeIx) {
         let mut slots = self.slots.announced_by(about);
         if about == NodeIx::MYSELF {
-            self.grants.remove_from(&mut slots);
+            self.withhold(&mut slots);
         }
         let (node, config_epoch) = (self.nodes[about].id, self.nodes[about].config_epoch);
         tracing::info!(to = %self.nodes[to].id, about = %node, config_epoch, "correcting an outdated claim");

@@ -13,6 +13,7 @@ use super::config::{Announced, BUS_PORT_OFFSET};
 use super::epochs::Epochs;
 use super::node_table::{Address, Health, Node, NodeIx, Role, Stage};
 use super::ownership::Reason;
+use super::partings::{Parting, Partings};
 use super::render::line;
 use super::takeover::Takings;
 use super::view::{Row, View};
@@ -51,9 +52,12 @@ pub(super) fn is_aux_text(text: &str) -> bool {
 /// skip what they do not know.
 const TAKEN: &str = "takenOver";
 
+/// The variable that says which slots an export may have granted.
+const PARTING: &str = "mayBeGranted";
+
 /// The content of nodes.conf. Nodes in handshake are not in it.
 #[must_use]
-pub(super) fn write(view: &View, takings: &Takings) -> String {
+pub(super) fn write(view: &View, takings: &Takings, partings: &Partings) -> String {
     let mut text = String::new();
     for row in view.rows.iter().filter(|row| !row.handshake) {
         text.push_str(&line(view, row, &place(row, view.tls_cluster)));
@@ -63,6 +67,17 @@ pub(super) fn write(view: &View, takings: &Takings) -> String {
     for (source, slots) in takings.to_save().filter(|(source, _)| view.find(*source).is_some()) {
         let _ = write!(text, " {TAKEN} {source}");
         for range in slots.0 {
+            let _ = write!(text, ",{range}");
+        }
+    }
+    let mine = view.myself().slots.to_set();
+    for parting in partings.to_save().filter(|parting| view.find(parting.target).is_some()) {
+        let slots: SlotSet = parting.slots.iter().filter(|slot| mine.contains(*slot)).collect();
+        if slots.is_empty() {
+            continue;
+        }
+        let _ = write!(text, " {PARTING} {},{},{}", parting.target, parting.epoch, parting.least_epoch);
+        for range in slots.to_ranges().0 {
             let _ = write!(text, ",{range}");
         }
     }
@@ -104,6 +119,7 @@ pub(super) struct Saved {
     nodes: Vec<SavedNode>,
     epochs: Epochs,
     takings: Vec<(NodeId, SlotSet)>,
+    partings: Vec<Parting>,
 }
 
 /// A line about a node as read.
@@ -186,6 +202,7 @@ fn parse_vars(words: &[&str], saved: &mut Saved) -> Result<(), String> {
             "currentEpoch" => saved.epochs.current = number(value)?,
             "lastVoteEpoch" => saved.epochs.last_vote = number(value)?,
             TAKEN => saved.takings.push(parse_taken(value)?),
+            PARTING => saved.partings.push(parse_parting(value)?),
             _ => tracing::info!(name, "unknown variable in the cluster config file"),
         }
     }
@@ -196,13 +213,26 @@ fn parse_vars(words: &[&str], saved: &mut Saved) -> Result<(), String> {
 fn parse_taken(text: &str) -> Result<(NodeId, SlotSet), String> {
     let mut words = text.split(',');
     let source = node_id(words.next().unwrap_or_default())?;
+    Ok((source, parse_ranges(words)?))
+}
+
+/// `id,n,n,n-n,n-n…`
+fn parse_parting(text: &str) -> Result<Parting, String> {
+    let mut words = text.split(',');
+    let target = node_id(words.next().unwrap_or_default())?;
+    let epoch = number(words.next().unwrap_or_default())?;
+    let least_epoch = number(words.next().unwrap_or_default())?;
+    Ok(Parting { target, slots: parse_ranges(words)?, epoch, least_epoch })
+}
+
+fn parse_ranges<'a>(words: impl Iterator<Item = &'a str>) -> Result<SlotSet, String> {
     let mut slots = SlotSet::new();
     for word in words {
         for slot in parse_range(word)?.iter() {
             slots.insert(slot);
         }
     }
-    Ok((source, slots))
+    Ok(slots)
 }
 
 fn number<T: FromStr>(text: &str) -> Result<T, String> {
@@ -371,6 +401,7 @@ impl Cluster {
         }
         self.epochs = saved.epochs;
         self.takings = Takings::restore(saved.takings);
+        self.partings = Partings::restore(saved.partings);
         self.epochs.current = self.epochs.current.max(self.nodes.highest_epoch());
         self.take_ownership_as_told();
         self.todo.save_durably();

@@ -69,6 +69,7 @@ impl Cluster {
         }
         self.open.clear();
         self.grants = super::takeover::Grants::default();
+        self.partings = super::partings::Partings::default();
         for ix in self.nodes.others() {
             self.remove_node(ix);
         }

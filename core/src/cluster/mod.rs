@@ -31,6 +31,7 @@ mod node_table;
 mod open_slots;
 mod operator;
 mod ownership;
+mod partings;
 mod periodic;
 mod receive;
 mod refused;
@@ -75,6 +76,7 @@ pub struct Cluster {
     grants: takeover::Grants,
     /// Slots taken over whose source may still claim them.
     takings: takeover::Takings,
+    partings: partings::Partings,
     links: links::Links,
     epochs: epochs::Epochs,
     /// Until when a node must not be learned by gossip.
@@ -141,6 +143,7 @@ impl Cluster {
             open: open_slots::OpenSlots::default(),
             grants: takeover::Grants::default(),
             takings: takeover::Takings::default(),
+            partings: partings::Partings::default(),
             links: links::Links::default(),
             epochs: epochs::Epochs::default(),
             blacklist: BTreeMap::new(),
@@ -258,10 +261,7 @@ impl Cluster {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         self.saving = Some(ticket);
-        let bytes = conf::write(&self.view(), &self.takings).into();
-        if fsync {
-            self.takings.saved();
-        }
+        let bytes = conf::write(&self.view(), &self.takings, &self.partings).into();
         out.push(Action::Save { ticket, bytes, fsync });
     }
 

@@ -199,6 +199,7 @@ impl Cluster {
         for slot in slots.iter() {
             self.slots.mark_announced(slot, true);
         }
+        self.partings.forget(slots);
         if changed.is_empty() {
             return;
         }

@@ -54,6 +54,10 @@ impl Grants {
         self.find(slot).is_some()
     }
 
+    fn end(&mut self, job: JobName) {
+        self.0.retain(|grant| grant.job != job);
+    }
+
     fn find(&self, slot: Slot) -> Option<&Grant> {
         self.0.iter().find(|grant| grant.slots.contains(slot))
     }
@@ -84,8 +88,6 @@ pub(super) struct Takings {
     leaving: SlotSet,
     /// Slots of those that move back to their source: they are defended until they are granted.
     returning: SlotSet,
-    /// The durable file may still have some that are settled.
-    outdated: bool,
 }
 
 impl Takings {
@@ -102,12 +104,21 @@ impl Takings {
     fn leave(&mut self, target: NodeId, leaving: &SlotRanges) {
         for (source, slots, _) in &self.list {
             for slot in leaving.slots().filter(|slot| slots.contains(*slot)) {
-                self.outdated |= self.leaving.insert(slot);
+                self.leaving.insert(slot);
                 if *source == target {
                     self.returning.insert(slot);
                 }
             }
         }
+    }
+
+    /// The first epoch with which this node claimed any of these slots that `target` granted to it, or 0.
+    pub(super) fn first_claimed(&self, target: NodeId, slots: &SlotRanges) -> u64 {
+        let from = self
+            .list
+            .iter()
+            .filter(|(source, taken, _)| *source == target && slots.slots().any(|slot| taken.contains(slot)));
+        from.map(|(.., epoch)| *epoch).min().unwrap_or(0)
     }
 
     /// These slots were granted. The first epoch with which this node claimed what returns to its source, or 0.
@@ -124,18 +135,12 @@ impl Takings {
         first
     }
 
-    /// The file that is being made durable has what [`Self::to_save`] says.
-    pub(super) fn saved(&mut self) {
-        self.outdated = false;
-    }
-
     /// The source said itself which slots it has. Everything it said before has an epoch that is not higher. True
     /// when that settles something.
     fn settle(&mut self, source: NodeId, claimed: &[u8; BITMAP_LEN]) -> bool {
         let before = self.list.len();
         let claimed = SlotSet::from_bitmap(claimed);
         self.list.retain(|(id, slots, _)| *id != source || slots.iter().any(|slot| claimed.contains(slot)));
-        self.outdated |= self.list.len() != before;
         self.list.len() != before
     }
 
@@ -185,25 +190,39 @@ pub fn take_over(cluster: &mut Cluster, now: Now, job: JobName, slots: &SlotRang
 /// own epoch rises meanwhile, because it takes other slots over, a claim of the granted ones with that epoch would take
 /// them back from the target, after both sides have deleted their copy.
 pub fn grant(cluster: &mut Cluster, job: JobName, target: NodeId, slots: &SlotRanges) {
-    ungrant(cluster, job);
+    cluster.grants.end(job);
     let least_epoch = cluster.takings.granted(slots);
     cluster.grants.0.push(Grant { job, target, slots: slots.clone(), least_epoch });
 }
 
-/// Slots are about to move to `target`. How they came here is not to be known after a restart, and nobody must take them
-/// before that is durable. As a rule it is already, or there is nothing to forget.
-pub fn leave(cluster: &mut Cluster, now: Now, target: NodeId, slots: &SlotRanges, out: &mut Vec<Action>) {
-    cluster.takings.leave(target, slots);
-    if cluster.takings.outdated {
-        cluster.begin(now);
-        cluster.todo.save_durably();
-        cluster.settle(out);
+/// Slots are about to move, each job's to its target. A restart must not know any more how they came here, and has to
+/// know that they may be gone: nobody must take them before that is durable.
+pub fn leave<'a>(
+    cluster: &mut Cluster,
+    now: Now,
+    jobs: impl Iterator<Item = (JobName, NodeId, &'a SlotRanges)>,
+    out: &mut Vec<Action>,
+) {
+    for (job, target, slots) in jobs {
+        let parting = cluster.parting(target, slots);
+        cluster.partings.add(job, parting);
+        cluster.takings.leave(target, slots);
     }
+    cluster.begin(now);
+    cluster.todo.save_durably();
+    cluster.settle(out);
 }
 
 /// The migration is over, whatever its outcome.
-pub fn ungrant(cluster: &mut Cluster, job: JobName) {
-    cluster.grants.0.retain(|grant| grant.job != job);
+pub fn ungrant(cluster: &mut Cluster, now: Now, job: JobName, out: &mut Vec<Action>) {
+    cluster.grants.end(job);
+    let kept =
+        cluster.partings.end(job).is_some_and(|p| p.slots.iter().any(|slot| cluster.slots.is_mine(slot)));
+    if kept {
+        cluster.begin(now);
+        cluster.todo.save();
+        cluster.settle(out);
+    }
 }
 
 /// The permission to delete those of `slots` that were this node's until another node's claim was accepted.
@@ -226,10 +245,13 @@ impl Cluster {
     /// Stock nodes believe anybody then. But what the node that had the slot before this one announced may still be on
     /// its way, and who granted the slot and has not heard of the target's success may be the only one with its keys.
     pub(super) fn has_let_go_to(&self, claimer: NodeIx, epoch: u64, slot: Slot) -> bool {
-        let Some(grant) = self.grants.find(slot) else { return false };
         let node = &self.nodes[claimer];
-        let shard = self.nodes.find(grant.target).map(|target| self.nodes[target].shard);
-        (node.id == grant.target || shard == Some(node.shard)) && epoch >= grant.least_epoch
+        let is_heir_of =
+            |target| self.nodes.find(target).is_some_and(|ix| self.nodes[ix].shard == node.shard);
+        let Some(grant) = self.grants.find(slot) else {
+            return self.partings.has_let_go_to(node.id, is_heir_of, epoch, slot);
+        };
+        (node.id == grant.target || is_heir_of(grant.target)) && epoch >= grant.least_epoch
     }
 
     /// Somebody says that `source` has claimed slots with `epoch`. If it has granted this node slots and is not known

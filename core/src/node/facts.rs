@@ -35,7 +35,8 @@ impl Node {
             Fact::CleanUp { job } => self.clean_up(job, out),
             Fact::Ended { job, outcome, pause } => {
                 if let Some(cluster) = &mut self.cluster {
-                    takeover::ungrant(cluster, job);
+                    takeover::ungrant(cluster, now, job, &mut self.actions);
+                    self.carry_out(now, out);
                 }
                 self.jobs.ended(job, &outcome, pause);
             }

@@ -139,11 +139,12 @@ impl Node {
         let home = |job: &Job| job.ranges.slots().next().map(|slot| shards.of(slot)).unwrap_or_default();
         let jobs: Vec<_> = jobs.into_iter().map(|job| (job.clone(), home(&job))).collect();
         self.jobs.add(&jobs, Stage::Export(export::State::Connecting), now);
+        if let Some(cluster) = &mut self.cluster {
+            let leaving = jobs.iter().map(|(job, _)| (job.name, job.target, &job.ranges));
+            takeover::leave(cluster, now, leaving, &mut self.actions);
+            self.carry_out(now, out);
+        }
         for (job, _) in jobs {
-            if let Some(cluster) = &mut self.cluster {
-                takeover::leave(cluster, now, job.target, &job.ranges, &mut self.actions);
-                self.carry_out(now, out);
-            }
             let to = self.data_address(job.target);
             let credentials = settings::credentials(&self.config);
             let timing = settings::of_migrations(&self.config);

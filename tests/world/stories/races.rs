@@ -65,6 +65,53 @@ fn story_r2_the_source_dies_twice_before_its_disk_knows() {
     assert_eq!(says(&mut world, 1, &["GET", &key("k")]), "'kept'");
 }
 
+/// R2 after the news, and an epoch that rises: the source has obeyed the take-over, its target has heard it without the slot
+/// and counts the matter as settled, and the source dies before its disk knows. When it is back it hears somebody else
+/// first, of whom it has taken a slot, with an epoch above its own, and has to raise its own above that. It must not claim
+/// with it what it had granted. First met by seed 123301.
+#[test]
+fn story_r2_the_source_is_back_and_raises_its_epoch_before_it_hears_of_its_loss() {
+    let mut world = begin(Plan { node_timeout_ms: 4_000, ..Plan::calm(3) });
+    assert_eq!(says(&mut world, 0, &["SET", &key("k"), "kept"]), "+OK");
+    // It takes a slot from 2, and does not hear that 2 knows.
+    silence(&mut world, 2, 0, 6 * SECOND);
+    let me = world.shared.node_ids.borrow()[0].clone();
+    world.tell(2, &["CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", "12000", "12000", "NODE", &me]);
+    let other = Slot::new(12_000).expect("a slot");
+    assert!(world.run_until(SECOND, |w| w.processes[0].serves(other) && !w.processes[2].owns(other)));
+    finish(&mut world);
+    // It gives one to 1, and does not hear of that until it was heard without it.
+    migrate(&mut world);
+    reach(&mut world, 0, Stage::Export(export::State::FailoverGranted));
+    silence(&mut world, 1, 0, 5 * SECOND / 2);
+    assert!(world.run_until(SECOND, |w| w.processes[1].serves(slot())));
+    pass(&mut world, 2 * SECOND);
+    for p in [2, 1, 2] {
+        world.tell(p, &["CLUSTER", "BUMPEPOCH"]);
+        pass(&mut world, 50_000);
+    }
+    assert_eq!(says(&mut world, 1, &["SET", &key("k"), "newer"]), "+OK");
+    assert!(world.run_until(SECOND, |w| !w.processes[0].owns(slot())), "{:?}", owners(&world));
+    assert!(!world.processes[0].disk.queue.is_empty(), "it is being saved");
+    world.processes[0].disk.queue.clear();
+    world.crash(0, false);
+    world.cuts.heal();
+    silence(&mut world, 1, 0, SECOND);
+    world.restarted(0);
+    assert_eq!(owners(&world)[0], Some(0), "it believes what it saved");
+    let epoch = |w: &World, p: usize| w.processes[p].view.as_ref().map_or(0, |v| v.myself().config_epoch);
+    assert!(
+        world.run_until(SECOND, |w| epoch(w, 0) > epoch(w, 1)),
+        "{} {}",
+        epoch(&world, 0),
+        epoch(&world, 1)
+    );
+    settled(&mut world, 1, 20 * SECOND);
+    assert_eq!(says(&mut world, 1, &["GET", &key("k")]), "'newer'");
+    // What it is sure of it claims again.
+    assert!(world.run_until(10 * SECOND, |w| w.processes[0].serves(other)));
+}
+
 /// R5: the source deletes its copy on the first claim it hears, whoever else knows of it. The target dies then, and
 /// only its disk knows that the slot is its own: it is served again, by it, and nobody disagrees. (That its keys are
 /// gone is what a crash costs without replicas and files.)

@@ -14,7 +14,7 @@ fn load(text: &str) -> Cluster {
 }
 
 fn text(cluster: &Cluster) -> String {
-    conf::write(&cluster.view(), &cluster.takings)
+    conf::write(&cluster.view(), &cluster.takings, &cluster.partings)
 }
 
 /// `{a}` stands for forty times `a`.
@@ -103,6 +103,24 @@ fn slots_taken_over_are_remembered_until_their_source_is_heard_without_them() {
     assert!(saved.ends_with("vars currentEpoch 3 lastVoteEpoch 0\n"), "of a node that is no member: {saved}");
     for wrong in ["takenOver {a},20-", "takenOver {a},20-99999", "takenOver a"] {
         let text = ids(&(lines.clone() + "vars " + wrong + "\n"));
+        assert!(Cluster::new(config(), 3, now_at(5000), Some(text.as_bytes())).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn slots_that_may_have_been_granted_are_remembered_while_they_are_this_nodes() {
+    let lines = ids("{a} 127.0.0.1:7001@17001,,tls-port=0,shard-id={a} master - 0 0 2 connected 0-10\n\
+         {m} 127.0.0.1:7000@17000,,tls-port=0,shard-id={m} myself,master - 0 0 3 connected 20-22 25\n");
+    let vars = ids("vars currentEpoch 3 lastVoteEpoch 0 mayBeGranted {a},3,1,20-22,25-25\n");
+    let saved = text(&load(&(lines.clone() + &vars)));
+    assert!(saved.ends_with(&vars), "{saved}");
+    for nothing in ["{x},3,1,20-22", "{a},3,1,9-10", "{a},3,1"] {
+        let vars = ids(&std::format!("vars currentEpoch 3 lastVoteEpoch 0 mayBeGranted {nothing}\n"));
+        let saved = text(&load(&(lines.clone() + &vars)));
+        assert!(saved.ends_with("vars currentEpoch 3 lastVoteEpoch 0\n"), "{nothing}: {saved}");
+    }
+    for wrong in ["{a},3,20-22", "{a}", "{a},3,1,20-"] {
+        let text = ids(&(lines.clone() + "vars mayBeGranted " + wrong + "\n"));
         assert!(Cluster::new(config(), 3, now_at(5000), Some(text.as_bytes())).is_err(), "{wrong}");
     }
 }

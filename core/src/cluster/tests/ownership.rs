@@ -171,7 +171,7 @@ fn machine(situation: Situation, event: Event) -> After {
         MineTaken => takeover::take_over(&mut rig.cluster, now, job, &only, &mut rig.out),
         MineReturned => {
             takeover::take_over(&mut rig.cluster, now, job, &only, &mut rig.out);
-            takeover::leave(&mut rig.cluster, now, claimer.id, &only, &mut rig.out);
+            rig.leave(claimer.id, &[(SLOT, SLOT)]);
             takeover::grant(&mut rig.cluster, job, claimer.id, &only);
         }
         MineMigrating => by_hand(&mut rig, SetSlot::Migrating(claimer.id.as_bytes())),

@@ -3,8 +3,8 @@
 use std::string::String;
 use std::vec::Vec;
 
-use crate::cluster::{Action, Cluster, ClusterConfig, Input, Row};
-use crate::ids::{LinkId, NodeId, ShardId};
+use crate::cluster::{Action, Cluster, ClusterConfig, Input, Row, takeover};
+use crate::ids::{JobName, LinkId, NodeId, ShardId};
 use crate::slots::{SlotRange, SlotRanges, SlotSet};
 use crate::time::{Mono, Now, Wall};
 use crate::wire::bus::{
@@ -174,14 +174,31 @@ impl Rig {
     pub(super) fn input(&mut self, input: Input<'_>) {
         let before = self.out.len();
         self.cluster.handle(now_at(self.ms), input, &mut self.out);
-        // The disk of this rig is instant.
+        self.saved(before);
+    }
+
+    /// The disk of this rig is instant.
+    fn saved(&mut self, before: usize) {
         let saved = |action: &Action| match action {
             Action::Save { ticket, .. } => Some(*ticket),
             _ => None,
         };
-        if let Some(ticket) = self.out[before..].iter().find_map(saved) {
+        if let Some(ticket) = self.out[before..].iter().rev().find_map(saved) {
             self.cluster.handle(now_at(self.ms), Input::Saved { ticket }, &mut self.out);
         }
+    }
+
+    /// An export to `target` begins; all are of job `j`.
+    pub(super) fn leave(&mut self, target: NodeId, slots: &[(u16, u16)]) {
+        let (now, slots) = (self.now(), ranges(slots));
+        let jobs = core::iter::once((JobName::from_bytes([b'j'; 40]), target, &slots));
+        takeover::leave(&mut self.cluster, now, jobs, &mut self.out);
+        self.saved(0);
+    }
+
+    /// A job is over.
+    pub(super) fn ungrant(&mut self, job: JobName) {
+        takeover::ungrant(&mut self.cluster, now_at(self.ms), job, &mut self.out);
     }
 
     /// Lets time pass, in ticks.

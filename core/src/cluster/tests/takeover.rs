@@ -6,7 +6,7 @@ use super::rig::{Peer, Rig, body, ranges, set};
 use super::slots::lost;
 use crate::cluster::{Action, Reason, takeover};
 use crate::ids::{JobName, NodeId};
-use crate::slots::SlotSet;
+use crate::slots::{SlotRanges, SlotSet};
 use crate::wire::bus::{Bitmap, Body, Kind};
 
 #[test]
@@ -77,7 +77,7 @@ fn slots_that_went_back_to_their_source_are_not_defended_any_more() {
     takeover::grant(&mut rig.cluster, back, source.id, &ranges(&[(20, 22)]));
     (source.epoch, source.current_epoch) = (4, 4);
     rig.ping(&source, &[]);
-    takeover::ungrant(&mut rig.cluster, back);
+    rig.ungrant(back);
     (source.epoch, source.current_epoch) = (5, 5);
     rig.ping(&source, &[]);
     assert_eq!(rig.slots_of(rig.me()), ranges(&[(0, 9)]));
@@ -106,43 +106,32 @@ fn a_restart_does_not_defend_what_returns_to_its_source_or_was_settled() {
     let (mut rig, mut source) = taken(&[(20, 22)]);
     source.slots = set(&[(23, 29)]);
     rig.ping(&source, &[]);
-    let (now, saves) = (rig.now(), durable_saves(&rig));
-    takeover::leave(&mut rig.cluster, now, NodeId::from_bytes([b'x'; 40]), &ranges(&[(5, 6)]), &mut rig.out);
+    let saves = durable_saves(&rig);
+    rig.leave(NodeId::from_bytes([b'x'; 40]), &[(5, 6)]);
     assert_eq!(durable_saves(&rig), saves + 1);
-    takeover::leave(&mut rig.cluster, now, NodeId::from_bytes([b'x'; 40]), &ranges(&[(5, 6)]), &mut rig.out);
-    assert_eq!(durable_saves(&rig), saves + 1, "there is nothing to forget any more");
     obeys(restarted(&rig), &mut source, &[(0, 9)]);
 
-    // They are about to move back, and are defended until they are granted.
+    // They are about to move back, and are defended until they are granted; after a restart nobody knows.
     let (mut rig, mut source) = taken(&[(20, 22)]);
-    let now = rig.now();
-    takeover::leave(&mut rig.cluster, now, source.id, &ranges(&[(20, 21)]), &mut rig.out);
-    obeys(restarted(&rig), &mut source, &[(0, 9), (20, 22)]);
+    rig.leave(source.id, &[(20, 21)]);
+    obeys(restarted(&rig), &mut source, &[(0, 9), (22, 22)]);
     let (mut rig, mut source) = taken(&[(20, 22)]);
-    let now = rig.now();
-    takeover::leave(&mut rig.cluster, now, source.id, &ranges(&[(20, 22)]), &mut rig.out);
+    rig.leave(source.id, &[(20, 22)]);
     let before = restarted(&rig);
     (source.epoch, source.current_epoch) = (5, 5);
     rig.ping(&source, &[]);
     assert_eq!(rig.slots_of(rig.me()), ranges(&[(0, 9), (20, 22)]));
     obeys(before, &mut source, &[(0, 9)]);
     takeover::grant(&mut rig.cluster, back, source.id, &ranges(&[(20, 22)]));
-    takeover::ungrant(&mut rig.cluster, back);
+    rig.ungrant(back);
     obeys(rig, &mut source, &[(0, 9)]);
 
     // To another node: a claim of their source is none of its.
     let (mut rig, mut source) = taken(&[(20, 22)]);
-    let now = rig.now();
-    takeover::leave(
-        &mut rig.cluster,
-        now,
-        NodeId::from_bytes([b'x'; 40]),
-        &ranges(&[(20, 22)]),
-        &mut rig.out,
-    );
+    rig.leave(NodeId::from_bytes([b'x'; 40]), &[(20, 22)]);
     obeys(restarted(&rig), &mut source, &[(0, 9)]);
     takeover::grant(&mut rig.cluster, back, NodeId::from_bytes([b'x'; 40]), &ranges(&[(20, 22)]));
-    takeover::ungrant(&mut rig.cluster, back);
+    rig.ungrant(back);
     obeys(rig, &mut source, &[(0, 9), (20, 22)]);
 }
 
@@ -236,7 +225,7 @@ fn a_granted_slot_goes_to_any_claim_of_its_target_and_no_other_slot_does() {
     let now = rig.now();
     rig.cluster.del_slots(now, &ranges(&[(3, 4)]), &mut rig.out).unwrap();
     rig.cluster.add_slots(now, &ranges(&[(3, 4)]), &mut rig.out).unwrap();
-    takeover::ungrant(&mut rig.cluster, job);
+    rig.ungrant(job);
     rig.ping(&target, &[]);
     assert_eq!(rig.slots_of(rig.me()), ranges(&[(0, 9)]));
 }
@@ -301,10 +290,126 @@ fn a_granted_slot_is_not_announced_even_when_the_epoch_rises() {
         assert_eq!(SlotSet::from_bitmap(slots.0).to_ranges(), ranges(&[(0, 2), (5, 9), (20, 20)]));
     });
     // The job failed: they are claimed again.
-    takeover::ungrant(&mut rig.cluster, job);
+    rig.ungrant(job);
     rig.out.clear();
     rig.ping(&target, &[]);
     assert_eq!(announced(&rig.sent_of(Kind::Pong)[0]), ranges(&[(0, 9), (20, 20)]));
+}
+
+/// What the machine says of its own slots.
+fn announced(rig: &mut Rig, peer: &Peer) -> SlotRanges {
+    rig.out.clear();
+    rig.ping(peer, &[]);
+    let mut found = None;
+    body(&rig.sent_of(Kind::Pong)[0], |header, _| {
+        found = Some(SlotSet::from_bitmap(header.slots.0).to_ranges());
+    });
+    found.expect("a header")
+}
+
+/// A node that owns 0 to 9 and has 5 from `from`, died while it exported 3 and 4, and is back.
+fn back_from_an_export(target: &mut Peer, from: &mut Peer) -> Rig {
+    let (job, import) = (JobName::from_bytes([b'j'; 40]), JobName::from_bytes([b'i'; 40]));
+    let mut rig = Rig::owning(9, &[(0, 4), (6, 9)]);
+    rig.join(target);
+    rig.join(from);
+    let now = rig.now();
+    takeover::take_over(&mut rig.cluster, now, import, &ranges(&[(5, 5)]), &mut rig.out);
+    rig.leave(target.id, &[(3, 4)]);
+    takeover::grant(&mut rig.cluster, job, target.id, &ranges(&[(3, 4)]));
+    let mut rig = restarted(&rig);
+    rig.open(target);
+    rig.open(from);
+    rig
+}
+
+/// First met by seed 123301 of the simulator.
+#[test]
+fn who_is_back_does_not_take_back_what_it_may_have_granted_by_a_higher_epoch() {
+    let (mut target, mut from) = (Peer::owning(b't', 2, &[(20, 29)]), Peer::owning(b's', 3, &[(5, 5)]));
+    let mut rig = back_from_an_export(&mut target, &mut from);
+    // The slot that came before that is defended, those that may be gone are not.
+    (from.epoch, from.current_epoch) = (20, 20);
+    assert_eq!(announced(&mut rig, &from), ranges(&[(0, 9)]), "with the old epoch");
+    assert_eq!(announced(&mut rig, &from), ranges(&[(0, 2), (5, 9)]));
+    assert_eq!(rig.cluster.view().myself().config_epoch, 21);
+    // What it was granted the target gets, although its epoch is lower now.
+    (target.epoch, target.slots) = (10, set(&[(2, 4), (20, 29)]));
+    rig.ping(&target, &[]);
+    assert_eq!(rig.slots_of(rig.me()), ranges(&[(0, 2), (5, 9)]));
+    assert_eq!(rig.slots_of(target.id), ranges(&[(3, 4), (20, 29)]));
+}
+
+#[test]
+fn what_no_primary_claims_is_claimed_again_with_any_epoch() {
+    let (mut target, mut from) = (Peer::owning(b't', 2, &[(20, 29)]), Peer::owning(b's', 3, &[(5, 5)]));
+    let mut rig = back_from_an_export(&mut target, &mut from);
+    (from.epoch, from.current_epoch, from.slots) = (20, 20, set(&[(30, 30)]));
+    rig.ping(&from, &[]);
+    assert_eq!(announced(&mut rig, &from), ranges(&[(0, 2), (5, 9)]), "the target was not heard");
+    // Another restart changes nothing.
+    let now = rig.now();
+    rig.cluster.save_config(now, &mut rig.out);
+    let mut again = restarted(&rig);
+    again.open(&mut from);
+    assert_eq!(announced(&mut again, &from), ranges(&[(0, 2), (5, 9)]));
+    rig.ping(&target, &[]);
+    assert_eq!(announced(&mut rig, &target), ranges(&[(0, 9)]));
+    assert_eq!(rig.slots_of(rig.me()), ranges(&[(0, 9)]));
+    // It is forgotten then.
+    let now = rig.now();
+    rig.cluster.save_config(now, &mut rig.out);
+    let mut again = restarted(&rig);
+    again.open(&mut from);
+    let now = again.now();
+    again.cluster.bump_epoch(now, &mut again.out);
+    assert_eq!(announced(&mut again, &from), ranges(&[(0, 9)]));
+}
+
+/// The target passed them on while their source was down.
+#[test]
+fn what_may_have_been_granted_goes_to_any_claim_above_the_epoch_of_then() {
+    let (mut target, mut from) = (Peer::owning(b't', 2, &[(20, 29)]), Peer::owning(b's', 3, &[(5, 5)]));
+    let mut rig = back_from_an_export(&mut target, &mut from);
+    (from.epoch, from.current_epoch) = (20, 20);
+    rig.ping(&from, &[]);
+    let mut next = Peer::owning(b'u', 9, &[(3, 4)]);
+    rig.join(&mut next);
+    rig.ping(&next, &[]);
+    assert_eq!(rig.slots_of(rig.me()), ranges(&[(0, 9)]), "its epoch is that of then");
+    (next.epoch, next.current_epoch) = (11, 20);
+    rig.ping(&next, &[]);
+    assert_eq!(rig.slots_of(rig.me()), ranges(&[(0, 2), (5, 9)]));
+}
+
+#[test]
+fn an_export_that_is_over_leaves_nothing_to_remember() {
+    let mut rig = Rig::owning(9, &[(0, 9)]);
+    let mut target = Peer::owning(b't', 2, &[(20, 29)]);
+    rig.join(&mut target);
+    let job = JobName::from_bytes([b'j'; 40]);
+    rig.leave(target.id, &[(3, 4)]);
+    takeover::grant(&mut rig.cluster, job, target.id, &ranges(&[(3, 4)]));
+    let saved = |rig: &Rig| {
+        let saves = rig.out.iter().filter_map(|action| match action {
+            Action::Save { bytes, .. } => Some(std::string::String::from_utf8(bytes.to_vec()).unwrap()),
+            _ => None,
+        });
+        saves.last().unwrap()
+    };
+    assert!(saved(&rig).contains("mayBeGranted"), "{}", saved(&rig));
+    let mut failed = Rig::with(super::rig::config(), Some(saved(&rig).as_bytes()));
+    failed.open(&mut target);
+    rig.ungrant(job);
+    assert!(!saved(&rig).contains("mayBeGranted"), "{}", saved(&rig));
+    // Nor does one whose slots are the operator's to give.
+    let (slot, me) = (crate::slots::Slot::new(3).unwrap(), failed.me());
+    let now = failed.now();
+    for slot in [slot, crate::slots::Slot::new(4).unwrap()] {
+        let node = crate::cluster::SetSlot::Node(me.as_bytes());
+        failed.cluster.set_slot(now, slot, node, 0, &mut failed.out).unwrap();
+    }
+    assert!(!saved(&failed).contains("mayBeGranted"), "{}", saved(&failed));
 }
 
 #[test]
