@@ -128,6 +128,20 @@ impl Outbox {
         (other.sent, other.len) = (other.end(), 0);
     }
 
+    /// Appends the first `n` bytes that another outbox has, as [`append`](Self::append) does.
+    pub(crate) fn append_first(&mut self, n: usize, other: &mut Self) {
+        if n == other.len && other.head_sent == 0 {
+            return self.append(other);
+        }
+        let mut left = n;
+        for chunk in other.chunks() {
+            let take = left.min(chunk.len());
+            self.write(&chunk[..take]);
+            left -= take;
+        }
+        other.advance(n);
+    }
+
     /// Bytes appended and not sent.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -1,15 +1,32 @@
 //! A job of a sibling: this shard's feed goes to the shard that has the link, and the link's state comes from there.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use crate::ids::ShardIndex;
+use crate::link::Outbox;
 use crate::migration::job::Job;
 use crate::shard::errand::Errand;
 use crate::shard::exporting::Surroundings;
 use crate::shard::feed::Feed;
 use crate::shard::pressure::Passed;
+use crate::shard::sequencer::Batch;
 use crate::time::Mono;
 use crate::wire::syncslots;
+
+/// What a shard has for the stream of a job that another one has the link of.
+#[derive(Debug)]
+pub(crate) struct Fed {
+    pub(crate) by: ShardIndex,
+    /// Keys of the snapshot …
+    pub(crate) snapshot: Outbox,
+    /// … the last of them in this database.
+    pub(crate) db: Option<u32>,
+    /// Writes since, of keys that are in it.
+    pub(crate) live: Batch,
+    /// How far the feeds of the shard are: it has nothing more for the stream before that.
+    pub(crate) position: u64,
+}
 
 /// This shard's part of a job whose link another shard has.
 pub(crate) struct Branch {
@@ -28,7 +45,7 @@ pub(crate) struct Branch {
 impl Branch {
     /// Begins to follow the job's slots.
     pub(crate) fn start(job: Arc<Job>, home: ShardIndex, s: &Surroundings<'_>) -> Self {
-        let mut feed = Feed::new(&job, s.now);
+        let mut feed = Feed::new(&job, false, s.now);
         feed.fork(&job, s.store);
         Self { job, feed, home, selected: None, under_way: 0, sent: 0, may_gather: true }
     }
@@ -50,27 +67,27 @@ impl Branch {
         self.feed.can_walk(self.lag())
     }
 
-    /// Moves the cursor on by about `budget` bytes.
-    pub(crate) fn walk(&mut self, budget: usize, s: &mut Surroundings<'_>) {
+    /// Moves the cursor on by about `budget` bytes. Here and below, `position` is how far the feeds of this shard are.
+    pub(crate) fn walk(&mut self, budget: usize, position: u64, s: &mut Surroundings<'_>) {
         let store = s.store;
         if self.with_feed(|feed, select| feed.walk(store, budget, select)) {
-            self.pass_on(s);
+            self.pass_on(position, s);
             s.out.pass(self.home, Errand::Arrived { by: s.index, job: self.job.name });
         }
     }
 
     /// Holds writes to the slots until the home lets them go.
-    pub(crate) fn hold_writes(&mut self, s: &mut Surroundings<'_>) {
+    pub(crate) fn hold_writes(&mut self, position: u64, s: &mut Surroundings<'_>) {
         // No end of its own: the home has the clock of the hand-over, and it may be too late to end the hold when the
         // time is over.
         if self.feed.hold_writes(None, s) {
-            self.held(s);
+            self.held(position, s);
         }
     }
 
     /// Writes are held: the home has everything that was written before.
-    pub(crate) fn held(&mut self, s: &mut Surroundings<'_>) {
-        self.pass_on(s);
+    pub(crate) fn held(&mut self, position: u64, s: &mut Surroundings<'_>) {
+        self.pass_on(position, s);
         s.out.pass(self.home, Errand::Held { by: s.index, job: self.job.name });
     }
 
@@ -89,11 +106,11 @@ impl Branch {
     }
 
     /// Slows writers that outrun the link, and passes on what is due.
-    pub(crate) fn flush(&mut self, s: &mut Surroundings<'_>) {
+    pub(crate) fn flush(&mut self, position: u64, s: &mut Surroundings<'_>) {
         let passed = Passed { written: self.feed.written(), sent: self.sent };
         self.feed.press(self.lag(), passed, s);
         if self.feed.is_due(s.now.mono, self.may_gather) {
-            self.pass_on(s);
+            self.pass_on(position, s);
         }
     }
 
@@ -103,16 +120,15 @@ impl Branch {
     }
 
     fn lag(&self) -> usize {
-        self.feed.outbox.len() + self.under_way as usize
+        self.feed.waiting() + self.under_way as usize
     }
 
-    fn pass_on(&mut self, s: &mut Surroundings<'_>) {
-        if self.feed.outbox.is_empty() {
-            return;
-        }
-        let outbox = core::mem::take(&mut self.feed.outbox);
-        self.under_way += outbox.len() as u64;
-        let db = self.selected.take().unwrap_or_default();
-        s.out.pass(self.home, Errand::Fed { by: s.index, job: self.job.name, outbox, db });
+    /// Sends the home what waits here, and how far this is.
+    pub(crate) fn pass_on(&mut self, position: u64, s: &mut Surroundings<'_>) {
+        self.under_way += self.feed.waiting() as u64;
+        let snapshot = core::mem::take(&mut self.feed.outbox);
+        let live = self.feed.take_live().unwrap_or_default();
+        let fed = Fed { by: s.index, snapshot, db: self.selected.take(), live, position };
+        s.out.pass(self.home, Errand::Fed { job: self.job.name, fed: Box::new(fed) });
     }
 }

@@ -17,6 +17,7 @@ use crate::link::Outbox;
 use crate::mail::{Mail, Pass};
 use crate::migration::failure::Failure;
 use crate::migration::job::Job;
+use crate::shard::branch::Fed;
 use crate::shard::freeze::Freeze;
 use crate::shard::gather::{Part, Question};
 use crate::shard::imports::Applied;
@@ -49,8 +50,10 @@ pub(crate) enum Errand {
     Course { job: JobName, at_end: bool, may_gather: bool },
     /// Its link has sent so many bytes that came from here.
     Sent { job: JobName, bytes: u64 },
-    /// What shard `by` has for the stream of a job; it ends in database `db`.
-    Fed { by: ShardIndex, job: JobName, outbox: Outbox, db: u32 },
+    /// What a shard has for the stream of a job …
+    Fed { job: JobName, fed: Box<Fed> },
+    /// … which waits to know how far the shard is.
+    Reach { job: JobName },
     /// The whole snapshot of `by` is in the stream.
     Arrived { by: ShardIndex, job: JobName },
     /// The writes of `by` are held, and all earlier ones are in the stream.
@@ -123,6 +126,7 @@ impl Shard {
             | Errand::Course { .. }
             | Errand::Sent { .. }
             | Errand::Fed { .. }
+            | Errand::Reach { .. }
             | Errand::Arrived { .. }
             | Errand::Held { .. } => self.with_exports(now, out, |exports, s| exports.run_errand(errand, s)),
             Errand::Ask(question) => self.asked_by_sibling(now, &question, out),

@@ -11,17 +11,18 @@ use core::net::SocketAddr;
 use crate::action::{Action, Actions, Ending, Purpose};
 use crate::config::Config;
 use crate::ids::{LinkId, ShardIndex, Shards};
-use crate::link::Outbox;
 use crate::mail::Fact;
 use crate::migration::export::{self, Export};
 use crate::migration::job::{Job, Outcome};
 use crate::migration::log::Stage;
+use crate::shard::branch::Fed;
 use crate::shard::errand::Errand;
 use crate::shard::feed::{Feed, Select};
 use crate::shard::hold::Holds;
 use crate::shard::limits;
 use crate::shard::pressure::Passed;
 use crate::shard::rates::Pauses;
+use crate::shard::sequencer::{Sequencer, Stretch};
 use crate::shard::session::Client;
 use crate::store::Store;
 use crate::time::{Mono, Now, Wall};
@@ -34,11 +35,15 @@ pub(crate) struct Exporting {
     pub(crate) feed: Feed,
     /// The shards with other slots of the job.
     parts: Vec<Part>,
+    /// The order of what they and this one write.
+    sequencer: Sequencer,
     /// The link as CLIENT LIST shows it.
     pub(crate) client: Client,
     to: Option<SocketAddr>,
     over_soft_since: Option<Mono>,
     connected: bool,
+    /// The machine waits to hear that the writes are held.
+    awaits_hold: bool,
     /// What the parts were told last of how far the job is.
     course: (bool, bool),
 }
@@ -77,7 +82,7 @@ pub(crate) enum Then {
     Nothing,
     /// There is no address to connect to: the machine has to be told.
     NoAddress,
-    /// The writes are held: the machine has to be told.
+    /// The machine has to be told when the writes are held.
     Held,
     /// The job is over.
     Ended,
@@ -94,16 +99,20 @@ impl Exporting {
     ) -> Self {
         let job = export.job().clone();
         let part = |shard| Part { shard, arrived: false, held: false, unsent: VecDeque::new() };
+        let parts: Vec<_> = parts.into_iter().map(part).collect();
+        let home = client.link.shard();
         Self {
             export,
-            feed: Feed::new(&job, now),
+            feed: Feed::new(&job, parts.is_empty(), now),
             job,
             link: client.link,
-            parts: parts.into_iter().map(part).collect(),
+            sequencer: Sequencer::new(parts.iter().map(|part| part.shard).chain([home])),
+            parts,
             client,
             to,
             over_soft_since: None,
             connected: false,
+            awaits_hold: false,
             course: (false, true),
         }
     }
@@ -123,10 +132,11 @@ impl Exporting {
                 self.tell_parts(s, |job| Errand::Follow { home: index, job: job.clone() });
             }
             export::Action::Pause { until } => {
-                let at_once = self.feed.hold_writes(Some(until), s);
+                self.feed.hold_writes(Some(until), s);
+                self.awaits_hold = true;
                 self.say_paused();
                 self.tell_parts(s, |job| Errand::Hold { job: job.name });
-                return if at_once && self.parts.is_empty() { Then::Held } else { Then::Nothing };
+                return Then::Held;
             }
             export::Action::ExtendPause { until } => self.feed.extend_hold(until, s),
             export::Action::Resume => self.feed.release_writes(s),
@@ -164,14 +174,11 @@ impl Exporting {
         );
     }
 
-    /// The transaction that began before the hold has ended: whether the writes are held everywhere by that.
-    pub(crate) fn transaction_ended(&mut self) -> bool {
-        self.feed.transaction_ended() && self.is_held()
-    }
-
-    /// Whether the writes are held everywhere, and what was written before is in the stream.
-    pub(crate) fn is_held(&self) -> bool {
-        self.feed.is_held() && self.parts.iter().all(|part| part.held)
+    /// Whether the machine has to be told now that the writes are held everywhere, and what was written before is in
+    /// the stream.
+    pub(crate) fn is_held_at_last(&mut self) -> bool {
+        let held = self.feed.is_held() && self.parts.iter().all(|part| part.held);
+        held && self.sequencer.is_empty() && core::mem::take(&mut self.awaits_hold)
     }
 
     /// Whether all of the snapshot is in the stream.
@@ -188,6 +195,7 @@ impl Exporting {
     pub(crate) fn unlink(&mut self) {
         self.connected = false;
         self.feed.cut();
+        self.sequencer.clear();
         self.parts.iter_mut().for_each(|part| part.unsent.clear());
     }
 
@@ -205,7 +213,7 @@ impl Exporting {
 
     /// Whether the cursor could go on at once.
     pub(crate) fn can_walk(&self) -> bool {
-        self.feed.can_walk(self.feed.outbox.len())
+        self.feed.can_walk(self.remaining() as usize)
     }
 
     /// Moves the cursor on by about `budget` bytes; true when all of the snapshot has been written by that.
@@ -213,16 +221,36 @@ impl Exporting {
         self.with_feed(|feed, select| feed.walk(store, budget, select)) && self.has_arrived()
     }
 
-    /// A sibling has something for the stream, which ends in database `db`.
-    pub(crate) fn fed(&mut self, by: ShardIndex, mut outbox: Outbox, db: u32) {
-        let Some(part) = self.parts.iter_mut().find(|part| part.shard == by).filter(|_| self.connected)
-        else {
+    /// A sibling has something for the stream.
+    pub(crate) fn fed(&mut self, fed: Fed) {
+        let Fed { by, mut snapshot, db, live, position } = fed;
+        if !self.connected {
             return;
-        };
-        let len = outbox.len() as u64;
-        self.feed.outbox.append(&mut outbox);
-        part.unsent.push_back((self.feed.outbox.end(), len));
-        let _ = self.export.select(db);
+        }
+        // Nothing can be made of a part of the snapshot, so it has no order.
+        let len = snapshot.len();
+        self.feed.outbox.append(&mut snapshot);
+        note_unsent(&mut self.parts, by, &self.feed, len);
+        db.into_iter().for_each(|db| drop(self.export.select(db)));
+        self.sequencer.add(by, live, position);
+    }
+
+    /// Brings live writes in order and lets those into the stream whose turn it is; `position` is how far the feeds of
+    /// this shard are.
+    pub(crate) fn merge(&mut self, position: u64, s: &mut Surroundings<'_>) {
+        let Some(live) = self.feed.take_live().filter(|_| self.connected) else { return };
+        self.sequencer.add(s.index, live, position);
+        let Self { sequencer, feed, export, parts, .. } = self;
+        sequencer.merge(|stretch| {
+            let Stretch { shard, from, to, .. } = stretch;
+            from.and_then(|db| export.select(db)).into_iter().for_each(|words| feed.outbox.push(words));
+            let len = stretch.move_to(&mut feed.outbox);
+            to.into_iter().for_each(|db| drop(export.select(db)));
+            note_unsent(parts, shard, feed, len);
+        });
+        for shard in sequencer.ask() {
+            s.out.pass(shard, Errand::Reach { job: self.job.name });
+        }
     }
 
     /// The snapshot of a sibling is in the stream.
@@ -247,7 +275,7 @@ impl Exporting {
             let (at_end, may_gather) = course;
             self.tell_parts(s, |job| Errand::Course { job: job.name, at_end, may_gather });
         }
-        self.feed.press(self.feed.outbox.len(), self.passed(), s);
+        self.feed.press(self.remaining() as usize, self.passed(), s);
     }
 
     /// Whether what waits is to be sent now.
@@ -261,13 +289,13 @@ impl Exporting {
     }
 
     fn passed(&self) -> Passed {
-        Passed { written: self.feed.written(), sent: self.feed.outbox.end() - self.remaining() }
+        Passed { written: self.feed.written(), sent: self.sent() }
     }
 
     /// The link took bytes: writers that were slowed may go on when the lag is small.
     pub(crate) fn drained(&mut self, s: &mut Surroundings<'_>) {
-        self.feed.drained(self.feed.outbox.len(), s);
-        let sent = self.feed.outbox.end() - self.remaining();
+        self.feed.drained(self.remaining() as usize, s);
+        let sent = self.sent();
         for part in &mut self.parts {
             let mut bytes = 0;
             while let Some((_, len)) = part.unsent.pop_front_if(|(end, _)| *end <= sent) {
@@ -287,8 +315,13 @@ impl Exporting {
     /// Whether more waits than `client-output-buffer-limit replica` allows.
     pub(crate) fn is_over_limit(&mut self, s: &Surroundings<'_>) -> bool {
         let limit = s.config.client_output_buffer_limit.replica;
-        let pending = self.feed.outbox.len() as u64;
-        limits::over(pending, &limit, s.config.repl_backlog_size, &mut self.over_soft_since, s.now.mono)
+        limits::over(
+            self.remaining(),
+            &limit,
+            s.config.repl_backlog_size,
+            &mut self.over_soft_since,
+            s.now.mono,
+        )
     }
 
     /// When the target last said that it lives.
@@ -298,8 +331,19 @@ impl Exporting {
 
     /// Bytes of the stream that the socket has not taken.
     pub(crate) fn remaining(&self) -> u64 {
-        self.feed.outbox.len() as u64
+        (self.feed.waiting() + self.sequencer.len()) as u64
     }
+
+    /// Bytes that it has taken.
+    pub(crate) fn sent(&self) -> u64 {
+        self.feed.outbox.end() - self.feed.outbox.len() as u64
+    }
+}
+
+/// The last `len` bytes of a stream came from a shard.
+fn note_unsent(parts: &mut [Part], by: ShardIndex, feed: &Feed, len: usize) {
+    let part = parts.iter_mut().find(|part| part.shard == by && len > 0);
+    part.into_iter().for_each(|part| part.unsent.push_back((feed.outbox.end(), len as u64)));
 }
 
 /// A job in the words of Valkey's log.

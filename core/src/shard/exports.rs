@@ -15,6 +15,7 @@ use crate::shard::branch::Branch;
 use crate::shard::errand::Errand;
 use crate::shard::exporting::{Exporting, Surroundings, Then};
 use crate::shard::feed::Feed;
+use crate::shard::sequencer::Seen;
 use crate::shard::session::Client;
 use crate::slots::{Slot, SlotSet};
 use crate::store::{At, Store};
@@ -27,6 +28,10 @@ pub(crate) struct Exports {
     list: Vec<Exporting>,
     /// Jobs of siblings that move slots of this shard.
     branches: Vec<Branch>,
+    /// Records in the feeds of this shard, ever.
+    position: u64,
+    /// How far the feeds of siblings were when sessions left them for here.
+    seen: Seen,
     /// Slots whose writes some job follows.
     followed: SlotSet,
     following: bool,
@@ -115,13 +120,13 @@ impl Exports {
     /// The transaction that waited for the node has made its last write: holds that waited for it are in force.
     pub(crate) fn transaction_ended(&mut self, s: &mut Surroundings<'_>) {
         for index in (0..self.list.len()).rev() {
-            if self.list[index].transaction_ended() {
-                self.tell(index, export::Input::WritesHeld, s);
+            if self.list[index].feed.transaction_ended() {
+                self.tell_held(index, s);
             }
         }
         for branch in &mut self.branches {
             if branch.feed.transaction_ended() {
-                branch.held(s);
+                branch.held(self.position, s);
             }
         }
     }
@@ -162,7 +167,24 @@ impl Exports {
             for branch in self.branches.iter_mut().filter(|b| b.feed.follows(at.slot)) {
                 branch.with_feed(|feed, select| feed.append(&at, record, effects, argv, select));
             }
+            self.position += 1;
         }
+    }
+
+    /// How far feeds are: what a session that leaves the shard `index`, this one, may have seen.
+    pub(crate) fn seen(&mut self, index: ShardIndex) -> Seen {
+        self.seen.note(index, self.position);
+        self.seen.clone()
+    }
+
+    /// A session came to this shard, `index`, and has seen that much: what is written from now on comes after that.
+    pub(crate) fn comes_after(&mut self, index: ShardIndex, seen: &Seen) {
+        let Self { list, branches, position, .. } = self;
+        self.seen.note(index, *position);
+        self.seen.learn(seen, |after| {
+            list.iter_mut().for_each(|e| e.feed.mark(*position, after));
+            branches.iter_mut().for_each(|b| b.feed.mark(*position, after));
+        });
     }
 
     /// A key is about to be deleted together with its slot: the target hears of it.
@@ -184,19 +206,20 @@ impl Exports {
             }
         }
         for branch in self.branches.iter_mut().filter(|b| b.can_walk()) {
-            branch.walk(budget, s);
+            branch.walk(budget, self.position, s);
         }
     }
 
     /// Slows writers that outrun their link and announces what the streams have to send; at the end of every step.
     pub(crate) fn flush(&mut self, s: &mut Surroundings<'_>) {
         for exporting in self.list.iter_mut().filter(|e| e.is_connected()) {
+            exporting.merge(self.position, s);
             exporting.press(s);
             if exporting.is_due(s.now.mono) {
                 s.out.push(Action::Flush { link: exporting.link });
             }
         }
-        self.branches.iter_mut().for_each(|branch| branch.flush(s));
+        self.branches.iter_mut().for_each(|branch| branch.flush(self.position, s));
     }
 
     /// Whether a cursor could go on at once.
@@ -243,14 +266,24 @@ impl Exports {
                 self.refollow();
             }
             Errand::Unfollow { job } => self.end_branch(job, s),
-            Errand::Hold { job } => self.branch(job).into_iter().for_each(|b| b.hold_writes(s)),
+            Errand::Hold { job } => {
+                let position = self.position;
+                self.branch(job).into_iter().for_each(|b| b.hold_writes(position, s));
+            }
+            Errand::Reach { job } => {
+                let position = self.position;
+                self.branch(job).into_iter().for_each(|b| b.pass_on(position, s));
+            }
             Errand::Course { job, at_end, may_gather } => {
                 self.branch(job).into_iter().for_each(|b| b.set_course(at_end, may_gather));
             }
             Errand::Sent { job, bytes } => self.branch(job).into_iter().for_each(|b| b.sent(bytes, s)),
-            Errand::Fed { by, job, outbox, db } => {
+            Errand::Fed { job, fed } => {
                 if let Some(index) = self.named(job) {
-                    self.list[index].fed(by, outbox, db);
+                    self.list[index].fed(*fed);
+                    self.tell_held(index, s);
+                }
+                if let Some(index) = self.named(job) {
                     self.tell_pending(index, s);
                 }
             }
@@ -290,7 +323,13 @@ impl Exports {
     fn part_held(&mut self, by: ShardIndex, job: JobName, s: &mut Surroundings<'_>) {
         let Some(index) = self.named(job) else { return };
         self.list[index].part_held(by);
-        if self.list[index].is_held() {
+        self.tell_held(index, s);
+    }
+
+    /// Tells the machine that the writes are held, if they are at last.
+    fn tell_held(&mut self, index: usize, s: &mut Surroundings<'_>) {
+        self.list[index].merge(self.position, s);
+        if self.list[index].is_held_at_last() {
             self.tell(index, export::Input::WritesHeld, s);
         }
     }
@@ -339,12 +378,12 @@ impl Exports {
             Then::NoAddress => {
                 self.tell(index, export::Input::ConnectFailed { reason: "target node not found" }, s);
             }
-            // One thread runs commands and this: whatever was written before is in the stream already, unless a
-            // transaction waits in the middle. `act` knows.
-            Then::Held => self.tell(index, export::Input::WritesHeld, s),
+            // One thread runs commands and this: whatever was written before is in the feed already, unless a
+            // transaction waits in the middle.
+            Then::Held => self.tell_held(index, s),
             Then::Ended => {
                 let exporting = self.list.swap_remove(index);
-                self.bytes_out += exporting.feed.outbox.end() - exporting.remaining();
+                self.bytes_out += exporting.sent();
                 self.gone.push(exporting.link);
                 exporting.let_go(s);
             }

@@ -15,6 +15,7 @@ use crate::shard::encode;
 use crate::shard::exporting::Surroundings;
 use crate::shard::hold::{Class, Reason, Scope};
 use crate::shard::pressure::{Passed, Pressure};
+use crate::shard::sequencer::{After, Batch};
 use crate::slots::{Slot, SlotSet};
 use crate::store::{At, Cursor, StepEnd, Store};
 use crate::time::{Mono, Now, Span};
@@ -45,6 +46,8 @@ pub(crate) type Select<'a> = &'a mut dyn FnMut(u32) -> Option<Bytes>;
 /// One shard's part of an export job.
 pub(crate) struct Feed {
     pub(crate) outbox: Outbox,
+    /// Live writes that have to be brought in order with those of other shards, if the job has slots there.
+    live: Option<Batch>,
     /// The slots of the job; those of other shards have no keys here.
     slots: Arc<SlotSet>,
     cursor: Option<Cursor>,
@@ -67,9 +70,11 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    pub(crate) fn new(job: &Job, now: Now) -> Self {
+    /// For a job; `alone` if no other shard has slots of it.
+    pub(crate) fn new(job: &Job, alone: bool, now: Now) -> Self {
         Self {
             outbox: Outbox::default(),
+            live: (!alone).then(Batch::default),
             slots: Arc::new(job.ranges.to_set()),
             cursor: None,
             followed: false,
@@ -96,6 +101,7 @@ impl Feed {
         self.cursor = None;
         self.gathered_until = None;
         self.outbox.clear();
+        self.live.iter_mut().for_each(|live| *live = Batch::default());
     }
 
     /// Whether writes to `slot` go into the stream.
@@ -140,13 +146,12 @@ impl Feed {
         if !self.has_passed(at) {
             return;
         }
-        let before = self.outbox.len();
-        select(record.db).into_iter().for_each(|words| self.outbox.push(words));
-        match &record.rewritten {
-            Some(form) => self.outbox.write(&effects.bytes()[form.clone()]),
-            None => encode::command(&mut self.outbox, argv),
-        }
-        let appended = self.outbox.len() - before;
+        let before = self.waiting();
+        self.write(record.db, select, |outbox| match &record.rewritten {
+            Some(form) => outbox.write(&effects.bytes()[form.clone()]),
+            None => encode::command(outbox, argv),
+        });
+        let appended = self.waiting() - before;
         self.appended += appended;
         self.written += appended as u64;
     }
@@ -154,9 +159,37 @@ impl Feed {
     /// Appends the deletion of a key, unless the cursor will not find it.
     pub(crate) fn append_unlink(&mut self, at: &At<'_>, select: Select<'_>) {
         if self.has_passed(at) {
-            select(at.db).into_iter().for_each(|words| self.outbox.push(words));
-            encode::words(&mut self.outbox, &[b"UNLINK", at.key]);
+            self.write(at.db, select, |outbox| encode::words(outbox, &[b"UNLINK", at.key]));
         }
+    }
+
+    /// Appends a live write.
+    #[inline]
+    fn write(&mut self, db: u32, select: Select<'_>, f: impl FnOnce(&mut Outbox)) {
+        match &mut self.live {
+            Some(live) => live.append(db, f),
+            None => {
+                select(db).into_iter().for_each(|words| self.outbox.push(words));
+                f(&mut self.outbox);
+            }
+        }
+    }
+
+    /// What is written from now on, behind `position` of this shard, comes after something in another one.
+    pub(crate) fn mark(&mut self, position: u64, after: After) {
+        if self.followed {
+            self.live.iter_mut().for_each(|live| live.mark(position, after));
+        }
+    }
+
+    /// The live writes that have to be brought in order with those of other shards.
+    pub(crate) fn take_live(&mut self) -> Option<Batch> {
+        self.live.as_mut().map(Batch::take)
+    }
+
+    /// Bytes that wait here.
+    pub(crate) fn waiting(&self) -> usize {
+        self.outbox.len() + self.live.as_ref().map_or(0, Batch::len)
     }
 
     /// Whether the target has, or will be sent, what is at `at` now: a change of it has to follow in the stream.
@@ -255,12 +288,12 @@ impl Feed {
 
     /// Whether what waits is to go on now; live writes may gather a while where the job lets them.
     pub(crate) fn is_due(&mut self, now: Mono, may_gather: bool) -> bool {
-        if self.outbox.is_empty() {
+        if self.waiting() == 0 {
             // The driver sent it with something else.
             (self.urgent, self.gathered_until) = (false, None);
             return false;
         }
-        let may_wait = may_gather && !self.urgent && self.outbox.len() < PACKET;
+        let may_wait = may_gather && !self.urgent && self.waiting() < PACKET;
         if may_wait && *self.gathered_until.get_or_insert(now + GATHER) > now {
             return false;
         }

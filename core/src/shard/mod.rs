@@ -41,6 +41,7 @@ mod reads;
 mod redact;
 mod route;
 mod scrutiny;
+mod sequencer;
 mod serve;
 mod session;
 mod shares;

@@ -15,6 +15,7 @@ use crate::action::{Action, Actions, Ending};
 use crate::ids::{LinkId, ShardIndex};
 use crate::link::Outbox;
 use crate::shard::errand::Errand;
+use crate::shard::sequencer::Seen;
 use crate::shard::session::{Session, Waiting};
 use crate::shard::{Link, Shard};
 use crate::time::Now;
@@ -24,6 +25,8 @@ use crate::time::Now;
 pub(crate) struct Visit {
     pub(crate) session: Session,
     unread: Unread<'static>,
+    /// How far the feeds of shards were where it was.
+    seen: Seen,
     /// How its link is to end, once it is home.
     ending: Option<Ending>,
 }
@@ -94,8 +97,9 @@ impl Shard {
         out: &mut Actions,
     ) {
         let unread = unread.last(rest);
+        let seen = self.data.exports.seen(self.env.index);
         if let Some(mut visit) = self.guests.remove(&link) {
-            visit.unread = unread;
+            (visit.unread, visit.seen) = (unread, seen);
             out.pass(link.shard(), Errand::Return(visit));
         } else if let Some(Link::Client(session)) = self.links.get_mut(&link) {
             let stand_in = session.client.stand_in(there);
@@ -104,14 +108,14 @@ impl Shard {
                 outbox: Outbox::default(),
                 client: core::mem::replace(&mut session.client, stand_in),
             };
-            out.pass(there, Errand::Visit(Box::new(Visit { session, unread, ending: None })));
+            out.pass(there, Errand::Visit(Box::new(Visit { session, unread, seen, ending: None })));
         }
     }
 
     /// A visitor has nothing more to do here.
     pub(crate) fn send_home(&mut self, link: LinkId, ending: Option<Ending>, out: &mut Actions) {
         if let Some(mut visit) = self.guests.remove(&link) {
-            visit.ending = ending;
+            (visit.seen, visit.ending) = (self.data.exports.seen(self.env.index), ending);
             out.pass(link.shard(), Errand::Return(visit));
         }
     }
@@ -136,6 +140,7 @@ impl Shard {
         // Limits of clients are looked after at home.
         visit.session.client.alarm = usize::MAX;
         let unread = core::mem::replace(&mut visit.unread, Unread::NOTHING);
+        self.data.exports.comes_after(self.env.index, &visit.seen);
         self.guests.insert(link, visit);
         self.upkeep.served(now);
         self.serve_all(now, link, unread, out);
@@ -143,7 +148,8 @@ impl Shard {
 
     /// A session is home again.
     pub(super) fn welcome(&mut self, now: Now, visit: Visit, out: &mut Actions) {
-        let Visit { session: mut back, mut unread, ending } = visit;
+        let Visit { session: mut back, mut unread, seen, ending } = visit;
+        self.data.exports.comes_after(self.env.index, &seen);
         let link = back.client.link;
         let Some(Link::Client(session)) = self.links.get_mut(&link) else {
             self.discard(back);

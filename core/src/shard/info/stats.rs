@@ -14,7 +14,7 @@ use crate::shard::tally::Tally;
 /// Bytes sent to targets of slot migrations, by links that are gone and links that are there.
 pub(super) fn export_bytes(shard: &Shard) -> u64 {
     let exports = &shard.data.exports;
-    let live: u64 = exports.iter().map(|e| e.feed.outbox.end() - e.feed.outbox.len() as u64).sum();
+    let live: u64 = exports.iter().map(|e| e.sent()).sum();
     exports.bytes_out + live
 }
 

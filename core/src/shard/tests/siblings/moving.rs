@@ -177,6 +177,66 @@ fn the_stream_of_all_shards_ends_with_what_the_source_has() {
     }
 }
 
+/// Counts in six keys on several shards, one after the other, behind a tag of its own.
+fn count(client: usize, n: u64) -> String {
+    format!("SET {}:{client} {n}\r\n", KEYS[(n % 6) as usize])
+}
+
+#[test]
+fn of_a_clients_writes_on_several_shards_the_target_never_has_only_the_later_one() {
+    let mut seen = 0;
+    for seed in 0..60 {
+        let mut rng = Rng::new(seed);
+        let shards = [2, 3, 8][rng.below(3) as usize];
+        let mut process = Process::new(shards, seed);
+        let clients: Vec<_> =
+            (0..3).map(|n| process.connect(rng.below(shards.into()) as u16, 10 + n)).collect();
+        let job = job();
+        let mut target = export(&mut process, &job, rng.below(shards.into()) as u16);
+        target.read(&mut process);
+        target.says(&mut process, "+OK\r\n");
+        let mut heard = String::new();
+        while !heard.contains("SNAPSHOT-EOF") {
+            process.pass(Span::ms(1));
+            heard += &target.read(&mut process);
+        }
+        let mut counts = [0; 3];
+        for _ in 0..600 {
+            match rng.below(6) {
+                0 => {
+                    process.now.mono = process.now.mono + Span(500);
+                    let n = rng.below(shards.into()) as usize;
+                    process.step(Whose::Shard(n), Input::Ticked);
+                }
+                1 => {
+                    let n = rng.below(3) as usize;
+                    let texts: String =
+                        (counts[n]..).take(1 + rng.below(3) as usize).map(|i| count(n, i)).collect();
+                    counts[n] += texts.lines().count() as u64;
+                    process.feed(clients[n], texts.as_bytes());
+                }
+                2 => drop(target.read(&mut process)),
+                _ => drop(process.deliver()),
+            }
+            for client in 0..3 {
+                let get = |key| format!("GET {key}:{client}\r\n");
+                let last = |reply: String| reply.lines().nth(1).and_then(|line| line.parse::<u64>().ok());
+                let values = KEYS.map(|key| last(target.bench.feed(1, &get(key))));
+                let Some(latest) = values.iter().flatten().max().copied() else { continue };
+                for n in latest.saturating_sub(5)..=latest {
+                    assert_eq!(
+                        values[(n % 6) as usize],
+                        Some(n),
+                        "seed {seed}: {latest} is there, {values:?}"
+                    );
+                }
+                seen = latest.max(seen);
+            }
+        }
+    }
+    assert!(seen > 20, "the clients got somewhere");
+}
+
 /// The words of a migration's stream.
 fn stream(words: &[&str]) -> Vec<u8> {
     let mut bytes = Vec::new();
