@@ -402,7 +402,7 @@ mod tests {
                 for (n, need) in needs.iter().enumerate().take(self.parts) {
                     assert!(
                         self.reached[n] >= *need,
-                        "seed {seed}: a write on {shard} comes before number {need} of {n}, which it follows"
+                        "INV-CAUSAL, seed {seed}: a write on {shard} comes before number {need} of {n}, which it follows"
                     );
                 }
                 assert_eq!(self.reached[shard], needs[shard], "seed {seed}: those of one shard are in order");

@@ -227,7 +227,7 @@ fn of_a_clients_writes_on_several_shards_the_target_never_has_only_the_later_one
                     assert_eq!(
                         values[(n % 6) as usize],
                         Some(n),
-                        "seed {seed}: {latest} is there, {values:?}"
+                        "INV-CAUSAL, seed {seed}: {latest} is there, {values:?}"
                     );
                 }
                 seen = latest.max(seen);
