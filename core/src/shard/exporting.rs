@@ -176,7 +176,7 @@ impl Exporting {
 
     /// Whether the machine has to be told now that the writes are held everywhere, and what was written before is in
     /// the stream.
-    pub(crate) fn is_held_at_last(&mut self) -> bool {
+    pub(crate) fn take_held(&mut self) -> bool {
         let held = self.feed.is_held() && self.parts.iter().all(|part| part.held);
         held && self.sequencer.is_empty() && core::mem::take(&mut self.awaits_hold)
     }

@@ -329,7 +329,7 @@ impl Exports {
     /// Tells the machine that the writes are held, if they are at last.
     fn tell_held(&mut self, index: usize, s: &mut Surroundings<'_>) {
         self.list[index].merge(self.position, s);
-        if self.list[index].is_held_at_last() {
+        if self.list[index].take_held() {
             self.tell(index, export::Input::WritesHeld, s);
         }
     }
