@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::glob;
 use super::table::args::{self, Arg, Kind, Syntax};
 use super::table::{
-    Begin, Command, Find, KeySpec, Upper, access, accesses, all, categories, find, flags, lookup,
+    self, Begin, Command, Find, KeySpec, Upper, access, accesses, all, categories, find, flags, lookup,
 };
 use crate::wire::resp::{Argv, Reply};
 
@@ -32,7 +32,7 @@ pub fn info(argv: Argv<'_>, reply: &mut Reply<'_>) {
     }
     reply.array(names.len());
     for name in names.iter() {
-        match by_full_name(name) {
+        match table::by_full_name(name) {
             Some(command) => entry(command, reply),
             None => reply.null(),
         }
@@ -42,8 +42,11 @@ pub fn info(argv: Argv<'_>, reply: &mut Reply<'_>) {
 /// COMMAND DOCS [name ...]: a map from the name of each of these commands, or of all, to its documentation.
 pub fn docs(argv: Argv<'_>, reply: &mut Reply<'_>) {
     let names = argv.after(2);
-    let commands: Vec<&Command> =
-        if names.is_empty() { all().collect() } else { names.iter().filter_map(by_full_name).collect() };
+    let commands: Vec<&Command> = if names.is_empty() {
+        all().collect()
+    } else {
+        names.iter().filter_map(table::by_full_name).collect()
+    };
     doc_map(&commands, reply);
 }
 
@@ -99,12 +102,6 @@ pub fn help(container: &str, reply: &mut Reply<'_>) {
         reply.simple(&format!("{}{space}{}", Upper(sub.last_name()), Syntax(&arguments)));
         reply.simple(&format!("    {}", sub.summary));
     }
-}
-
-fn by_full_name(name: &[u8]) -> Option<&'static Command> {
-    let mut parts = name.splitn(2, |&b| b == b'|');
-    let command = find(parts.next()?)?;
-    parts.next().map_or(Some(command), |sub| command.find_sub(sub))
 }
 
 fn keys(call: Argv<'_>, with_flags: bool, reply: &mut Reply<'_>) {

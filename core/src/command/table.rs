@@ -383,6 +383,14 @@ pub fn lookup(argv: Argv<'_>) -> Option<&'static Command> {
     }
 }
 
+/// The command or subcommand of that full name, such as `client|list`, in any case.
+#[must_use]
+pub fn by_full_name(name: &[u8]) -> Option<&'static Command> {
+    let mut parts = name.splitn(2, |&b| b == b'|');
+    let command = find(parts.next()?)?;
+    parts.next().map_or(Some(command), |sub| command.find_sub(sub))
+}
+
 /// Which command `argv` calls, its subcommand being looked up and its arguments counted.
 ///
 /// # Errors

@@ -68,19 +68,6 @@ pub(crate) fn run(
             client.readonly = command.id == Id::Readonly;
             reply(client, outbox).ok();
         }
-        Id::Monitor
-        | Id::SlowlogGet
-        | Id::SlowlogLen
-        | Id::SlowlogReset
-        | Id::CommandlogGet
-        | Id::CommandlogLen
-        | Id::CommandlogReset
-        | Id::LatencyDoctor
-        | Id::LatencyGraph
-        | Id::LatencyHistogram
-        | Id::LatencyHistory
-        | Id::LatencyLatest
-        | Id::LatencyReset => operate(now, command.id, argv, client, outbox, data, env),
         Id::Lolwut => lolwut(argv, &mut reply(client, outbox)),
         Id::Time => time(now, &mut reply(client, outbox)),
         Id::Command
@@ -94,41 +81,10 @@ pub(crate) fn run(
             let container = command.name.split('|').next().unwrap_or_default();
             introspect::help(container, &mut reply(client, outbox));
         }
-        _ if command.name.starts_with("acl|") => users::run(now, command, argv, client, outbox, data, env),
+        _ if command.name.starts_with("acl|") => users::run(command, argv, client, outbox, data, env),
         _ => about::run(now, command, argv, client, outbox, data.effects.watches()),
     }
     After::Stay
-}
-
-/// Commands that show what was written down about commands.
-fn operate(
-    now: Now,
-    id: Id,
-    argv: Argv<'_>,
-    client: &mut Client,
-    outbox: &mut Outbox,
-    data: &mut Data,
-    env: &Env,
-) {
-    match id {
-        Id::Monitor => {
-            if !client.monitors {
-                client.monitors = true;
-                data.scrutiny.watch(client.link);
-                reply(client, outbox).ok();
-            }
-        }
-        Id::SlowlogGet
-        | Id::SlowlogLen
-        | Id::SlowlogReset
-        | Id::CommandlogGet
-        | Id::CommandlogLen
-        | Id::CommandlogReset => data.scrutiny.logs.run(id, argv, &[], &mut reply(client, outbox)),
-        _ => {
-            let mut reply = reply(client, outbox);
-            data.scrutiny.latency.run(now, id, argv, &data.tally, &env.config, &mut reply);
-        }
-    }
 }
 
 fn reset(client: &mut Client, outbox: &mut Outbox, data: &mut Data, env: &Env) {

@@ -52,6 +52,11 @@ fn server(id: Id) -> Home {
         Id::AclSetuser | Id::AclDeluser | Id::AclLoad | Id::AclSave => Home::Node,
         Id::Info | Id::Flushall | Id::Flushdb | Id::Swapdb | Id::Debug | Id::ConfigResetstat => Home::Whole,
         Id::MemoryDoctor | Id::MemoryMallocStats | Id::MemoryPurge | Id::MemoryStats => Home::Whole,
+        Id::AclLog | Id::Monitor => Home::Whole,
+        Id::SlowlogGet | Id::SlowlogLen | Id::SlowlogReset => Home::Whole,
+        Id::CommandlogGet | Id::CommandlogLen | Id::CommandlogReset => Home::Whole,
+        Id::LatencyLatest | Id::LatencyHistory | Id::LatencyGraph => Home::Whole,
+        Id::LatencyDoctor | Id::LatencyHistogram | Id::LatencyReset => Home::Whole,
         _ => Home::Session,
     }
 }
@@ -70,10 +75,9 @@ fn cluster(id: Id) -> Home {
         | Id::ClusterCountkeysinslot
         | Id::ClusterGetkeysinslot
         | Id::ClusterReplicas
-        | Id::ClusterSlaves
-        | Id::ClusterSlotStats => Home::View,
+        | Id::ClusterSlaves => Home::View,
         Id::Clusterscan => Home::Data,
-        Id::ClusterFlushslot | Id::ClusterGetslotmigrations => Home::Whole,
+        Id::ClusterFlushslot | Id::ClusterGetslotmigrations | Id::ClusterSlotStats => Home::Whole,
         _ => Home::Node,
     }
 }

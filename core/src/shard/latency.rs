@@ -129,16 +129,8 @@ impl Latency {
         samples.drain(..samples.len().saturating_sub(SAMPLES));
     }
 
-    /// LATENCY with its subcommands.
-    pub(crate) fn run(
-        &mut self,
-        now: Now,
-        id: Id,
-        argv: Argv<'_>,
-        tally: &Tally,
-        config: &Config,
-        reply: &mut Reply<'_>,
-    ) {
+    /// The subcommands of LATENCY that look at events.
+    pub(crate) fn show(&self, now: Now, id: Id, argv: Argv<'_>, config: &Config, reply: &mut Reply<'_>) {
         match id {
             Id::LatencyLatest => self.latest(reply),
             Id::LatencyHistory => {
@@ -157,11 +149,6 @@ impl Latency {
                     reply.error(&format!("ERR No samples available for event '{event}'"));
                 }
             },
-            Id::LatencyReset => {
-                let reset = self.reset(argv.after(2));
-                reply.int(reset as i64);
-            }
-            Id::LatencyHistogram => histograms(argv.after(2), tally, reply),
             _ => reply.verbatim("txt", &self.report(now, config)),
         }
     }
@@ -354,7 +341,7 @@ pub(crate) fn histograms(names: Argv<'_>, tally: &Tally, reply: &mut Reply<'_>) 
     let asked: Vec<&Command> = if names.is_empty() {
         table::all().flat_map(with_subcommands).collect()
     } else {
-        names.iter().filter_map(named).flat_map(with_subcommands).collect()
+        names.iter().filter_map(table::by_full_name).flat_map(with_subcommands).collect()
     };
     let known = asked.iter().filter_map(|command| {
         let histogram = tally.calls(command.id).histogram.as_ref()?;
@@ -373,14 +360,6 @@ pub(crate) fn histograms(names: Argv<'_>, tally: &Tally, reply: &mut Reply<'_>) 
             reply.int(micros as i64);
             reply.int(calls as i64);
         }
-    }
-}
-
-/// The command of that full name.
-fn named(name: &[u8]) -> Option<&'static Command> {
-    match name.iter().position(|b| *b == b'|') {
-        Some(bar) => table::find(&name[..bar])?.find_sub(&name[bar + 1..]),
-        None => table::find(name),
     }
 }
 
@@ -407,20 +386,25 @@ mod tests {
         latency
     }
 
-    fn ask(latency: &mut Latency, now: Now, tally: &Tally, line: &str) -> String {
-        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-        let owned = ArgvBuf::of(&words);
+    fn words(line: &str) -> ArgvBuf {
+        ArgvBuf::of(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>())
+    }
+
+    fn replied(write: impl FnOnce(&mut Reply<'_>)) -> String {
         let mut out = Outbox::default();
-        let id = table::resolve(owned.argv()).expect("a command").id;
-        let mut reply = Reply::new(&mut out, Proto::Resp2);
-        latency.run(now, id, owned.argv(), tally, &config("10"), &mut reply);
+        write(&mut Reply::new(&mut out, Proto::Resp2));
         let bytes: Vec<u8> = out.chunks().flatten().copied().collect();
         String::from_utf8(bytes).unwrap().replace("\r\n", " ")
     }
 
+    fn ask(latency: &Latency, now: Now, line: &str) -> String {
+        let words = words(line);
+        let id = table::resolve(words.argv()).expect("a command").id;
+        replied(|reply| latency.show(now, id, words.argv(), &config("10"), reply))
+    }
+
     #[test]
     fn what_takes_long_is_remembered_by_the_second() {
-        let tally = Tally::default();
         let mut latency = watching("10");
         for (secs, event, micros) in [
             (100, COMMAND, 9_999),
@@ -432,24 +416,25 @@ mod tests {
         ] {
             latency.took(at(secs), event, micros * 1000);
         }
-        let mut ask = |line: &str| ask(&mut latency, at(110), &tally, line);
+        let ask = |latency: &Latency, line: &str| ask(latency, at(110), line);
         assert_eq!(
-            ask("LATENCY LATEST"),
+            ask(&latency, "LATENCY LATEST"),
             "*2 *6 $7 command :102 :15 :30 :75 :4 *6 $12 expire-cycle :103 :12 :12 :12 :1 "
         );
-        assert_eq!(ask("LATENCY HISTORY command"), "*2 *2 :100 :30 *2 :102 :15 ");
-        assert_eq!(ask("LATENCY HISTORY Command"), "*0 ");
-        assert_eq!(ask("LATENCY GRAPH nosuch"), "-ERR No samples available for event 'nosuch' ");
-        assert_eq!(ask("LATENCY RESET nosuch COMMAND command"), ":1 ");
-        assert_eq!(ask("LATENCY HISTORY command"), "*0 ");
-        assert_eq!((ask("LATENCY RESET"), ask("LATENCY LATEST")), (":1 ".into(), "*0 ".into()));
+        assert_eq!(ask(&latency, "LATENCY HISTORY command"), "*2 *2 :100 :30 *2 :102 :15 ");
+        assert_eq!(ask(&latency, "LATENCY HISTORY Command"), "*0 ");
+        assert_eq!(ask(&latency, "LATENCY GRAPH nosuch"), "-ERR No samples available for event 'nosuch' ");
+        assert_eq!(latency.reset(words("nosuch COMMAND command").argv()), 1);
+        assert_eq!(ask(&latency, "LATENCY HISTORY command"), "*0 ");
+        assert_eq!(latency.reset(ArgvBuf::default().argv()), 1);
+        assert_eq!(ask(&latency, "LATENCY LATEST"), "*0 ");
     }
 
     #[test]
     fn nothing_is_remembered_unless_wanted() {
         let mut latency = watching("0");
         latency.took(at(1), COMMAND, u64::MAX);
-        assert_eq!(ask(&mut latency, at(1), &Tally::default(), "LATENCY LATEST"), "*0 ");
+        assert_eq!(ask(&latency, at(1), "LATENCY LATEST"), "*0 ");
         assert!(latency.report(at(1), &config("0")).contains("monitoring is disabled"));
     }
 
@@ -509,8 +494,7 @@ mod tests {
         ran(&[b"GET", b"k"], 900);
         ran(&[b"GET", b"k"], 3_000);
         ran(&[b"CONFIG", b"GET", b"x"], 3_000);
-        let mut latency = Latency::default();
-        let mut ask = |line: &str| ask(&mut latency, at(1), &tally, line);
+        let ask = |line: &str| replied(|reply| histograms(words(line).argv().after(2), &tally, reply));
         let get = "$3 get *4 $5 calls :2 $14 histogram_usec *4 :1 :1 :4 :2 ";
         let config = "$10 config|get *4 $5 calls :1 $14 histogram_usec *2 :4 :1 ";
         assert_eq!(ask("LATENCY HISTOGRAM get set nosuch"), format!("*2 {get}"));

@@ -2,24 +2,22 @@
 //! keyspace with a command that is passed on to it.
 
 use alloc::boxed::Box;
-use alloc::format;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use crate::cluster::View;
 use crate::cluster::render::{self, Asker};
 use crate::command::table::{Command, Id};
-use crate::ids::NodeId;
 use crate::link::Outbox;
 use crate::mail::Asked;
 use crate::shard::data::Data;
 use crate::shard::route::asker;
 use crate::shard::serve::{Env, not_built, reply};
 use crate::shard::session::{self, Client, Waiting};
-use crate::shard::slot_stats::{self, Figures};
+use crate::shard::slot_stats;
 use crate::slots::Slot;
 use crate::store::Store;
 use crate::wire::resp::number::integer;
-use crate::wire::resp::quote;
 use crate::wire::resp::{Argv, ArgvBuf, Reply};
 
 /// The error of every cluster command outside cluster mode.
@@ -53,7 +51,6 @@ pub(crate) fn run(
         Id::ClusterKeyslot => reply.int(i64::from(Slot::of(argv.get(2)).number())),
         Id::ClusterCountkeysinslot => count_keys(argv, db, data, &mut reply),
         Id::ClusterGetkeysinslot => get_keys(argv, db, data, &mut reply),
-        Id::ClusterSlotStats => slot_stats::run(argv, view, &Figures::of_all(data, &[]), &mut reply),
         Id::ClusterNodes => reply.verbatim("txt", &render::nodes(view, asker)),
         Id::ClusterInfo => reply.verbatim("txt", &render::info(view)),
         Id::ClusterSlots => render::slots(view, asker, &mut reply),
@@ -77,18 +74,13 @@ fn config_get(argv: Argv<'_>, env: &Env, reply: &mut Reply<'_>) {
 }
 
 fn replicas(argv: Argv<'_>, view: &View, asker: Asker, reply: &mut Reply<'_>) {
-    let Some(row) = NodeId::parse(argv.get(2)).and_then(|id| view.find(id)) else {
-        reply.error(&format!("ERR Unknown node {}", quote(argv.get(2))));
-        return;
-    };
-    if row.is_replica() {
-        reply.error("ERR The specified node is not a master");
-        return;
+    match render::replicas(view, argv.get(2), asker) {
+        Ok(lines) => {
+            reply.array(lines.len());
+            lines.iter().for_each(|line| reply.bulk(line.as_bytes()));
+        }
+        Err(refused) => reply.error(&refused.to_string()),
     }
-    let mut lines: Vec<_> = view.replicas(row.id).map(|row| render::node_line(view, row, asker)).collect();
-    lines.sort();
-    reply.array(lines.len());
-    lines.iter().for_each(|line| reply.bulk(line.trim_end().as_bytes()));
 }
 
 fn slot_argument(word: &[u8]) -> Option<Result<Slot, ()>> {
@@ -137,7 +129,7 @@ impl Client {
 /// A command for the node, with the counts it may need.
 fn asked(client: &Client, argv: ArgvBuf, store: &Store, env: &Env) -> Asked {
     let words = argv.argv();
-    let named = words.opt(2).and_then(integer).and_then(|n| u16::try_from(n).ok()).and_then(Slot::new);
+    let named = words.opt(2).and_then(slot_stats::slot);
     let keys = (0..env.config.databases_in_use()).map(|db| store.len(db)).sum();
     let keys_in_slot = named.map_or(0, |slot| store.slot_len_all(slot));
     let local = client.origin.peer_ip().is_none_or(|ip| ip.to_canonical().is_loopback());

@@ -14,13 +14,12 @@ use crate::shard::hold::Kind;
 use crate::shard::serve::Env;
 use crate::shard::session::Client;
 use crate::shard::transaction::Transaction;
-use crate::shard::{debug, freeze};
+use crate::shard::{debug, freeze, slot_stats};
 use crate::slots::Slot;
 use crate::store::Store;
 use crate::time::Now;
 use crate::wire::bus::State;
 use crate::wire::resp::Argv;
-use crate::wire::resp::number::integer;
 
 /// Where a command has to run.
 #[derive(Debug, PartialEq, Eq)]
@@ -117,7 +116,7 @@ pub(crate) fn elsewhere(
 pub(crate) fn slot_named(command: &'static Command, argv: Argv<'_>) -> Option<Slot> {
     match command.id {
         Id::ClusterCountkeysinslot | Id::ClusterGetkeysinslot | Id::ClusterFlushslot | Id::ClusterSetslot => {
-            argv.opt(2).and_then(integer).and_then(|n| u16::try_from(n).ok()).and_then(Slot::new)
+            argv.opt(2).and_then(slot_stats::slot)
         }
         Id::Debug => argv.opt(2).filter(|_| debug::is_about_key(argv.get(1))).map(Slot::of),
         _ => None,

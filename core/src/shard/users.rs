@@ -136,7 +136,6 @@ impl Shard {
 
 /// Runs a subcommand of ACL that changes no user.
 pub(crate) fn run(
-    now: Now,
     command: &'static Command,
     argv: Argv<'_>,
     client: &Client,
@@ -159,7 +158,6 @@ pub(crate) fn run(
         Id::AclGetuser => get_user(argv.get(2), users, &mut reply),
         Id::AclCat => cat(argv, &mut reply),
         Id::AclGenpass => generate(argv, &mut data.secret, &mut reply),
-        Id::AclLog => show_log(now, argv, refused(argv, data, env), &mut reply),
         _ => dry_run(argv, client, env, &mut reply),
     }
 }

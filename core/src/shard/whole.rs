@@ -12,6 +12,7 @@ use crate::shard::gather::Part;
 use crate::shard::hold::{Class, Reason, Scope};
 use crate::shard::info::sums::Sums;
 use crate::shard::rates::{LongTurns, Rates};
+use crate::shard::reads::NO_CLUSTER;
 use crate::shard::serve::not_built;
 use crate::shard::tally::Tally;
 use crate::shard::waits::timeout_ms;
@@ -108,13 +109,14 @@ impl Shard {
                 reply.int(all.reset(names) as i64);
             }
             Id::LatencyLatest | Id::LatencyHistory | Id::LatencyGraph | Id::LatencyDoctor => {
-                let mut all = self.data.scrutiny.latency.with(request.parts);
-                all.run(now, command.id, request.argv, &self.data.tally, &self.env.config, reply);
+                let all = self.data.scrutiny.latency.with(request.parts);
+                all.show(now, command.id, request.argv, &self.env.config, reply);
             }
             Id::LatencyHistogram => {
                 let sums = Sums::of_all(now, self, request.parts);
                 latency::histograms(request.argv.after(2), &sums.tally, reply);
             }
+            Id::ClusterSlotStats if !self.env.config.cluster_enabled => reply.error(NO_CLUSTER),
             Id::ClusterSlotStats => {
                 let figures = slot_stats::Figures::of_all(&self.data, request.parts);
                 slot_stats::run(request.argv, &self.env.view, &figures, reply);
