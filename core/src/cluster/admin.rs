@@ -15,7 +15,7 @@ use crate::time::Now;
 use crate::wire::resp::Reply;
 use crate::wire::resp::number::integer;
 
-/// What the shards know and a command depends on. [`needs`] says what must be filled in.
+/// What the shards know and a command may depend on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct KeyCounts {
     /// Keys on this node.
@@ -26,17 +26,6 @@ pub struct KeyCounts {
     pub importing: bool,
     /// An atomic migration is taking that slot away.
     pub exporting: bool,
-}
-
-/// Which of the [`KeyCounts`] a command depends on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Needs {
-    /// None.
-    Nothing,
-    /// The number of all keys.
-    Total,
-    /// Everything about this slot.
-    Slot(Slot),
 }
 
 /// The answer to a command.
@@ -67,17 +56,6 @@ impl AdminReply {
             }
         }
     }
-}
-
-/// What has to be known of the keys before `argv` (from `CLUSTER` on) can be [`run`].
-#[must_use]
-pub fn needs(argv: &[&[u8]]) -> Needs {
-    let Some(&sub) = argv.get(1) else { return Needs::Nothing };
-    if sub.eq_ignore_ascii_case(b"setslot") {
-        return argv.get(2).and_then(|arg| slot(arg).ok()).map_or(Needs::Nothing, Needs::Slot);
-    }
-    let total = [&b"reset"[..], b"flushslots", b"replicate"];
-    if total.iter().any(|name| sub.eq_ignore_ascii_case(name)) { Needs::Total } else { Needs::Nothing }
 }
 
 /// Runs a CLUSTER subcommand; `argv` begins with `CLUSTER`. The subcommands are ADDSLOTS, ADDSLOTSRANGE, BUMPEPOCH,

@@ -206,11 +206,6 @@ impl Cluster {
         }
     }
 
-    /// The owner tells this node's replication offset.
-    pub fn note_offset(&mut self, offset: u64) {
-        self.nodes.myself_mut().offset = offset;
-    }
-
     /// Publishes a message to the other nodes: to all of them, or to those of this shard for a sharded channel.
     pub fn publish(
         &mut self,

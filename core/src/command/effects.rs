@@ -126,7 +126,7 @@ impl Watched {
         }
     }
 
-    /// Watched keys of a database (of all when `None`) for which `changed` is true get a new version.
+    /// Watched keys for which `changed` is true, by database and name, get a new version.
     pub fn touch_where(&mut self, mut changed: impl FnMut(u32, &[u8]) -> bool) {
         for ((db, key), version) in &mut self.versions {
             if changed(*db, key) {

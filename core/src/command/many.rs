@@ -36,7 +36,7 @@ pub(super) fn mset<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
 /// MSETNX key value [key value …]
 pub(super) fn msetnx<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
     let pairs = pairs(argv, "msetnx")?;
-    let free = are(cx, pairs.clone(), false);
+    let free = all_are(cx, pairs.clone(), false);
     if free {
         set_all(cx, pairs, None, false);
     }
@@ -55,8 +55,8 @@ pub(super) fn msetex<'a>(cx: &mut Cx<'_>, argv: Argv<'a>) -> Outcome<'a> {
     let deadline_ms = options.deadline_ms(Command::MSetEx, cx.now)?;
     let pairs = Pairs { argv, from: 2, end };
     let met = match options.condition {
-        Condition::Missing => are(cx, pairs.clone(), false),
-        Condition::Present => are(cx, pairs.clone(), true),
+        Condition::Missing => all_are(cx, pairs.clone(), false),
+        Condition::Present => all_are(cx, pairs.clone(), true),
         Condition::Always | Condition::Equal(_) => true,
     };
     if met {
@@ -112,7 +112,7 @@ fn pairs<'a>(argv: Argv<'a>, name: &'static str) -> Result<Pairs<'a>, Refused<'a
 }
 
 /// Whether all keys are there, or all are missing.
-fn are(cx: &mut Cx<'_>, mut pairs: Pairs<'_>, there: bool) -> bool {
+fn all_are(cx: &mut Cx<'_>, mut pairs: Pairs<'_>, there: bool) -> bool {
     pairs.all(|(key, _)| {
         let at = cx.at(key);
         cx.look(&at).is_some() == there

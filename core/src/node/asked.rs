@@ -1,7 +1,7 @@
 //! Commands that only the node can carry out: it changes the configuration, the cluster, the jobs, or stops.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -20,7 +20,7 @@ use crate::node::{Node, Trying, settings};
 use crate::slots::Slot;
 use crate::time::Now;
 use crate::wire::resp::{Proto, Reply};
-use crate::wire::syncslots::Finish;
+use crate::wire::syncslots::{Finish, Word};
 
 /// What a client gets, and when.
 enum Verdict {
@@ -165,7 +165,7 @@ impl Node {
 
     fn cancel(&mut self, proto: Proto, out: &mut Actions) -> Verdict {
         if !self.jobs.any(Operation::Export) {
-            return refused(proto, "ERR No migrations ongoing");
+            return refused(proto, &request::Refused::NothingToCancel.to_string());
         }
         let exports = self.jobs.stoppable();
         if exports.is_empty() {
@@ -179,9 +179,8 @@ impl Node {
 
     fn syncslots(&mut self, now: Now, asked: &Asked, words: &[&[u8]], out: &mut Actions) -> Verdict {
         let proto = asked.proto;
-        let word = words[0].to_ascii_uppercase();
-        match word.as_slice() {
-            b"ESTABLISH" => {
+        match Word::of(words[0]) {
+            Word::Establish => {
                 let checked =
                     self.on_ground(Operation::Import, |ground| check_establish(&words[1..], ground));
                 let offer = match checked {
@@ -198,23 +197,16 @@ impl Node {
                 Verdict::Nothing
             }
             // Only replicas follow a job that FINISH could end; as in Valkey two replies answer one command.
-            b"FINISH" => Verdict::Reply(write(proto, |reply| match Finish::parse(&words[1..]) {
+            Word::Finish => Verdict::Reply(write(proto, |reply| match Finish::parse(&words[1..]) {
                 Ok(_) => {
                     reply.ok();
-                    reply.error("ERR No such slot migration job");
+                    reply.error(&request::Refused::NoSuchJob.to_string());
                 }
                 Err(_) => reply.error("ERR syntax error"),
             })),
-            b"CAPA" => Verdict::Reply(Bytes::new()),
-            b"ACK" | b"SNAPSHOT-EOF" | b"REQUEST-PAUSE" | b"PAUSED" | b"REQUEST-FAILOVER"
-            | b"FAILOVER-GRANTED" => {
-                let word = String::from_utf8_lossy(&word);
-                refused(
-                    proto,
-                    &format!("ERR CLUSTER SYNCSLOTS {word} should only be used by slot migration clients"),
-                )
-            }
-            _ => refused(proto, "ERR syntax error"),
+            Word::Capa => Verdict::Reply(Bytes::new()),
+            Word::Control(control) => refused(proto, &request::Refused::NotMigrating(control).to_string()),
+            Word::Unknown => refused(proto, "ERR syntax error"),
         }
     }
 

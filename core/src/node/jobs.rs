@@ -194,10 +194,8 @@ impl Node {
     /// The failed import's keys may go, where the slots are not ours.
     pub(super) fn clean_up(&mut self, name: JobName, out: &mut Actions) {
         let (Some(running), Some(cluster)) = (self.jobs.find(name), &self.cluster) else { return };
-        match takeover::confirm_failed_import(cluster, &running.job.ranges) {
-            Some(confirmed) => self.post(Order::CleanUp { job: name, confirmed: Some(confirmed) }, out),
-            None => self.post(Order::CleanUp { job: name, confirmed: None }, out),
-        }
+        let confirmed = takeover::confirm_failed_import(cluster, &running.job.ranges);
+        self.post(Order::CleanUp { job: name, confirmed }, out);
     }
 
     /// Owners changed: tells the shard of every job whose slots are settled differently now.

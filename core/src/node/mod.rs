@@ -11,10 +11,11 @@ mod telling;
 mod users;
 
 use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::action::{Action, Actions, File};
+use crate::action::{Action, Actions, Ending, File};
 use crate::cluster::takeover::Confirmed;
 use crate::cluster::{self, Cluster, ClusterConfig, Corrupt};
 use crate::config::{Config, SaveBehavior};
@@ -53,7 +54,7 @@ pub struct Node {
     trying: Option<Trying>,
     next_ticket: u64,
     /// The text of the configuration file the process was started with.
-    config_file: Option<alloc::string::String>,
+    config_file: Option<String>,
     stopping: Option<Ticket>,
     /// Slots lost in this step whose keys may go.
     losses: Vec<Confirmed>,
@@ -90,7 +91,7 @@ impl Node {
     /// When nodes.conf cannot be what a node wrote.
     pub fn new(
         config: Arc<Config>,
-        config_file: Option<alloc::string::String>,
+        config_file: Option<String>,
         nodes_conf: Option<&[u8]>,
         seed: u64,
         now: Now,
@@ -137,7 +138,7 @@ impl Node {
                 self.tell_cluster(now, cluster::Input::Opened { link, peer, local }, out);
             }
             Input::Opened { link, origin: Origin::Unix } => {
-                out.push(Action::Close { link, ending: crate::action::Ending::Abrupt });
+                out.push(Action::Close { link, ending: Ending::Abrupt });
             }
             Input::Connected { link, local } => {
                 self.tell_cluster(now, cluster::Input::Connected { link, local }, out);

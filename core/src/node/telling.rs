@@ -1,4 +1,4 @@
-//! What a shard is told when: at once, or when what was saved before it is durable.
+//! What shards are told when: at once, or when what was saved before it is durable.
 //!
 //! One queue has everything that waits, in the order in which it was decided; a save that is durable lets go of all
 //! that waited for it or for an earlier one, in that order. Only news of losses pass it, see [`Node::post_news`].
@@ -15,9 +15,9 @@ use crate::time::Now;
 /// Something that waits until a save is durable.
 #[derive(Debug)]
 enum Told {
-    /// An order to the shard.
+    /// An order to shards.
     Order(Order),
-    /// Slots that this node gained: the shard sees them from then on.
+    /// Slots that this node gained: shards see them from then on.
     Gained(SlotRanges),
 }
 
@@ -92,7 +92,7 @@ impl Node {
         if passes { self.deliver(order, out) } else { self.post(order, out) }
     }
 
-    /// This node gained slots: its shard hears of it when that is durable.
+    /// This node gained slots: its shards hear of it when that is durable.
     pub(super) fn gained(&mut self, slots: SlotRanges) {
         if let Some(ticket) = self.saving {
             self.waiting.0.push_back((ticket, Told::Gained(slots)));

@@ -126,11 +126,11 @@ struct About<'a> {
 
 impl<'a> About<'a> {
     fn new(client: &'a Client, flags: &'a [u8]) -> Self {
-        let (address, local_address, ip) = match client.origin {
-            Origin::Tcp { peer, local } => (format!("{peer}"), format!("{local}"), format!("{}", peer.ip())),
-            Origin::Unix => ("/unixsocket:0".into(), "/unixsocket:0".into(), "/unixsocket".into()),
+        let ip = match client.origin {
+            Origin::Tcp { peer, .. } => format!("{}", peer.ip()),
+            Origin::Unix => "/unixsocket".into(),
         };
-        Self { client, flags, address, local_address, ip }
+        Self { client, flags, address: client.peer(), local_address: client.local(), ip }
     }
 }
 

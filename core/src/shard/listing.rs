@@ -8,7 +8,6 @@ use bytes::Bytes;
 
 use crate::command::effects::Watched;
 use crate::ids::ClientId;
-use crate::input::Origin;
 use crate::link::Outbox;
 use crate::shard::filter::Filter;
 use crate::shard::gather::Part;
@@ -34,10 +33,7 @@ fn row(now: Now, client: &Client, outbox: &Outbox, words: usize, flags: &[u8], w
     let text = |bytes: &[u8]| {
         String::from_utf8_lossy(bytes.split(|b| *b == 0).next().unwrap_or_default()).into_owned()
     };
-    let (peer, local) = match client.origin {
-        Origin::Tcp { peer, local } => (format!("{peer}"), format!("{local}")),
-        Origin::Unix => ("/unixsocket:0".into(), "/unixsocket:0".into()),
-    };
+    let (peer, local) = (client.peer(), client.local());
     let command = match client.last_command {
         None => "NULL",
         Some(_) if client.transaction.is_running() => "exec",

@@ -247,6 +247,14 @@ impl Client {
         }
     }
 
+    /// This end as it is shown.
+    pub(crate) fn local(&self) -> String {
+        match self.origin {
+            Origin::Tcp { local, .. } => format!("{local}"),
+            Origin::Unix => "/unixsocket:0".into(),
+        }
+    }
+
     /// From now on the client is this user.
     pub(crate) fn be(&mut self, user: Arc<User>) {
         self.restricted = !user.may_everything();

@@ -5,6 +5,7 @@ use core::fmt;
 use smallvec::SmallVec;
 
 use crate::slots::{Slot, SlotRange, SlotRanges};
+use crate::wire::resp::number::integer;
 
 /// What is wrong with a list of slot ranges or the words around it, before anybody asks who owns the slots.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,17 +92,6 @@ pub fn read_ranges<E: From<Malformed>>(
 
 fn slot(number: i64) -> Result<Slot, Malformed> {
     u16::try_from(number).ok().and_then(Slot::new).ok_or(Malformed::BadSlot)
-}
-
-/// A signed decimal number in its one canonical spelling: no sign but `-`, no leading zero, no space.
-fn integer(word: &[u8]) -> Option<i64> {
-    let digits = word.strip_prefix(b"-").unwrap_or(word);
-    let canonical =
-        word == b"0" || matches!(digits, [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit));
-    if !canonical {
-        return None;
-    }
-    core::str::from_utf8(word).ok()?.parse().ok()
 }
 
 #[cfg(test)]

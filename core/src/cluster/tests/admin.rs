@@ -4,7 +4,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use super::rig::{Peer, Rig, config, id, ranges};
-use crate::cluster::admin::{AdminReply, KeyCounts, Needs, needs, run};
+use crate::cluster::admin::{AdminReply, KeyCounts, run};
 use crate::cluster::render::{self, Asker, Family};
 use crate::cluster::{Action, Announced, ClusterConfig, EndpointType};
 use crate::link::Outbox;
@@ -184,18 +184,6 @@ fn what_the_keys_forbid() {
         ask(&mut rig, &std::format!("CLUSTER REPLICATE {p}")),
         "-ERR Replication is not available yet: this node can only be a primary"
     );
-}
-
-#[test]
-fn what_has_to_be_known_of_keys() {
-    let needs = |words: &str| needs(&words.split(' ').map(str::as_bytes).collect::<Vec<_>>());
-    assert_eq!(needs("CLUSTER setslot 5 STABLE"), Needs::Slot(Slot::new(5).unwrap()));
-    assert_eq!(needs("CLUSTER SETSLOT x STABLE"), Needs::Nothing);
-    assert_eq!(needs("CLUSTER Reset HARD"), Needs::Total);
-    assert_eq!(needs("CLUSTER FLUSHSLOTS"), Needs::Total);
-    assert_eq!(needs("CLUSTER REPLICATE x"), Needs::Total);
-    assert_eq!(needs("CLUSTER MEET 1.1.1.1 1"), Needs::Nothing);
-    assert_eq!(needs("CLUSTER"), Needs::Nothing);
 }
 
 #[test]

@@ -67,22 +67,11 @@ impl<'o> Reply<'o> {
         Self { muted, ..self }
     }
 
-    /// A second writer to the same link, for a callee that takes the reply by value.
-    #[inline]
-    pub fn reborrow(&mut self) -> Reply<'_> {
-        Reply { out: self.out, proto: self.proto, muted: self.muted }
-    }
-
     /// The version replies are written in.
     #[inline]
     #[must_use]
     pub fn proto(&self) -> Proto {
         self.proto
-    }
-
-    /// Goes on in another version (HELLO, RESET).
-    pub fn set_proto(&mut self, proto: Proto) {
-        self.proto = proto;
     }
 
     /// Whether replies are discarded.
@@ -313,7 +302,7 @@ mod tests {
 
     type Row = (fn(&mut Reply<'_>), &'static [u8], &'static [u8]);
 
-    const ROWS: [Row; 29] = [
+    const ROWS: [Row; 28] = [
         (|r| r.ok(), b"+OK\r\n", b"+OK\r\n"),
         (|r| r.simple("QUEUED"), b"+QUEUED\r\n", b"+QUEUED\r\n"),
         (|r| r.error("ERR a\r\nb\nc"), b"-ERR a  b c\r\n", b"-ERR a  b c\r\n"),
@@ -346,7 +335,6 @@ mod tests {
         (|r| r.big_number("123"), b"$3\r\n123\r\n", b"(123\r\n"),
         (|r| r.verbatim("txt", "a\r\n"), b"$3\r\na\r\n\r\n", b"=7\r\ntxt:a\r\n\r\n"),
         (|r| r.raw(b":1\r\n"), b":1\r\n", b":1\r\n"),
-        (|r| r.reborrow().int(2), b":2\r\n", b":2\r\n"),
     ];
 
     #[test]
