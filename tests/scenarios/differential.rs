@@ -161,7 +161,7 @@ fn compare(mix: Mix) {
         "CONFIG RESETSTAT",
     ];
     let [ours, theirs] = servers;
-    search(mix, &Pair::new(ours, theirs, &reset));
+    search(mix, &Pair::new(ours, theirs, &reset, mix.cluster));
 }
 
 #[test]

@@ -136,6 +136,8 @@ pub struct Pair {
     servers: [Server; 2],
     /// Commands that make both the same again.
     reset: Vec<Vec<String>>,
+    /// They are nodes of a cluster.
+    cluster: bool,
 }
 
 /// A sequence under way.
@@ -144,6 +146,9 @@ struct Run<'a> {
     connections: Vec<[Connection; 2]>,
     /// Commands queued between MULTI and EXEC, by connection.
     queued: Vec<Vec<Vec<Word>>>,
+    /// MULTI came, by connection.
+    open: [bool; CONNECTIONS],
+    cluster: bool,
     /// Replies were kept back.
     muted: bool,
     /// When a key may end.
@@ -154,9 +159,9 @@ type Outcome = Result<(), (String, String)>;
 
 impl Pair {
     /// `reset` is run on both before every sequence.
-    pub fn new(ours: Server, theirs: Server, reset: &[&str]) -> Self {
+    pub fn new(ours: Server, theirs: Server, reset: &[&str], cluster: bool) -> Self {
         let words = |line: &&str| line.split(' ').map(str::to_owned).collect();
-        Self { servers: [ours, theirs], reset: reset.iter().map(words).collect() }
+        Self { servers: [ours, theirs], reset: reset.iter().map(words).collect(), cluster }
     }
 
     /// Runs a sequence from an empty keyspace.
@@ -174,6 +179,8 @@ impl Pair {
             servers: &self.servers,
             connections: (0..CONNECTIONS).map(|_| open()).collect(),
             queued: vec![Vec::new(); CONNECTIONS],
+            open: [false; CONNECTIONS],
+            cluster: self.cluster,
             muted: false,
             ends: Vec::new(),
         };
@@ -221,6 +228,7 @@ impl Run<'_> {
                 thread::sleep(*time);
                 Ok(())
             }
+            Step::Ask(at, words) if self.cluster && self.open[*at] && allow::has_no_place(words) => Ok(()),
             Step::Ask(at, words) => self.ask(*at, words),
             Step::Walk(at, cursor, words) => self.walk(*at, *cursor, words),
             Step::Raw(at, bytes) => self.raw(*at, bytes),
@@ -249,6 +257,11 @@ impl Run<'_> {
             return differ(&shown[0], &shown[1]);
         };
         let name = name(words);
+        match name.as_str() {
+            "multi" => self.open[at] = true,
+            "exec" | "discard" | "reset" => self.open[at] = false,
+            _ => {}
+        }
         self.note_ends(begun, words, theirs.is("QUEUED"));
         if theirs.is("QUEUED") {
             self.queued[at].push(words.to_vec());
@@ -362,6 +375,7 @@ impl Run<'_> {
 
     fn reopen(&mut self, at: usize) {
         self.queued[at].clear();
+        self.open[at] = false;
         self.connections[at] = [Connection::open(&self.servers[0]), Connection::open(&self.servers[1])];
     }
 
