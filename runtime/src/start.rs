@@ -203,8 +203,10 @@ fn machines(
     getrandom::fill(&mut secret).map_err(no_random)?;
     let mut node: Option<Box<dyn Machine>> = Some(Box::new(node));
     let mut machines = Vec::new();
+    // The same for all: what a client sees of it (run_id, cursors of CLUSTERSCAN) is the process's.
+    let seed = seed()?;
     for index in Shards::new(config.shards).iter() {
-        let mut shard = Shard::nth(index, config.clone(), view.clone(), seed()?, now);
+        let mut shard = Shard::nth(index, config.clone(), view.clone(), seed, now);
         shard.lend(Stopwatch::Lent(clock::nanos));
         shard.set_secret(secret);
         shard.handle(now, Input::Introduced(vitals::process(config, driver)), &mut Actions::default());

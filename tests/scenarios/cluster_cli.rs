@@ -170,6 +170,10 @@ fn a_walk_over_the_cluster_finds_every_key_once() {
     let cursor = format!("0-{{{}}}-0", tag(9000));
     let moved = format!("MOVED 9000 {}", cluster.nodes[cluster.owner(9000)].address());
     assert_eq!(elsewhere.ask(&["CLUSTERSCAN", &cursor]).text(), moved);
+    // So is the first cursor, as in Valkey: as if it were a key.
+    let elsewhere = &cluster.nodes[(cluster.owner(13907) + 1) % 3];
+    let moved = format!("MOVED 13907 {}", cluster.nodes[cluster.owner(13907)].address());
+    assert_eq!(elsewhere.ask(&["CLUSTERSCAN", "0"]).text(), moved);
     // The position of another node, or of one that has started anew, is none: the slot is begun again.
     let owner = &cluster.nodes[cluster.owner(9000)];
     let strange = format!("abcdef-{{{}}}-4000000000", tag(9000));

@@ -109,9 +109,9 @@ const BOTH: &[(&str, u32)] = &[
     ("CLIENT UNBLOCK $i [TIMEOUT|ERROR|$w]", 1),
     ("CLIENT UNPAUSE", 1),
     ("CLIENT PAUSE (0|1|-1|abc|0 (ALL|WRITE|$w))", 1),
-    ("CLIENT KILL (127.0.0.1:1|$w|ID 99999999|ID $w|TYPE $w|SKIPME $w|MAXAGE $w|USER $w)", 2),
+    ("CLIENT KILL (127.0.0.1:1|$w|ID 99999999|ID $w|TYPE $w|SKIPME $w|MAXAGE (99999|abc|-1)|USER $w)", 2),
     (
-        "CLIENT LIST ID 99999999 [NOT-ID $i] [TYPE $w|USER $w|NAME nobody|LIB-NAME $w] [DB $i] [IDLE $i|MAXAGE $i] [FLAGS $w|NOT-CAPA $w]",
+        "CLIENT LIST ID 99999999 [NOT-ID $i] [TYPE $w|USER $w|NAME nobody|LIB-NAME $w] [DB $i] [IDLE $i|MAXAGE (0|99999|abc|-1)] [FLAGS $w|NOT-CAPA $w]",
         3,
     ),
     (
@@ -139,6 +139,7 @@ const BOTH: &[(&str, u32)] = &[
     ("DEBUG POPULATE $c [$w [$c]]", 1),
     ("DEBUG OBJECT $k [fast]", 2),
     ("DEBUG (SDSLEN|LISTPACK|QUICKLIST|HTSTATS-KEY) $k", 1),
+    ("DEBUG DIGEST-VALUE $k+", 2),
     ("DEBUG HTSTATS ($w|99|-1)", 1),
     ("DEBUG RELOAD $w", 1),
     ("DEBUG REPLYBUFFER (PEAK-RESET-TIME (NEVER|RESET|$i|$w)|RESIZING 1|$w $w)", 1),
@@ -162,12 +163,10 @@ const BOTH: &[(&str, u32)] = &[
     ("$w", 1),
 ];
 
-/// Lines for servers without cluster. A cluster of Valkey 9.1 stores the keys of MSETEX wherever it is asked to, and in
-/// a transaction its DEBUG DIGEST-VALUE finds no key.
+/// Lines for servers without cluster. A cluster of Valkey 9.1 stores the keys of MSETEX wherever it is asked to.
 const STANDALONE: &[(&str, u32)] = &[
     ("MSETEX $n ($k $v)+ [NX|XX] [EX $t|PX $T|EXAT $a|PXAT $A|KEEPTTL]", 6),
     ("MSETEX $n ($k $v)+ $w", 1),
-    ("DEBUG DIGEST-VALUE $k+", 2),
     ("MSETEX 1 $k $v PX $q", 2),
 ];
 

@@ -149,7 +149,7 @@ struct Run<'a> {
     /// MULTI came, by connection.
     open: [bool; CONNECTIONS],
     cluster: bool,
-    /// Replies were kept back.
+    /// Errors are not counted alike: replies were kept back, or what is not built was asked for.
     muted: bool,
     /// When a key may end.
     ends: Vec<(Instant, Instant)>,
@@ -258,6 +258,8 @@ impl Run<'_> {
         };
         let name = name(words);
         match name.as_str() {
+            // Our error is one.
+            "debug reload" => self.muted = true,
             "multi" => self.open[at] = true,
             "exec" | "discard" | "reset" => self.open[at] = false,
             _ => {}

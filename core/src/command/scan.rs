@@ -64,13 +64,19 @@ impl Found {
 
     /// Replies the keys. Those whose time is over end with that.
     pub(super) fn reply(self, cx: &mut Cx<'_>) {
-        cx.reply.array(self.count);
-        self.keys.chunks().for_each(|chunk| cx.reply.raw(chunk));
+        let (count, keys) = self.end(cx);
+        cx.reply.array(count);
+        keys.chunks().for_each(|chunk| cx.reply.raw(chunk));
+    }
+
+    /// How many keys, and these as bulk strings. Those whose time is over end with that.
+    pub(super) fn end(self, cx: &mut Cx<'_>) -> (usize, Outbox) {
         for key in self.over {
             // Where the key lies, which is not where a walk is routed to.
             let at = cx.store.at(cx.db, &key);
             cx.is_gone(&at);
         }
+        (self.count, self.keys)
     }
 }
 
@@ -110,7 +116,8 @@ pub(super) fn only_slot(cx: &Cx<'_>, pattern: &[u8]) -> Option<Slot> {
     if cx.store.layout() == Layout::Cluster { slot_of(pattern) } else { None }
 }
 
-fn slot_of(pattern: &[u8]) -> Option<Slot> {
+/// The same in cluster mode.
+pub(super) fn slot_of(pattern: &[u8]) -> Option<Slot> {
     let plain = pattern.iter().take_while(|b| !b"*?[\\".contains(b)).count();
     let tagged = hash_tag(&pattern[..plain]).is_some();
     (plain == pattern.len() || tagged).then(|| Slot::of(&pattern[..plain]))

@@ -65,6 +65,13 @@ fn refusals_are_worded_as_in_valkey() {
         ),
         (&["lazyfree-lazy-expire", "x"], failed("lazyfree-lazy-expire", "argument must be 'yes' or 'no'")),
         (&["proto-max-bulk-len", "1x"], failed("proto-max-bulk-len", "argument must be a memory value")),
+        (
+            &["proto-max-bulk-len", "\0"],
+            failed(
+                "proto-max-bulk-len",
+                "argument must be between 1048576 and 9223372036854775807 inclusive",
+            ),
+        ),
         (&["SLOWLOG-max-len", "x"], failed("slowlog-max-len", "argument couldn't be parsed into an integer")),
         (
             &["maxmemory-clients", "101%"],

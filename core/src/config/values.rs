@@ -23,6 +23,8 @@ pub(super) fn integer(text: &str) -> Option<i128> {
 /// Digits and a unit: `k`, `m`, `g` are powers of 1000, `kb`, `mb`, `gb` of 1024. No digits at all mean 0, as in
 /// Valkey.
 pub(crate) fn memory(text: &str) -> Option<u64> {
+    // Valkey reads it up to the first NUL.
+    let text = text.split('\0').next().unwrap_or_default();
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
     let times: u64 = match unit.to_ascii_lowercase().as_str() {
@@ -48,6 +50,7 @@ pub(super) fn percent(text: &str) -> Option<i128> {
 
 /// An octal number; a sign is read, and refused later by the range.
 pub(super) fn octal(text: &str) -> Option<i128> {
+    let text = text.split('\0').next().unwrap_or_default();
     i64::from_str_radix(if text.is_empty() { "0" } else { text }, 8).ok().map(i128::from)
 }
 

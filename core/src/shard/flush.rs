@@ -66,7 +66,7 @@ impl Shard {
     }
 
     /// SWAPDB.
-    pub(crate) fn swap(&mut self, argv: Argv<'_>, reply: &mut Reply<'_>) {
+    pub(crate) fn swap(&mut self, now: Now, argv: Argv<'_>, reply: &mut Reply<'_>) {
         if self.env.config.cluster_enabled {
             reply.error("ERR SWAPDB is not allowed in cluster mode");
             return;
@@ -84,7 +84,13 @@ impl Shard {
         let (a, b) = (first as u32, second as u32);
         if a != b {
             self.data.store.swap(a, b);
-            self.data.effects.watched().touch_where(|db, _| db == a || db == b);
+            let Data { store, effects, .. } = &mut self.data;
+            let is_in = |db: u32, key: &[u8]| {
+                store.get(&store.at(db, key)).is_some_and(|entry| !entry.is_expired(now.wall_ms()))
+            };
+            // What is in neither does not change.
+            let changes = |db: u32, key: &[u8]| (db == a || db == b) && (is_in(a, key) || is_in(b, key));
+            effects.watched().touch_where(changes);
         }
         reply.ok();
     }

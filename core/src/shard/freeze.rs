@@ -88,10 +88,11 @@ fn is_spread(client: &Client, env: &Env) -> bool {
     let goal = client.transaction.slot(env).map_or(client.link.shard(), |slot| env.shards.of(slot));
     let spread = |queued: &Queued| {
         let argv = queued.words.argv();
-        place(env, queued.command, argv) == Place::One(None)
-            && (is_wide(queued.command, argv)
-                || matches!(home(queued.command), Home::Whole | Home::Node)
-                || shard_named(queued.command, argv, env).is_some())
+        let keyless = || place(env, queued.command, argv) == Place::One(None);
+        is_wide(queued.command, argv)
+            || keyless()
+                && (matches!(home(queued.command), Home::Whole | Home::Node)
+                    || shard_named(queued.command, argv, env).is_some())
     };
     watched.iter().any(|key| key.shard() != goal) || queue.iter().any(spread)
 }

@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 
 use crate::acl;
 use crate::action::{Actions, Ending};
+use crate::command::clusterscan::{self, Stretch};
 use crate::command::context::{Caller as By, Cx};
 use crate::command::options::is;
 use crate::command::scan;
@@ -47,6 +48,8 @@ pub(crate) enum Part {
     Count(u64),
     /// So many keys, as bulk strings.
     Keys(usize, Outbox),
+    /// Keys of slots from a place on.
+    Stretch(Option<Stretch>),
     /// A key drawn from so many.
     Draw(u64, Option<Box<[u8]>>),
     /// Lines of CLIENT LIST.
@@ -128,6 +131,7 @@ pub(crate) fn is_wide(command: &Command, argv: Argv<'_>) -> bool {
         | Id::CommandlogGet
         | Id::CommandlogLen
         | Id::CommandlogReset => true,
+        Id::Clusterscan => clusterscan::is_wide(argv),
         Id::Debug => {
             let word = argv.get(1);
             let of_all: [&[u8]; 6] =
@@ -282,10 +286,11 @@ impl Shard {
                 Part::Done
             }
             Id::Keys => {
-                let (count, keys) = self.walk(now, request.db, |cx| scan::matching(cx, argv.get(1)));
+                let (count, keys) = self.walk(now, request.db, |cx, _| scan::matching(cx, argv.get(1)));
                 Part::Keys(count, keys)
             }
             Id::Randomkey => self.draw(now, request.db),
+            Id::Clusterscan => Part::Stretch(self.stretch(now, request)),
             Id::ClientList => Part::Clients(self.client_rows(now, request).unwrap_or_default()),
             Id::ClientUnblock => Part::Count(self.unblock(now, argv, out).unwrap_or_default().into()),
             Id::ClientKill => {
@@ -332,18 +337,30 @@ impl Shard {
                     }
                 }
             }
+            Id::Clusterscan => {
+                let stretches = all().filter_map(|part| match part {
+                    Part::Stretch(stretch) => stretch.as_ref(),
+                    _ => None,
+                });
+                let all: Vec<&Stretch> = stretches.collect();
+                clusterscan::answer(&all, &self.env.fingerprint, reply);
+            }
             _ => self.reply_draw(all(), reply),
         }
     }
 
+    fn stretch(&mut self, now: Now, request: &Request<'_>) -> Option<Stretch> {
+        self.walk(now, request.db, |cx, env| clusterscan::part(cx, request.argv, &env.ground()))
+    }
+
     /// Walks the keys of this shard for a command that names none.
-    fn walk<T>(&mut self, now: Now, db: u32, f: impl FnOnce(&mut Cx<'_>) -> T) -> T {
+    fn walk<T>(&mut self, now: Now, db: u32, f: impl FnOnce(&mut Cx<'_>, &Env) -> T) -> T {
         let data = &mut self.data;
         let followed = data.exports.follow(None);
         let held = data.holds.writes_held(None);
         data.effects.begin(db, followed);
         let mut unread = Outbox::default();
-        let result = f(&mut Cx {
+        let mut cx = Cx {
             now,
             db,
             slot: Slot::default(),
@@ -355,7 +372,8 @@ impl Shard {
             config: &self.env.config,
             rng: &mut data.rng,
             no_touch: true,
-        });
+        };
+        let result = f(&mut cx, &self.env);
         if !data.effects.records().is_empty() {
             data.exports.append(&data.effects, ArgvBuf::default().argv());
         }
@@ -363,7 +381,7 @@ impl Shard {
     }
 
     fn draw(&mut self, now: Now, db: u32) -> Part {
-        let key = self.walk(now, db, scan::draw);
+        let key = self.walk(now, db, |cx, _| scan::draw(cx));
         // Counted after the draw, which may have deleted keys whose time is over.
         Part::Draw(self.data.store.len(db), key)
     }

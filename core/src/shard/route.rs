@@ -10,6 +10,7 @@ use crate::command::scan;
 use crate::command::table::{Command, Id, flags, keys_of};
 use crate::ids::{ShardIndex, Shards};
 use crate::shard::data::Data;
+use crate::shard::gather::is_wide;
 use crate::shard::hold::Kind;
 use crate::shard::serve::Env;
 use crate::shard::session::Client;
@@ -100,6 +101,7 @@ pub(crate) fn elsewhere(
         return (!stays && home != env.index).then_some(home);
     }
     let there = match place {
+        Place::One(Some(_)) if command.id == Id::Clusterscan && is_wide(command, argv) => home,
         Place::One(Some(slot)) => env.shards.of(slot),
         Place::One(None) if command.id == Id::Exec => {
             let goal = client.transaction.slot(env).map_or(home, |slot| env.shards.of(slot));

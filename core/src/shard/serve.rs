@@ -9,7 +9,7 @@ use alloc::sync::Arc;
 use crate::action::Ending;
 use crate::cluster::View;
 use crate::command;
-use crate::command::clusterscan::clusterscan;
+use crate::command::clusterscan::{Ground, clusterscan};
 use crate::command::context::{Caller, Cx};
 use crate::command::refused::Refused;
 use crate::command::table::{self, Command, Id, Refusal, flags};
@@ -43,6 +43,14 @@ pub(crate) struct Env {
     pub(crate) started: Now,
     /// What cursors of CLUSTERSCAN name this shard by: positions mean something only where they were given.
     pub(crate) fingerprint: [u8; 6],
+}
+
+impl Env {
+    /// Where this shard walks for CLUSTERSCAN.
+    pub(crate) fn ground(&self) -> Ground<'_> {
+        let Self { view, fingerprint: node, shards, index, .. } = self;
+        Ground { view, node, shards: *shards, index: *index }
+    }
 }
 
 /// Why serving a client stopped.
@@ -575,7 +583,7 @@ fn scan(command: &Command, cx: &mut Cx<'_>, argv: Argv<'_>, env: &Env) {
     let outcome = if command.id == Id::Scan {
         command::scan::scan_part(cx, argv, env.shards, env.index)
     } else if env.config.cluster_enabled {
-        clusterscan(cx, argv, &env.view, &env.fingerprint, (env.shards, env.index))
+        clusterscan(cx, argv, &env.ground())
     } else {
         Err(Refused::Text(reads::NO_CLUSTER))
     };

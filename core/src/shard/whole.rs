@@ -58,7 +58,7 @@ impl Shard {
             }
             Id::ClusterGetslotmigrations => jobs::render(self, request.parts, reply),
             Id::Flushall | Id::Flushdb => self.flush(now, command.id, request, reply, out),
-            Id::Swapdb => self.swap(request.argv, reply),
+            Id::Swapdb => self.swap(now, request.argv, reply),
             Id::ClusterFlushslot => self.flush_slot(now, request.argv, reply, out),
             Id::ClientList => self.list_clients(now, request, reply),
             Id::ClientKill => return self.kill_clients(now, request, reply, out),
@@ -71,7 +71,7 @@ impl Shard {
                 Ok(unblocked) => reply.int((u64::from(unblocked) + request.counted_by_siblings()) as i64),
                 Err(error) => reply.error(error),
             },
-            Id::Dbsize | Id::Keys | Id::Randomkey => {
+            Id::Dbsize | Id::Keys | Id::Randomkey | Id::Clusterscan => {
                 self.answer_about_keys(now, command, request, reply, out);
             }
             Id::Monitor => self.monitor(request.link, reply),

@@ -74,21 +74,44 @@ fn a_walk_meets_all_keys_of_all_shards() {
 
 #[test]
 fn a_walk_over_the_cluster_meets_all_keys_of_all_shards() {
-    for shards in [1, 2, 3] {
-        let (mut process, client) = filled(shards, 50);
-        let (mut cursor, mut found, mut steps) = (String::from("0"), BTreeSet::new(), 0);
-        loop {
-            let reply = words(&process.ask(client, &format!("CLUSTERSCAN {cursor} COUNT 100000\r\n")));
-            let (next, keys) = reply.split_first().expect("a cursor");
-            found.extend(keys.iter().cloned());
-            cursor.clone_from(next);
-            steps += 1;
-            if cursor == "0" {
-                break;
-            }
-            assert!(steps < 40_000, "{shards} shards");
+    for shards in [1, 2, 3, 8] {
+        let (mut process, client) = filled(shards, 100);
+        for n in 0..100 {
+            process.ask(client, &format!("SET {{foo}}{n} 1\r\n"));
         }
-        assert_eq!(found.len(), 50, "{shards} shards");
+        for count in [1, 10, 100_000] {
+            let (mut cursor, mut found, mut steps) = (String::from("0"), Vec::new(), 0);
+            let mut last = 0;
+            loop {
+                let reply = words(&process.ask(client, &format!("CLUSTERSCAN {cursor} COUNT {count}\r\n")));
+                let (next, keys) = reply.split_first().expect("a cursor");
+                found.extend(keys.iter().cloned());
+                cursor.clone_from(next);
+                steps += 1;
+                if cursor == "0" {
+                    break;
+                }
+                let slot = Slot::of(cursor.as_bytes()).number();
+                assert!(slot >= last, "{shards} shards: back to {slot} after {last}");
+                last = slot;
+                assert!(steps < 300, "{shards} shards, COUNT {count}");
+            }
+            let slots: Vec<u16> = found.iter().map(|key| Slot::of(key.as_bytes()).number()).collect();
+            assert!(shards > 1 || slots.is_sorted());
+            found.sort_unstable();
+            let met = found.len();
+            found.dedup();
+            assert_eq!((met, found.len()), (200, 200), "{shards} shards, COUNT {count}");
+            assert!(count < 100_000 || steps == 2, "{shards} shards: {steps} steps");
+        }
+        let one = "CLUSTERSCAN 0-{Qi}-0 SLOT 12182 COUNT 100\r\n";
+        assert_eq!(words(&process.ask(client, &one.replace("Qi", "foo"))).len(), 101);
+        let within = "MULTI\r\nSET a 1\r\nCLUSTERSCAN 0-{06S}-0 COUNT 100000\r\nEXEC\r\n";
+        let crossed = "-CROSSSLOT Keys in request don't hash to the same slot\r\n";
+        assert!(process.ask(client, within).ends_with(crossed));
+        let within = "MULTI\r\nSET {06S} 1\r\nCLUSTERSCAN 0-{06S}-0 COUNT 100000\r\nEXEC\r\n";
+        assert_eq!(words(&process.ask(client, within)).len(), 202, "{shards} shards");
+        assert_at_rest(&process, "after an EXEC");
     }
 }
 

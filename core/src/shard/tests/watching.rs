@@ -225,3 +225,16 @@ fn a_pause_becomes_neither_shorter_nor_milder() {
     bench.pass(Span::ms(1));
     assert_eq!(bench.said(2), "$-1\r\n");
 }
+
+#[test]
+fn a_swap_of_databases_changes_what_is_in_one_of_them() {
+    for (before, reply) in [("PING", "*0\r\n"), ("SET k 1", "*-1\r\n"), ("SELECT 1\r\nSET k 1", "*-1\r\n")] {
+        let mut bench = Bench::new(&[]);
+        bench.connect(1);
+        bench.connect(2);
+        bench.feed(2, &format!("{before}\r\n"));
+        bench.feed(1, "WATCH k\r\nMULTI\r\n");
+        assert_eq!(bench.feed(2, "SWAPDB 1 0\r\n"), "+OK\r\n");
+        assert_eq!(bench.feed(1, "EXEC\r\n"), reply, "{before}");
+    }
+}
