@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering, fence};
 
 use mio::Waker;
 use mio::net::TcpListener;
@@ -56,9 +56,22 @@ impl Bell {
     }
 }
 
+/// What a thread has done for the end, told to the others.
+#[derive(Default)]
+#[repr(align(128))]
+struct Ledger {
+    /// It starts nothing new: from now on it sends only because of what it takes.
+    leaving: AtomicBool,
+    /// What it has sent, counted before anybody can take it.
+    sent: AtomicU64,
+    /// What it has taken, counted when all that it led to is sent.
+    taken: AtomicU64,
+}
+
 /// What the threads share.
 struct Shared {
     bells: Vec<Bell>,
+    ledgers: Vec<Ledger>,
     exit: AtomicI64,
 }
 
@@ -87,6 +100,9 @@ pub struct Mesh {
     waiting: bool,
     /// Something found no room when it was last tried.
     blocked: bool,
+    /// How much was sent and taken so far.
+    sent: u64,
+    taken: u64,
     shared: Arc<Shared>,
 }
 
@@ -97,7 +113,8 @@ impl Mesh {
         let count = wakers.len();
         let bell = |waker| Bell { rung: AtomicBool::new(false), asleep: AtomicBool::new(false), waker };
         let bells = wakers.into_iter().map(bell).collect();
-        let shared = Arc::new(Shared { bells, exit: AtomicI64::new(RUNNING) });
+        let ledgers = (0..count).map(|_| Ledger::default()).collect();
+        let shared = Arc::new(Shared { bells, ledgers, exit: AtomicI64::new(RUNNING) });
         let mut ends: Vec<Self> = (0..count)
             .map(|index| Self {
                 index,
@@ -105,6 +122,8 @@ impl Mesh {
                 incoming: (0..count).map(|_| None).collect(),
                 waiting: false,
                 blocked: false,
+                sent: 0,
+                taken: 0,
                 shared: shared.clone(),
             })
             .collect();
@@ -148,6 +167,7 @@ impl Mesh {
         if let Some(Some(outgoing)) = self.outgoing.get_mut(thread) {
             outgoing.waiting.push_back(carried);
             self.waiting = true;
+            self.sent += 1;
         }
     }
 
@@ -157,6 +177,7 @@ impl Mesh {
             return;
         }
         self.blocked = false;
+        self.shared.ledgers[self.index].sent.store(self.sent, Ordering::SeqCst);
         for (thread, outgoing) in self.outgoing.iter_mut().enumerate() {
             let Some(outgoing) = outgoing else { continue };
             if !outgoing.waiting.is_empty() {
@@ -192,6 +213,7 @@ impl Mesh {
             if some.is_empty() {
                 continue;
             }
+            self.taken += some.len() as u64;
             some.into_iter().for_each(&mut each);
             // Either we see that its sender waits, or it sees the room.
             fence(Ordering::SeqCst);
@@ -220,6 +242,19 @@ impl Mesh {
         let exit = &self.shared.exit;
         if exit.compare_exchange(RUNNING, code.into(), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             self.shared.bells.iter().for_each(Bell::ring);
+        }
+    }
+
+    /// Whether nothing is under way between the threads any more, and nothing will be: all are leaving, and have done all
+    /// that they were sent. To be asked by a thread that is leaving, has done what it took, and handed over what that led to.
+    pub(crate) fn is_still(&self) -> bool {
+        let (mine, all) = (&self.shared.ledgers[self.index], &self.shared.ledgers);
+        mine.taken.store(self.taken, Ordering::SeqCst);
+        mine.leaving.store(true, Ordering::SeqCst);
+        // In this order: everything taken had been sent before, so that sums are equal only if nothing is on its way.
+        all.iter().all(|ledger| ledger.leaving.load(Ordering::SeqCst)) && {
+            let taken: u64 = all.iter().map(|ledger| ledger.taken.load(Ordering::SeqCst)).sum();
+            taken == all.iter().map(|ledger| ledger.sent.load(Ordering::SeqCst)).sum()
         }
     }
 

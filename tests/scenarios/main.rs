@@ -14,4 +14,5 @@ mod interop_valkey;
 mod memory;
 mod migration;
 mod program;
+mod soak;
 mod users;

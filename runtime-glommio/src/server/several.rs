@@ -223,6 +223,48 @@ fn the_end_of_one_is_the_end_of_all_and_nobody_listens_then() {
 }
 
 #[test]
+fn what_another_thread_was_asked_before_the_end_is_answered() {
+    let answered = Arc::new(AtomicU64::new(0));
+    let counted = answered.clone();
+    // The second answers for the first, and takes its time.
+    let second = greeter(1, move |_, input, out| {
+        if let Input::Mailed(Mail::Order(order)) = input {
+            thread::sleep(Duration::from_millis(1));
+            counted.fetch_add(1, Ordering::SeqCst);
+            out.mail.push(Letter { to: To::Shard(ShardIndex(0)), mail: Mail::Order(order) });
+        }
+    });
+    let first = puppet(|hands, _, input, out| {
+        let (link, reply) = match input {
+            Input::Opened { link, .. } => (link, 0),
+            Input::Mailed(Mail::Order(Order::Answer { link, .. })) => (link, 1),
+            Input::Filled { link, bytes } => {
+                let reply = bytes::Bytes::new();
+                let ask = || Letter {
+                    to: To::Shard(ShardIndex(1)),
+                    mail: Mail::Order(Order::Answer { link, reply: reply.clone() }),
+                };
+                out.mail.extend(bytes.iter().map(|_| ask()));
+                return Progress::Idle;
+            }
+            _ => return Progress::Idle,
+        };
+        hands.outboxes.get_mut(&link).unwrap().write(&[reply]);
+        out.push(Action::Flush { link });
+        Progress::Idle
+    });
+    let mut server = run_all(node(), vec![first, second]);
+    let mut asker = clients(&server, 2).remove(0);
+    asker.write_all(&[1; 100]).unwrap();
+    asker.read_exact(&mut [0; 10]).unwrap();
+    assert_eq!(server.end(), 7);
+    let mut rest = Vec::new();
+    let _ = asker.read_to_end(&mut rest);
+    assert_eq!((rest.len() + 10) as u64, answered.load(Ordering::SeqCst));
+    assert_eq!(rest.len(), 90, "all that was asked before");
+}
+
+#[test]
 fn a_port_where_several_threads_listen_is_in_use() {
     let server = run_all(node(), (0..2).map(|me| greeter(me, |_, _, _| {})).collect());
     let poll = Poll::new().unwrap();

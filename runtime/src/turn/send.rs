@@ -21,6 +21,8 @@ const SEND: usize = 1024 * 1024;
 const SLICES: usize = 64;
 /// How long the end of the process waits for peers to take what they are owed.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// Time between two looks whether they have.
+const NAP: Duration = Duration::from_millis(1);
 
 /// Replies of this size do not wait for the end of the turn: the next link's will lie in the same memory, which is
 /// still in the cache then.
@@ -108,15 +110,18 @@ impl<D: Disk> Turn<D> {
         self.late.push_back((which, Late::Closed { link }));
     }
 
-    /// Lets peers take what they are owed before the process ends, if they do so soon.
+    /// Lets other threads send what they were asked for, and peers take what they are owed, before the process ends; if
+    /// they do so soon. What was executed is answered then.
     pub(super) fn say_farewell(&mut self) {
         let end = Instant::now() + FAREWELL;
         let mut events = Events::with_capacity(EVENTS);
         loop {
-            let mut waiting = false;
+            self.take_mail();
+            self.settle();
+            let mut waiting = !self.mesh.is_still();
             for slot in self.links.occupied().collect::<Vec<_>>() {
                 let Some(conn) = self.links.get(slot) else { continue };
-                if conn.phase == Phase::Connecting {
+                if conn.phase == Phase::Connecting || self.mesh.is_blocked() {
                     continue;
                 }
                 let (which, link) = (conn.which, conn.link);
@@ -136,7 +141,9 @@ impl<D: Disk> Turn<D> {
             if !waiting || left.is_zero() {
                 return;
             }
-            let _ = self.poll.poll(&mut events, Some(left.min(Duration::from_millis(10))));
+            let nap = if self.mesh.fall_asleep() { left.min(NAP) } else { Duration::ZERO };
+            let _ = self.poll.poll(&mut events, Some(nap));
+            self.mesh.wake();
         }
     }
 }
