@@ -153,7 +153,7 @@ impl Exporting {
             export::Action::Ended { outcome } => {
                 let pause = self.export.paused_for();
                 if let Some(pause) = pause {
-                    s.pauses.ended(pause);
+                    s.pauses.ended(s.now.mono, pause);
                 }
                 // After a success the node tells them, behind the view that shows it: not before that may writes go on.
                 if outcome != Outcome::Success {

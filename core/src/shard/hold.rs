@@ -43,6 +43,26 @@ pub(crate) enum Reason {
     Exec(LinkId),
 }
 
+/// What operators are told of the holds: the strictest, and of those the longest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Paused {
+    class: Class,
+    until: Option<Mono>,
+    migration: bool,
+}
+
+impl Paused {
+    /// `paused_reason`, `paused_actions` and `paused_timeout_milliseconds` of INFO, in Valkey's words.
+    pub(crate) fn words(self, now: Mono) -> (&'static str, &'static str, u64) {
+        let reason = if self.migration { "slot_migration_in_progress" } else { "client_pause" };
+        let actions = match self.class {
+            Class::Writes => "write",
+            Class::All => "all",
+        };
+        (reason, actions, self.until.map_or(0, |until| until.since(now).as_ms()))
+    }
+}
+
 /// One reason to wait.
 #[derive(Clone, Debug)]
 pub(crate) struct Hold {
@@ -197,21 +217,12 @@ impl Holds {
         self.list.iter().filter(|h| h.ends_by_time()).filter_map(|h| h.until).min()
     }
 
-    /// `paused_reason`, `paused_actions` and `paused_timeout_milliseconds` of INFO, in Valkey's words.
-    pub(crate) fn paused(&self, now: Mono) -> (&'static str, &'static str, u64) {
+    /// The strictest hold that operators are told of.
+    pub(crate) fn paused(&self) -> Option<Paused> {
         let told = |h: &&Hold| matches!(h.reason, Reason::Migration | Reason::Client);
-        let Some(hold) = self.list.iter().filter(told).max_by_key(|h| (h.class, h.until)) else {
-            return ("none", "none", 0);
-        };
-        let reason = match hold.reason {
-            Reason::Migration => "slot_migration_in_progress",
-            _ => "client_pause",
-        };
-        let actions = match hold.class {
-            Class::Writes => "write",
-            Class::All => "all",
-        };
-        (reason, actions, hold.until.map_or(0, |until| until.since(now).as_ms()))
+        let paused =
+            |h: &Hold| Paused { class: h.class, until: h.until, migration: h.reason == Reason::Migration };
+        self.list.iter().filter(told).map(paused).max()
     }
 }
 
@@ -222,6 +233,10 @@ mod tests {
 
     fn kind(slot: Option<u16>, writes: bool) -> Kind {
         Kind { slot: slot.and_then(Slot::new), writes, link: LinkId::accepted(1), waited: false }
+    }
+
+    fn reason(holds: &Holds) -> &'static str {
+        holds.paused().expect("it is paused").words(Mono(0)).0
     }
 
     fn holds_on(slot: u16, reason: Reason) -> (Holds, HoldId) {
@@ -262,19 +277,19 @@ mod tests {
     #[test]
     fn holds_end_by_time_by_name_and_by_reason() {
         let (mut holds, id) = holds_on(5, Reason::Client);
-        assert_eq!(holds.paused(Mono(0)).0, "client_pause");
+        assert_eq!(reason(&holds), "client_pause");
         holds.extend(id, Mono(30));
         assert_eq!(holds.deadline(), Some(Mono(30)));
         assert!(!holds.end_due(Mono(10)));
         assert!(holds.end_due(Mono(30)));
         assert!(!holds.end(id));
-        assert_eq!(holds.paused(Mono(0)), ("none", "none", 0));
+        assert_eq!(holds.paused(), None);
     }
 
     #[test]
     fn a_migration_ends_its_hold_itself() {
         let (mut holds, id) = holds_on(5, Reason::Migration);
-        assert_eq!(holds.paused(Mono(0)).0, "slot_migration_in_progress");
+        assert_eq!(reason(&holds), "slot_migration_in_progress");
         assert_eq!(holds.deadline(), None);
         assert!(!holds.end_due(Mono(30)));
         holds.extend(id, Mono(40));

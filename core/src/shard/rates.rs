@@ -104,17 +104,28 @@ impl Loops {
 /// How long the hand-overs of slot migrations held writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Pauses {
-    /// In the last job that paused.
-    pub(crate) last: Option<Span>,
+    /// In the last job that paused, and when that ended.
+    last: Option<(Mono, Span)>,
     /// In the job that paused longest.
     pub(crate) max: Span,
 }
 
 impl Pauses {
     /// A job that had paused for `span` ended.
-    pub(crate) fn ended(&mut self, span: Span) {
-        self.last = Some(span);
+    pub(crate) fn ended(&mut self, now: Mono, span: Span) {
+        self.last = Some((now, span));
         self.max = self.max.max(span);
+    }
+
+    /// In the last job that paused.
+    pub(crate) fn last(&self) -> Span {
+        self.last.map_or(Span::ZERO, |(_, span)| span)
+    }
+
+    /// Adds those of a sibling.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.last = self.last.max(other.last);
+        self.max = self.max.max(other.max);
     }
 }
 
@@ -230,10 +241,18 @@ mod tests {
     #[test]
     fn pauses_keep_the_last_and_the_longest() {
         let mut pauses = Pauses::default();
-        assert_eq!((pauses.last, pauses.max), (None, Span::ZERO));
-        for (span, max) in [(3, 3), (9, 9), (4, 9)] {
-            pauses.ended(Span::ms(span));
-            assert_eq!((pauses.last, pauses.max), (Some(Span::ms(span)), Span::ms(max)));
+        let mut sibling = pauses;
+        assert_eq!((pauses.last(), pauses.max), (Span::ZERO, Span::ZERO));
+        for (at, span, max) in [(1, 3, 3), (5, 9, 9), (9, 4, 9)] {
+            pauses.ended(Mono(at), Span::ms(span));
+            assert_eq!((pauses.last(), pauses.max), (Span::ms(span), Span::ms(max)));
         }
+        sibling.ended(Mono(6), Span::ms(10));
+        pauses.add(&sibling);
+        assert_eq!(
+            (pauses.last(), pauses.max),
+            (Span::ms(4), Span::ms(10)),
+            "the last one is not the longest"
+        );
     }
 }

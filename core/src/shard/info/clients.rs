@@ -16,7 +16,8 @@ pub(super) fn sessions(shard: &Shard) -> impl Iterator<Item = &Session> {
 
 pub(super) fn clients(text: &mut Text, now: Now, shard: &Shard, sums: &Sums<'_>) {
     let clients = &sums.clients;
-    let (reason, actions, timeout_ms) = shard.data.holds.paused(now.mono);
+    let (reason, actions, timeout_ms) =
+        sums.paused.map_or(("none", "none", 0), |paused| paused.words(now.mono));
     text.field("connected_clients", clients.links);
     text.field("cluster_connections", shard.env.view.links.len());
     text.field("maxclients", shard.env.config.maxclients);

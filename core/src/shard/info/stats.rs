@@ -158,8 +158,8 @@ fn migrations(text: &mut Text, sums: &Sums<'_>) {
     text.field("slot_migration_imports", migrations.imports);
     text.ratio("instantaneous_slot_import_kbps", sums.kib_per_second(Metric::ImportBytes));
     text.ratio("instantaneous_slot_export_kbps", sums.kib_per_second(Metric::ExportBytes));
-    text.millis("slot_migration_last_pause_ms", migrations.last_pause);
-    text.millis("slot_migration_max_pause_ms", migrations.max_pause);
+    text.millis("slot_migration_last_pause_ms", migrations.pauses.last());
+    text.millis("slot_migration_max_pause_ms", migrations.pauses.max);
 }
 
 /// Fields of our own about turns of the event loop that the driver found long, since the start or CONFIG RESETSTAT.

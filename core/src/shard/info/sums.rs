@@ -7,10 +7,11 @@ use alloc::vec::Vec;
 use crate::command::context::KeyStats;
 use crate::shard::data::Totals;
 use crate::shard::gather::Part;
+use crate::shard::hold::Paused;
 use crate::shard::info::clients::sessions;
 use crate::shard::info::stats::export_bytes;
 use crate::shard::memory::Figures;
-use crate::shard::rates::{LongTurns, METRICS, Metric};
+use crate::shard::rates::{LongTurns, METRICS, Metric, Pauses};
 use crate::shard::session::Waiting;
 use crate::shard::tally::Tally;
 use crate::shard::{Link, Shard};
@@ -46,8 +47,7 @@ pub(crate) struct Migrations {
     pub(crate) exports: usize,
     pub(crate) imports: usize,
     pub(crate) export_bytes: u64,
-    pub(crate) last_pause: Span,
-    pub(crate) max_pause: Span,
+    pub(crate) pauses: Pauses,
 }
 
 /// All that can be added up.
@@ -61,6 +61,7 @@ pub(crate) struct Sums<'a> {
     pub(crate) clients: Clients,
     pub(crate) migrations: Migrations,
     pub(crate) long_turns: LongTurns,
+    pub(crate) paused: Option<Paused>,
     /// Growth per second, by [`Metric`].
     rates: [u64; METRICS],
     pub(crate) changes: u64,
@@ -99,10 +100,10 @@ impl<'a> Sums<'a> {
                 exports: data.exports.iter().count(),
                 imports: shard.importing().count(),
                 export_bytes: export_bytes(shard),
-                last_pause: shard.pauses.last.unwrap_or(Span::ZERO),
-                max_pause: shard.pauses.max,
+                pauses: shard.pauses,
             },
             long_turns: shard.long_turns,
+            paused: data.holds.paused(),
             rates: metrics.map(|metric| shard.rates.per_second(metric)),
             changes: data.effects.total(),
             expire_nanos: data.scrutiny.expire_nanos,
@@ -164,9 +165,9 @@ impl<'a> Sums<'a> {
         mine.exports += theirs.exports;
         mine.imports += theirs.imports;
         mine.export_bytes += theirs.export_bytes;
-        mine.last_pause = mine.last_pause.max(theirs.last_pause);
-        mine.max_pause = mine.max_pause.max(theirs.max_pause);
+        mine.pauses.add(&theirs.pauses);
         self.long_turns.add(&other.long_turns);
+        self.paused = self.paused.max(other.paused);
         add_each(&mut self.rates, &other.rates);
         add_each(&mut self.refused, &other.refused);
         self.changes += other.changes;

@@ -146,6 +146,14 @@ fn the_stream_of_all_shards_ends_with_what_the_source_has() {
         }
         assert!(heard.ends_with("PAUSED ") || heard.contains("PAUSED ACK"), "seed {seed}: {heard}");
         clients.iter().for_each(|client| drop(process.said(*client)));
+        for shard in 0..shards {
+            let any = process.connect(shard, 150);
+            let info = process.ask(any, "INFO clients\r\n");
+            assert!(
+                info.contains("paused_reason:slot_migration_in_progress"),
+                "seed {seed}, {shard}: {info}"
+            );
+        }
         // Writes wait, in every shard; reads do not.
         let reader = process.connect(0, 99);
         compare(&mut process, reader, &mut target, seed);
