@@ -15,7 +15,7 @@ use whimbrel_core::migration::import::{self, Import, Read};
 use whimbrel_core::migration::job::{Job, Outcome, Settlement, Timing};
 use whimbrel_core::migration::request::{Ground, check_establish};
 use whimbrel_core::rng::Rng;
-use whimbrel_core::slots::{Slot, SlotRange};
+use whimbrel_core::slots::{Slot, SlotRange, SlotRanges};
 use whimbrel_core::time::{Mono, Now, Wall};
 use whimbrel_core::wire::resp::{Limits, Reader};
 use whimbrel_core::wire::syncslots::command;
@@ -24,7 +24,11 @@ type Store = BTreeMap<Vec<u8>, Vec<u8>>;
 
 const SOURCE: NodeId = NodeId::from_bytes([b'a'; 40]);
 const TARGET: NodeId = NodeId::from_bytes([b'b'; 40]);
-/// Bytes that the link carries in a millisecond, each way.
+/// The hash tag of keys in slot 0, which moves.
+const MOVES: &str = "{06S}";
+/// The hash tag of keys in slot 1, which stays.
+const STAYS: &str = "{Qi}";
+/// Bytes that the link carries to the target in a millisecond.
 const BANDWIDTH: usize = 600;
 /// Keys of the snapshot that are encoded in one turn.
 const SLICE: usize = 5;
@@ -250,69 +254,91 @@ impl Log {
     }
 }
 
-fn main() {
-    let mut rng = Rng::new(7);
-    // Keys with {06S} are in slot 0, which moves; keys with {Qi} in slot 1, which stays.
-    let mut expected = Store::new();
-    for n in 0..300 {
-        expected.insert(format!("{{06S}}{n}").into_bytes(), b"old".to_vec());
-        expected.insert(format!("{{Qi}}{n}").into_bytes(), b"old".to_vec());
+/// Which way a write of the client went.
+enum Went {
+    ToSource,
+    /// To the source, which holds it until the slot is handed over, or stays.
+    Held,
+    ToTarget,
+}
+
+/// The two databases and what lies between them.
+struct World {
+    source: Source,
+    target: Target,
+    /// The turn in which the target took the slot over.
+    taken_over: Option<u64>,
+    log: Log,
+}
+
+impl World {
+    /// A source that has everything, with an export of `ranges` that begins now, and an empty target.
+    fn new(store: Store, ranges: SlotRanges, rng: &mut Rng) -> Self {
+        let job = Arc::new(Job { name: JobName::random(rng), source: SOURCE, target: TARGET, ranges });
+        let mut to_do = Vec::new();
+        let source = Source {
+            store,
+            owns_slot: true,
+            export: Export::new(job, None, Timing::default(), clock(0), &mut to_do),
+            to_do,
+            outbox: VecDeque::new(),
+            snapshot: None,
+            held: None,
+            linked: true,
+            outcome: None,
+        };
+        let target = Target {
+            store: Store::new(),
+            session: Reader::default(),
+            import: None,
+            to_do: Vec::new(),
+            outbox: VecDeque::new(),
+            owns_slot: false,
+            linked: true,
+            outcome: None,
+        };
+        Self { source, target, taken_over: None, log: Log::default() }
     }
 
-    let ranges = [SlotRange::one(Slot::of(b"{06S}"))].into_iter().collect();
-    let job = Arc::new(Job { name: JobName::random(&mut rng), source: SOURCE, target: TARGET, ranges });
-    let mut to_do = Vec::new();
-    let mut source = Source {
-        store: expected.clone(),
-        owns_slot: true,
-        export: Export::new(job, None, Timing::default(), clock(0), &mut to_do),
-        to_do,
-        outbox: VecDeque::new(),
-        snapshot: None,
-        held: None,
-        linked: true,
-        outcome: None,
-    };
-    let mut target = Target {
-        store: Store::new(),
-        session: Reader::default(),
-        import: None,
-        to_do: Vec::new(),
-        outbox: VecDeque::new(),
-        owns_slot: false,
-        linked: true,
-        outcome: None,
-    };
-    let mut log = Log::default();
-    let (mut writes, mut waited, mut moved) = (0, 0, 0);
-    let mut taken_over_at = None;
-
-    for turn in 0.. {
-        let now = clock(turn);
-        // The client writes every millisecond, now to this slot and now to the other.
-        let tag = if rng.one_in(2) { "{06S}" } else { "{Qi}" };
-        let key = format!("{tag}{}", rng.below(300)).into_bytes();
-        let value = format!("written in turn {turn}").into_bytes();
-        expected.insert(key.clone(), value.clone());
-        writes += 1;
-        if tag == "{06S}" && !source.owns_slot {
-            moved += 1;
-            target.store.insert(key, value);
-        } else if !source.write(&key, &value) {
-            waited += 1;
+    /// A write of the client, sent to where the client believes the slot to be.
+    fn write(&mut self, key: &[u8], value: &[u8]) -> Went {
+        if !self.source.owns_slot && self.source.export.job().ranges.contains(Slot::of(key)) {
+            self.target.store.insert(key.to_vec(), value.to_vec());
+            return Went::ToTarget;
         }
+        if self.source.write(key, value) { Went::ToSource } else { Went::Held }
+    }
 
-        source.go_on_with_snapshot(now);
-        let mut released = source.obey(now, &mut log);
+    /// A millisecond passes.
+    fn turn(&mut self, turn: u64) {
+        let now = clock(turn);
+        self.source.go_on_with_snapshot(now);
+        let mut released = self.source.obey(now, &mut self.log);
+        self.carry(now);
+        // The cluster bus: two milliseconds later the source hears of the new owner.
+        if self.target.owns_slot && *self.taken_over.get_or_insert(turn) + 2 == turn {
+            self.source.owns_slot = false;
+            self.source.tell(now, export::Input::Settled(Settlement::OwnedByTarget));
+        }
+        self.tick(now);
+        released.extend(self.source.obey(now, &mut self.log));
+        // What was held goes where the slot is now.
+        for (key, value) in released {
+            let owner = if self.source.owns_slot { &mut self.source.store } else { &mut self.target.store };
+            owner.insert(key, value);
+        }
+    }
 
-        // The link.
+    /// The link, which carries so many bytes to the target and any number back.
+    fn carry(&mut self, now: Now) {
+        let Self { source, target, log, .. } = self;
         let sent = source.outbox.len().min(if source.linked { BANDWIDTH } else { 0 });
         let bytes: Vec<u8> = source.outbox.drain(..sent).collect();
         log.bytes(now, 0, &bytes);
         if target.linked {
             target.read(now, &bytes);
         }
-        target.obey(now, &mut log);
+        target.obey(now, log);
         let bytes: Vec<u8> = target.outbox.drain(..).collect();
         log.bytes(now, 1, &bytes);
         if source.linked && !bytes.is_empty() {
@@ -322,14 +348,11 @@ fn main() {
             source.linked = false;
             source.tell(now, export::Input::Closed);
         }
+    }
 
-        // The cluster bus: two milliseconds later the source hears of the new owner.
-        if target.owns_slot && *taken_over_at.get_or_insert(turn) + 2 == turn {
-            source.owns_slot = false;
-            source.tell(now, export::Input::Settled(Settlement::OwnedByTarget));
-        }
-
-        // The clocks.
+    /// Tells both ends the time when they asked for it.
+    fn tick(&mut self, now: Now) {
+        let Self { source, target, .. } = self;
         if source.export.poll_timeout().is_some_and(|due| due <= now.mono) {
             source.tell(now, export::Input::Ticked);
         }
@@ -338,19 +361,40 @@ fn main() {
         {
             import.handle(now, import::Input::Ticked, &mut target.to_do);
         }
+    }
+}
 
-        released.extend(source.obey(now, &mut log));
-        // What was held goes where the slot is now.
-        for (key, value) in released {
-            let owner = if source.owns_slot { &mut source.store } else { &mut target.store };
-            owner.insert(key, value);
+fn main() {
+    let mut rng = Rng::new(7);
+    let mut expected = Store::new();
+    for n in 0..300 {
+        expected.insert(format!("{MOVES}{n}").into_bytes(), b"old".to_vec());
+        expected.insert(format!("{STAYS}{n}").into_bytes(), b"old".to_vec());
+    }
+    let ranges = [SlotRange::one(Slot::of(MOVES.as_bytes()))].into_iter().collect();
+    let mut world = World::new(expected.clone(), ranges, &mut rng);
+
+    let (mut writes, mut waited, mut moved) = (0, 0, 0);
+    for turn in 0.. {
+        // The client writes every millisecond, now to this slot and now to the other.
+        let tag = if rng.one_in(2) { MOVES } else { STAYS };
+        let key = format!("{tag}{}", rng.below(300)).into_bytes();
+        let value = format!("written in turn {turn}").into_bytes();
+        writes += 1;
+        match world.write(&key, &value) {
+            Went::ToSource => {}
+            Went::Held => waited += 1,
+            Went::ToTarget => moved += 1,
         }
-        if source.outcome.is_some() && turn > 250 {
+        expected.insert(key, value);
+        world.turn(turn);
+        if world.source.outcome.is_some() && turn > 250 {
             break;
         }
         assert!(turn < 5000, "the migration does not end");
     }
 
+    let World { source, target, .. } = world;
     assert_eq!(source.outcome, Some(Outcome::Success));
     assert_eq!(target.outcome, Some(Outcome::Success));
     let (moving, staying): (Store, Store) =

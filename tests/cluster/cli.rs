@@ -12,6 +12,9 @@ use crate::peer::{Folder, tool};
 /// How long one call may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// The option that has slots moved by atomic migrations instead of key by key.
+pub const ATOMIC: &str = "--cluster-use-atomic-slot-migration";
+
 /// An installed valkey-cli.
 pub struct Cli(PathBuf);
 
@@ -79,6 +82,14 @@ impl Cli {
         assert!(text.contains("[OK] All nodes agree about slots configuration."), "{text}");
         assert!(text.contains("[OK] All 16384 slots covered."), "{text}");
         text
+    }
+
+    /// `--cluster reshard` of so many slots from one node to another, told to `entry`.
+    pub fn reshard(&self, entry: &Node, from: &str, to: &str, count: usize, more: &str) -> String {
+        self.cluster(&format!(
+            "reshard {} --cluster-from {from} --cluster-to {to} --cluster-slots {count} --cluster-yes {more}",
+            entry.address()
+        ))
     }
 
     /// `--cluster check`, which has to find nothing.

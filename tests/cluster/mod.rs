@@ -10,6 +10,7 @@ pub mod toll;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -273,6 +274,45 @@ impl Cluster {
             }
         }
         common.ok_or_else(|| "no nodes".to_owned())
+    }
+
+    /// The nodes but one.
+    pub fn others(&self, at: usize) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().enumerate().filter(move |(other, _)| *other != at).map(|(_, node)| node)
+    }
+
+    /// Waits until all others call this node failed, and themselves without it.
+    pub fn await_failed(&self, at: usize, id: &str) {
+        eventually("all others call it failed", || {
+            self.others(at).try_for_each(|node| {
+                let flags = node.line_about(id).expect("its line").flags;
+                let state = node.info("cluster_state");
+                if flags.contains("fail") && state == "fail" {
+                    Ok(())
+                } else {
+                    Err((node.address(), flags, state))
+                }
+            })
+        });
+    }
+
+    /// Has all nodes forget one that is no longer among them.
+    pub fn forget(&self, id: &str) {
+        for node in &self.nodes {
+            // A node that is told to forget passes it on to others that know how; those answer that it is gone.
+            let reply = node.run(&format!("CLUSTER FORGET {id}"));
+            assert!(reply.is("OK") || reply == Reply::Error(format!("ERR Unknown node {id}")), "{reply:?}");
+        }
+    }
+
+    /// Kills and starts one node after the other; each is who it was.
+    pub fn restart(&mut self, nodes: Range<usize>) {
+        for at in nodes {
+            let id = self.nodes[at].id();
+            self.nodes[at].server.restart();
+            assert_eq!(self.nodes[at].id(), id);
+            self.await_agreement();
+        }
     }
 
     /// The place of the node that owns a slot, by its own word.

@@ -1,6 +1,6 @@
 //! Operators' work with `valkey-cli --cluster` on Whimbrel nodes: what it prints, and what the nodes say afterwards.
 
-use crate::cluster::cli::Cli;
+use crate::cluster::cli::{ATOMIC, Cli};
 use crate::cluster::{Cluster, Kind, Node, eventually, same, tag};
 use whimbrel_core::slots::Slot;
 
@@ -73,9 +73,7 @@ fn a_node_is_added_gets_its_share_atomically_and_leaves_again() {
     cluster.await_agreement();
 
     let entry = cluster.nodes[1].address();
-    let text = cli.cluster(&format!(
-        "rebalance {entry} --cluster-use-empty-primaries --cluster-use-atomic-slot-migration"
-    ));
+    let text = cli.cluster(&format!("rebalance {entry} --cluster-use-empty-primaries {ATOMIC}"));
     assert!(!text.contains("failed"), "{text}");
     cluster.await_agreement();
     let id = cluster.nodes[3].id();
@@ -87,11 +85,7 @@ fn a_node_is_added_gets_its_share_atomically_and_leaves_again() {
     }
 
     let first = cluster.nodes[0].id();
-    let line = format!(
-        "reshard {entry} --cluster-from {id} --cluster-to {first} --cluster-slots {share} --cluster-yes \
-         --cluster-use-atomic-slot-migration"
-    );
-    cli.cluster(&line);
+    cli.reshard(&cluster.nodes[1], &id, &first, share, ATOMIC);
     cluster.await_agreement();
     assert_eq!(cluster.agreement().expect("agreement")[&id].len(), 0);
     let gone = cluster.nodes.pop().expect("four nodes");

@@ -61,12 +61,7 @@ fn redis_is_met_from_either_side_and_serves_its_slots() {
         model.insert(0, &format!("{{{}}}", tag(slot)), "v", false);
     }
     model.compare(&cluster);
-    for at in 0..3 {
-        let id = cluster.nodes[at].id();
-        cluster.nodes[at].server.restart();
-        assert_eq!(cluster.nodes[at].id(), id);
-        cluster.await_agreement();
-    }
+    cluster.restart(0..3);
     no_complaints(&cluster);
 }
 
@@ -75,20 +70,8 @@ fn each_kind_notices_when_the_other_hangs_and_when_it_comes_back() {
     let Some(cluster) = mixed(&["--cluster-node-timeout", "1500"]) else { return };
     for stopped in [0, 1] {
         let id = cluster.nodes[stopped].id();
-        let others =
-            || cluster.nodes.iter().enumerate().filter(|(at, _)| *at != stopped).map(|(_, node)| node);
         cluster.nodes[stopped].server.signal("STOP");
-        eventually("all others call it failed", || {
-            others().try_for_each(|node| {
-                let flags = node.line_about(&id).expect("its line").flags;
-                let state = node.info("cluster_state");
-                if flags.contains("fail") && state == "fail" {
-                    Ok(())
-                } else {
-                    Err((node.address(), flags, state))
-                }
-            })
-        });
+        cluster.await_failed(stopped, &id);
         cluster.nodes[stopped].server.signal("CONT");
         cluster.await_agreement();
     }
@@ -127,12 +110,7 @@ fn redis_cli_checks_the_cluster_and_moves_empty_slots_both_ways() {
     }
     let ids: Vec<String> = cluster.nodes.iter().map(Node::id).collect();
     for (from, to, first) in [(0, 1, 0), (1, 2, 0)] {
-        cli.cluster(&format!(
-            "reshard {} --cluster-from {} --cluster-to {} --cluster-slots 10 --cluster-yes",
-            cluster.nodes[0].address(),
-            ids[from],
-            ids[to]
-        ));
+        cli.reshard(&cluster.nodes[0], &ids[from], &ids[to], 10, "");
         cluster.await_owner(to, first..first + 10);
         cli.check(&cluster.nodes[2]);
     }
@@ -147,10 +125,7 @@ fn a_redis_that_leaves_is_forgotten() {
     };
     let redis = cluster.nodes.pop().expect("three nodes");
     let id = redis.id();
-    for node in &cluster.nodes {
-        let reply = node.run(&format!("CLUSTER FORGET {id}"));
-        assert!(reply.is("OK") || reply == Reply::Error(format!("ERR Unknown node {id}")), "{reply:?}");
-    }
+    cluster.forget(&id);
     redis.ok("CLUSTER RESET HARD");
     eventually("it is alone", || same(redis.info("cluster_known_nodes"), "1".to_owned()));
     cluster.await_agreement();

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::cluster::cli::Cli;
+use crate::cluster::cli::{ATOMIC, Cli};
 use crate::cluster::jobs::Job;
 use crate::cluster::load::{Load, Model};
 use crate::cluster::toll::Toll;
@@ -243,18 +243,12 @@ fn valkey_cli_reshards_and_rebalances_between_the_two() {
     let Some(cli) = Cli::find() else { return };
     let cluster = mixed(&[]).expect("valkey-cli is there");
     let load = Load::start(&cluster, 2, &[0, 10, 4096, 4100, 8192, 12288], &[0, 3]);
-    let entry = cluster.nodes[3].address();
+    let entry = &cluster.nodes[3];
     let ids: Vec<String> = cluster.nodes.iter().map(Node::id).collect();
-    let reshard = |from: usize, to: usize, count: u32, more: &str| {
-        cli.cluster(&format!(
-            "reshard {entry} --cluster-from {} --cluster-to {} --cluster-slots {count} --cluster-yes {more}",
-            ids[from], ids[to]
-        ));
-    };
-    reshard(0, 1, 100, "--cluster-use-atomic-slot-migration");
-    reshard(3, 2, 50, "--cluster-use-atomic-slot-migration");
+    cli.reshard(entry, &ids[0], &ids[1], 100, ATOMIC);
+    cli.reshard(entry, &ids[3], &ids[2], 50, ATOMIC);
     cluster.await_agreement();
-    cli.cluster(&format!("rebalance {entry} --cluster-threshold 1 --cluster-use-atomic-slot-migration"));
+    cli.cluster(&format!("rebalance {} --cluster-threshold 1 {ATOMIC}", entry.address()));
     let model = load.stop();
     cluster.await_agreement();
     for (id, slots) in cluster.agreement().expect("agreement") {
@@ -270,21 +264,9 @@ fn a_node_that_hangs_is_called_failing_by_the_others_and_comes_back() {
     let Some(cluster) = mixed(&["--cluster-node-timeout", "1500"]) else { return };
     for stopped in [1, 0] {
         let id = cluster.nodes[stopped].id();
-        let others =
-            || cluster.nodes.iter().enumerate().filter(|(at, _)| *at != stopped).map(|(_, node)| node);
         cluster.nodes[stopped].server.signal("STOP");
-        eventually("all others call it failed", || {
-            others().try_for_each(|node| {
-                let flags = node.line_about(&id).expect("its line").flags;
-                let state = node.info("cluster_state");
-                if flags.contains("fail") && state == "fail" {
-                    Ok(())
-                } else {
-                    Err((node.address(), flags, state))
-                }
-            })
-        });
-        for node in others() {
+        cluster.await_failed(stopped, &id);
+        for node in cluster.others(stopped) {
             let key = format!("{{{}}}", tag(if stopped == 0 { 16383 } else { 0 }));
             let reply = node.ask(&["GET", &key]);
             assert_eq!(reply, Reply::Error("CLUSTERDOWN The cluster is down".into()), "{:?}", node.kind);
@@ -309,11 +291,7 @@ fn nodes_are_met_from_either_side_forgotten_everywhere_and_restarted() {
     }
     for node in cluster.nodes.split_off(3) {
         let id = node.id();
-        // A node that is told to forget passes it on to others that know how; those answer that it is gone.
-        for other in &cluster.nodes {
-            let reply = other.run(&format!("CLUSTER FORGET {id}"));
-            assert!(reply.is("OK") || reply == Reply::Error(format!("ERR Unknown node {id}")), "{reply:?}");
-        }
+        cluster.forget(&id);
         let gone = |other: &Node| other.line_about(&id).is_none();
         eventually("it is forgotten", || {
             if cluster.nodes.iter().all(gone) { Ok(()) } else { Err("not by all") }
@@ -329,12 +307,7 @@ fn nodes_are_met_from_either_side_forgotten_everywhere_and_restarted() {
         if cluster.nodes.iter().zip(&before).all(rounds) { Ok(()) } else { Err("too few") }
     });
     cluster.await_agreement();
-    for at in 0..3 {
-        let id = cluster.nodes[at].id();
-        cluster.nodes[at].server.restart();
-        assert_eq!(cluster.nodes[at].id(), id);
-        cluster.await_agreement();
-    }
+    cluster.restart(0..3);
     no_complaints(&cluster);
 }
 
@@ -374,12 +347,7 @@ fn empty_slots_change_hands_one_by_one_as_older_tools_do_it() {
     let cluster = Cluster::form(&[Kind::Valkey, Kind::Whimbrel], 2, &[]).expect("valkey-cli is there");
     let ids: Vec<String> = cluster.nodes.iter().map(Node::id).collect();
     for (from, to) in [(0, 1), (1, 0)] {
-        cli.cluster(&format!(
-            "reshard {} --cluster-from {} --cluster-to {} --cluster-slots 20 --cluster-yes",
-            cluster.nodes[0].address(),
-            ids[from],
-            ids[to]
-        ));
+        cli.reshard(&cluster.nodes[0], &ids[from], &ids[to], 20, "");
         cluster.await_agreement();
         cli.check(&cluster.nodes[1]);
     }

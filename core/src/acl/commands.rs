@@ -163,16 +163,8 @@ impl Target {
 
     /// A command by its full name.
     fn named(name: &[u8]) -> Option<Self> {
-        let (first, sub) = match name.iter().position(|b| *b == b'|') {
-            Some(bar) => (&name[..bar], Some(&name[bar + 1..])),
-            None => (name, None),
-        };
-        let here = table::find(first).and_then(|command| match sub {
-            Some(sub) => command.find_sub(sub),
-            None => Some(command),
-        });
         let absent = || KNOWN.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name));
-        here.map(Self::Command).or_else(|| absent().then_some(Self::Absent))
+        table::by_full_name(name).map(Self::Command).or_else(|| absent().then_some(Self::Absent))
     }
 }
 

@@ -100,11 +100,15 @@ impl Entry {
 
     /// Whether the same thing was refused at most a minute before.
     fn is_like(&self, older: &Self, since: Wall) -> bool {
-        self.reason.name() == older.reason.name()
-            && self.context == older.context
-            && self.object == older.object
-            && self.user == older.user
+        older.is_about(self.reason, self.context, &self.user, &self.object)
             && since.as_ms().saturating_sub(older.updated.as_ms()) <= GROUPED_MS
+    }
+
+    fn is_about(&self, reason: Reason, context: Context, user: &[u8], object: &[u8]) -> bool {
+        self.reason.name() == reason.name()
+            && self.context == context
+            && *self.user == *user
+            && *self.object == *object
     }
 }
 
@@ -141,10 +145,7 @@ impl Log {
         }
         if most > 0 {
             let same = |old: &Entry| {
-                old.reason.name() == reason.name()
-                    && old.context == context
-                    && *old.object == *object
-                    && *old.user == *user
+                old.is_about(reason, context, user, object)
                     && now.as_ms().abs_diff(old.updated.as_ms()) <= GROUPED_MS
             };
             let known = self.entries.iter().take(COMPARED).position(same);

@@ -260,21 +260,14 @@ pub(crate) fn stopped(failure: &Failure) -> import::Input {
 impl Shard {
     /// A link of an import has heard something: what became of the import.
     pub(super) fn after_import(&mut self, link: LinkId, after: After) {
-        match after {
-            After::Goes => {}
-            After::Unlinked => {
-                if let Some(Link::Import(mut importing)) = self.links.remove(&link) {
-                    self.imports -= 1;
-                    self.data.footprint.leave(&mut importing.client);
-                    self.unlinked.insert(importing.job.name, importing);
-                }
-            }
-            After::Ended => {
-                if let Some(Link::Import(mut importing)) = self.links.remove(&link) {
-                    self.imports -= 1;
-                    self.data.footprint.leave(&mut importing.client);
-                }
-            }
+        if after == After::Goes {
+            return;
+        }
+        let Some(Link::Import(mut importing)) = self.links.remove(&link) else { return };
+        self.imports -= 1;
+        self.data.footprint.leave(&mut importing.client);
+        if after == After::Unlinked {
+            self.unlinked.insert(importing.job.name, importing);
         }
     }
 

@@ -88,7 +88,7 @@ impl Store {
     }
 
     /// A visible slot, drawn by how many of its keys are in the pool.
-    fn draw_slot(&self, db: u32, pool: Pool, rng: &mut Rng) -> Option<Slot> {
+    pub(super) fn draw_slot(&self, db: u32, pool: Pool, rng: &mut Rng) -> Option<Slot> {
         let mut n = rng.below(self.pooled(db, pool));
         let db: &Db = &self.dbs[db as usize];
         for (g, group) in db.groups().iter().enumerate() {

@@ -1,7 +1,8 @@
 //! Walks for clients: SCAN, keys of a slot, a random key. Hidden slots are not met.
 
-use super::db::{Db, GROUP};
+use super::db::GROUP;
 use super::entry::Entry;
+use super::sample::Pool;
 use super::table::Table;
 use super::{POSITION_BITS, Store, position};
 use crate::rng::Rng;
@@ -86,8 +87,8 @@ impl Store {
     /// A visible key of a database drawn at random: slots by how many keys they have, leaves of a slot by the width
     /// of their positions, so that no key is drawn much more often than another.
     pub fn random(&self, db: u32, rng: &mut Rng) -> Option<&Entry> {
-        let db = &self.dbs[db as usize];
-        let table = self.draw_table(db, rng.below(db.keys()))?;
+        let slot = self.draw_slot(db, Pool::All, rng)?;
+        let table = self.dbs[db as usize].table(slot)?;
         let mut from = rng.bits() as u32;
         loop {
             let span = table.span(from);
@@ -97,24 +98,6 @@ impl Store {
             // Empty leaves are rare, so their neighbours do not get many more draws than others.
             from = span.end as u32;
         }
-    }
-
-    /// The table that has the `n`-th visible key.
-    fn draw_table<'s>(&self, db: &'s Db, mut n: u64) -> Option<&'s Table> {
-        for (g, group) in db.groups().iter().enumerate() {
-            if n >= group.keys {
-                n -= group.keys;
-                continue;
-            }
-            let tables = db.tables().iter().enumerate().skip(g * GROUP).take(GROUP);
-            for (_, table) in tables.filter(|(i, _)| !self.hidden_at(*i)) {
-                if n < table.len() {
-                    return Some(table);
-                }
-                n -= table.len();
-            }
-        }
-        None
     }
 
     pub(super) fn hidden_at(&self, index: usize) -> bool {

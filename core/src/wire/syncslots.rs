@@ -1,12 +1,12 @@
 //! The messages of a slot migration: sub-commands of `CLUSTER SYNCSLOTS`, as RESP arrays in both directions.
 
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::resp::encode_command;
 use super::slotsrange::{Malformed, is_keyword, read_ranges};
 use crate::ids::{ID_LEN, JobName, NodeId};
 use crate::slots::SlotRanges;
@@ -283,17 +283,14 @@ pub fn select(db: u32) -> Bytes {
 #[must_use]
 pub fn command(words: &[&[u8]]) -> Bytes {
     let mut bytes = Vec::with_capacity(16 + words.iter().map(|w| w.len() + 16).sum::<usize>());
-    bytes.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
-    for word in words {
-        bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-        bytes.extend_from_slice(word);
-        bytes.extend_from_slice(b"\r\n");
-    }
+    encode_command(&mut bytes, words);
     Bytes::from(bytes)
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+
     use super::*;
     use crate::slots::SlotRange;
 

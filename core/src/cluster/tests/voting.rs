@@ -6,7 +6,11 @@ use crate::wire::bus::{Bitmap, Body, Kind, MessageFlags};
 
 /// A voter, a failed primary and its replica that asks for votes at epoch 5.
 fn election() -> (Rig, Peer, Peer) {
-    let mut rig = Rig::owning(3, &[(0, 9)]);
+    election_before(Rig::owning(3, &[(0, 9)]))
+}
+
+/// The same before any node.
+fn election_before(mut rig: Rig) -> (Rig, Peer, Peer) {
     let mut primary = Peer::owning(b'p', 2, &[(20, 29)]);
     rig.join(&mut primary);
     let mut replica = Peer::replica(b'r', &primary);
@@ -65,13 +69,7 @@ fn a_vote_survives_a_restart() {
 #[test]
 fn nobody_votes_without_reason() {
     // A primary without slots.
-    let mut rig = Rig::new();
-    let mut primary = Peer::owning(b'p', 2, &[(20, 29)]);
-    rig.join(&mut primary);
-    let mut replica = Peer::replica(b'r', &primary);
-    rig.join(&mut replica);
-    rig.say(&replica, Body::Fail(primary.id));
-    replica.current_epoch = 5;
+    let (mut rig, mut primary, mut replica) = election_before(Rig::new());
     rig.say(&replica, Body::AuthRequest);
     assert_eq!(votes(&mut rig), 0, "no voter");
     // Its primary lives, unless the replica says that this does not matter.
