@@ -10,6 +10,7 @@ use super::links::Side;
 use super::node_table::{Node, NodeIx};
 use crate::ids::LinkId;
 use crate::slots::SlotSet;
+use crate::time::Mono;
 use crate::wire::bus::{
     Bitmap, Body, Cast, Extension, Gossip, Header, IpText, Kind, Message, MessageFlags, NodeFlags, Talk,
 };
@@ -187,7 +188,7 @@ impl Cluster {
     fn gossip_about(&self, ix: NodeIx) -> Gossip {
         let node = &self.nodes[ix];
         let (port, other_port) = node.address.ports(self.config.tls_cluster);
-        let seconds = |at: Option<crate::time::Mono>| at.map_or(0, |at| (self.wall_ms(at) / 1000) as u32);
+        let seconds = |at: Option<Mono>| at.map_or(0, |at| (self.wall_ms(at) / 1000) as u32);
         Gossip {
             node: node.id,
             ping_sent_s: seconds(node.ping_sent),

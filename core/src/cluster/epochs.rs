@@ -2,6 +2,7 @@
 
 use super::Cluster;
 use super::node_table::NodeIx;
+use crate::ids::NodeId;
 
 /// Outcome of CLUSTER BUMPEPOCH.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,7 +56,7 @@ impl Cluster {
 
     /// Two primaries have the same epoch: the one with the smaller name takes another, and says so at once. Whoever is
     /// to take slots over from it has to come above it.
-    pub(super) fn resolve_collision(&mut self, sender_epoch: u64, sender: crate::ids::NodeId) {
+    pub(super) fn resolve_collision(&mut self, sender_epoch: u64, sender: NodeId) {
         let me = self.nodes.myself();
         if sender_epoch != me.config_epoch || sender <= me.id {
             return;

@@ -7,6 +7,7 @@ use super::node_table::{NodeIx, Role};
 use super::ownership::Reason;
 use crate::ids::{NodeId, ShardId};
 use crate::time::Span;
+use crate::wire::bus::NodeFlags;
 
 /// The longest time a peer can keep a node out, in seconds. Valkey takes any number from the wire.
 const MAX_BLACKLIST_S: u64 = 7 * 24 * 3600;
@@ -96,7 +97,7 @@ impl Cluster {
         let normal = !node.in_handshake() && !node.meet && node.health == super::node_table::Health::Up;
         let one_sided = node.inbound.is_none() && now.since(node.inbound_missing) > patience;
         let due = node.meet_sent.is_none_or(|at| now.since(at) > patience);
-        let able = node.capabilities.has(crate::wire::bus::NodeFlags::LIGHT_MODULE);
+        let able = node.capabilities.has(NodeFlags::LIGHT_MODULE);
         if normal && one_sided && due && able && node.outbound.up().is_some() {
             tracing::info!(node = %node.id, "no link from it: sending MEET again");
             self.nodes[ix].meet = true;

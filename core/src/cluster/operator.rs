@@ -8,6 +8,7 @@ use super::node_table::{Address, NodeIx};
 use super::ownership::{Reason, only};
 use super::refused::Refused;
 use super::{Bump, Cluster};
+use crate::ids::NodeId;
 use crate::slots::{Slot, SlotRanges, SlotSet};
 use crate::time::Now;
 use crate::wire::bus::IpText;
@@ -60,7 +61,7 @@ impl Cluster {
     pub fn forget(&mut self, now: Now, id: &[u8], out: &mut Vec<Action>) -> Result<(), Refused> {
         self.begin(now);
         let Some(ix) = self.nodes.find_text(id) else {
-            let lately = crate::ids::NodeId::parse(id).is_some_and(|id| self.is_blacklisted(id));
+            let lately = NodeId::parse(id).is_some_and(|id| self.is_blacklisted(id));
             return if lately { Ok(()) } else { Err(Refused::UnknownNode(shown(id))) };
         };
         if ix == NodeIx::MYSELF {

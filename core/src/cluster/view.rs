@@ -12,6 +12,7 @@ use super::standing::Why;
 use super::stats::Stats;
 use crate::ids::{NodeId, ShardId};
 use crate::slots::{Slot, SlotRange, SlotRanges, SlotSet};
+use crate::time::{Mono, Now};
 use crate::wire::bus::{IpText, State};
 
 /// What a node is in its shard.
@@ -140,7 +141,7 @@ impl View {
 
     /// The view of a node that is in no cluster: itself alone, no slot owned.
     #[must_use]
-    pub fn alone(now: crate::time::Now) -> Arc<Self> {
+    pub fn alone(now: Now) -> Arc<Self> {
         let machine = Cluster::new(super::ClusterConfig::default(), 0, now, None);
         machine.expect("nothing saved cannot be corrupt").view()
     }
@@ -294,7 +295,7 @@ impl Cluster {
     }
 
     fn row(&self, ix: NodeIx, node: &Node) -> Row {
-        let at = |at: Option<crate::time::Mono>| at.map_or(0, |at| self.wall_ms(at));
+        let at = |at: Option<Mono>| at.map_or(0, |at| self.wall_ms(at));
         Row {
             id: node.id,
             shard: node.shard,

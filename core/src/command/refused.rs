@@ -1,5 +1,8 @@
 //! Why a command was refused: the client's mistakes, in Valkey's words.
 
+use alloc::format;
+use alloc::string::String;
+
 use crate::wire::resp::{Reply, quote};
 
 /// What a command answers besides what it has written to the reply itself. On an error it has written nothing.
@@ -41,6 +44,12 @@ pub const TOO_LONG: Refused<'static> =
 pub const NO_SUCH_KEY: Refused<'static> = Refused::Text("ERR no such key");
 /// Source and destination are one key.
 pub const SAME_KEY: Refused<'static> = Refused::Text("ERR source and destination objects are the same");
+
+/// The error for a command that exists in Valkey and is not built here.
+#[must_use]
+pub(crate) fn not_built(what: &str) -> String {
+    format!("ERR {what} is not available in Whimbrel yet")
+}
 
 impl Refused<'_> {
     /// Writes the error reply.

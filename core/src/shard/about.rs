@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use crate::command::effects::Watched;
 use crate::command::options::is;
+use crate::command::refused::not_built;
 use crate::command::table::{Command, Id};
 use crate::link::Outbox;
 use crate::shard::listing;
-use crate::shard::serve::{not_built, reply};
 use crate::shard::session::{Client, Replies};
 use crate::shard::tracking;
 use crate::time::Now;
@@ -26,7 +26,7 @@ pub(crate) fn run(
     watches: &Watched,
 ) {
     match command.id {
-        Id::ClientId => reply(client, outbox).int(client.id.0 as i64),
+        Id::ClientId => client.reply(outbox).int(client.id.0 as i64),
         Id::ClientGetname => name(client, outbox),
         Id::ClientSetname => set_name(argv, client, outbox),
         Id::ClientSetinfo => set_info(argv, client, outbox),
@@ -34,39 +34,39 @@ pub(crate) fn run(
         Id::ClientNoTouch => {
             if let Some(on) = on_off(argv.get(2), client, outbox) {
                 client.no_touch = on;
-                reply(client, outbox).ok();
+                client.reply(outbox).ok();
             }
         }
         Id::ClientNoEvict => {
             if let Some(on) = on_off(argv.get(2), client, outbox) {
                 client.no_evict = on;
-                reply(client, outbox).ok();
+                client.reply(outbox).ok();
             }
         }
         Id::ClientCapa => {
             client.capa_redirect |= argv.iter().skip(2).any(|w| is(w, b"redirect"));
-            reply(client, outbox).ok();
+            client.reply(outbox).ok();
         }
         Id::ClientCaching => match tracking::caching(client.tracker.as_deref_mut(), argv.get(2)) {
-            Ok(()) => reply(client, outbox).ok(),
-            Err(error) => reply(client, outbox).error(error),
+            Ok(()) => client.reply(outbox).ok(),
+            Err(error) => client.reply(outbox).error(error),
         },
         Id::ClientGetredir => {
             let id = client.tracker.as_ref().map_or(-1, |tracker| tracker.redirect_id());
-            reply(client, outbox).int(id);
+            client.reply(outbox).int(id);
         }
         Id::ClientTrackinginfo => {
-            tracking::describe(client.tracker.as_deref(), &mut reply(client, outbox));
+            tracking::describe(client.tracker.as_deref(), &mut client.reply(outbox));
         }
         // Only servers in import mode have import sources, and that mode is not built.
-        Id::ClientImportSource if is(argv.get(2), b"off") => reply(client, outbox).ok(),
-        Id::ClientImportSource => reply(client, outbox).error("ERR Server is not in import mode"),
+        Id::ClientImportSource if is(argv.get(2), b"off") => client.reply(outbox).ok(),
+        Id::ClientImportSource => client.reply(outbox).error("ERR Server is not in import mode"),
         Id::ClientInfo => {
             let words = argv.iter().map(<[u8]>::len).sum();
             let line = listing::line(now, client, outbox, words, watches);
-            reply(client, outbox).verbatim("txt", &format!("{line}\n"));
+            client.reply(outbox).verbatim("txt", &format!("{line}\n"));
         }
-        _ => reply(client, outbox).error(&not_built(&format!("'{}'", command.name.replace('|', " ")))),
+        _ => client.reply(outbox).error(&not_built(&format!("'{}'", command.name.replace('|', " ")))),
     }
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn is_plain(name: &[u8]) -> bool {
 }
 
 fn name(client: &Client, outbox: &mut Outbox) {
-    let mut reply = reply(client, outbox);
+    let mut reply = client.reply(outbox);
     if client.name.is_empty() {
         reply.null();
     } else {
@@ -90,9 +90,9 @@ fn name(client: &Client, outbox: &mut Outbox) {
 fn set_name(argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox) {
     if is_plain(argv.get(2)) {
         client.name = Bytes::copy_from_slice(argv.get(2));
-        reply(client, outbox).ok();
+        client.reply(outbox).ok();
     } else {
-        reply(client, outbox).error(BAD_NAME);
+        client.reply(outbox).error(BAD_NAME);
     }
 }
 
@@ -104,15 +104,15 @@ fn set_info(argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox) {
     } else if is(option, b"lib-ver") {
         &mut client.lib_ver
     } else {
-        reply(client, outbox).error(&format!("ERR Unrecognized option '{shown}'"));
+        client.reply(outbox).error(&format!("ERR Unrecognized option '{shown}'"));
         return;
     };
     if is_plain(value) {
         *field = Bytes::copy_from_slice(value);
-        reply(client, outbox).ok();
+        client.reply(outbox).ok();
     } else {
         let error = format!("ERR {shown} cannot contain spaces, newlines or special characters.");
-        reply(client, outbox).error(&error);
+        client.reply(outbox).error(&error);
     }
 }
 
@@ -120,7 +120,7 @@ fn set_replies(argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox) {
     let word = argv.get(2);
     if is(word, b"on") {
         client.replies = Replies::On;
-        reply(client, outbox).ok();
+        client.reply(outbox).ok();
     } else if is(word, b"off") {
         client.replies = Replies::Off;
     } else if is(word, b"skip") {
@@ -128,7 +128,7 @@ fn set_replies(argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox) {
             client.replies = Replies::SkipNext;
         }
     } else {
-        reply(client, outbox).error("ERR syntax error");
+        client.reply(outbox).error("ERR syntax error");
     }
 }
 
@@ -138,7 +138,7 @@ fn on_off(word: &[u8], client: &Client, outbox: &mut Outbox) -> Option<bool> {
     } else if is(word, b"off") {
         Some(false)
     } else {
-        reply(client, outbox).error("ERR syntax error");
+        client.reply(outbox).error("ERR syntax error");
         None
     }
 }

@@ -7,7 +7,7 @@ use crate::link::Outbox;
 use crate::mail::Fact;
 use crate::shard::gather::Part;
 use crate::shard::hold::{Class, Reason, Scope};
-use crate::shard::serve::{self, Served};
+use crate::shard::serve::Served;
 use crate::shard::session::Waiting;
 use crate::shard::visit::{Unread, session_of};
 use crate::shard::{Link, Shard, limits, whole};
@@ -120,7 +120,7 @@ impl Shard {
         }
         if let Some(session) = session_of(&mut self.links, &mut self.guests, link) {
             session.client.commands += 1;
-            if serve::reply(&session.client, &mut session.outbox).is_muted() {
+            if session.client.reply(&mut session.outbox).is_muted() {
                 scratch.clear();
             }
             let begun = scratch.end() - scratch.len() as u64;

@@ -12,8 +12,8 @@ use crate::command::table::{Command, Id};
 use crate::config::Config;
 use crate::link::Outbox;
 use crate::shard::data::Data;
+use crate::shard::env::Env;
 use crate::shard::reads::NO_CLUSTER;
-use crate::shard::serve::{Env, reply};
 use crate::shard::session::Client;
 use crate::shard::{about, transaction, users};
 use crate::time::Now;
@@ -46,11 +46,11 @@ pub(crate) fn run(
     match command.id {
         Id::Auth => auth(now, argv, client, outbox, data, env),
         Id::Hello => hello(now, argv, client, outbox, data, env),
-        Id::Ping => ping(argv, &mut reply(client, outbox)),
-        Id::Echo => reply(client, outbox).bulk(argv.get(1)),
+        Id::Ping => ping(argv, &mut client.reply(outbox)),
+        Id::Echo => client.reply(outbox).bulk(argv.get(1)),
         Id::Select => select(argv, client, outbox, &env.config),
         Id::Quit => {
-            reply(client, outbox).ok();
+            client.reply(outbox).ok();
             return After::Leave;
         }
         Id::Reset => reset(client, outbox, data, env),
@@ -58,28 +58,28 @@ pub(crate) fn run(
             transaction::run(now, command.id, argv, client, outbox, data);
         }
         Id::Asking | Id::ClusterHelp if !env.config.cluster_enabled => {
-            reply(client, outbox).error(NO_CLUSTER);
+            client.reply(outbox).error(NO_CLUSTER);
         }
         Id::Asking => {
             client.asking = true;
-            reply(client, outbox).ok();
+            client.reply(outbox).ok();
         }
         Id::Readonly | Id::Readwrite => {
             client.readonly = command.id == Id::Readonly;
-            reply(client, outbox).ok();
+            client.reply(outbox).ok();
         }
-        Id::Lolwut => lolwut(argv, &mut reply(client, outbox)),
-        Id::Time => time(now, &mut reply(client, outbox)),
+        Id::Lolwut => lolwut(argv, &mut client.reply(outbox)),
+        Id::Time => time(now, &mut client.reply(outbox)),
         Id::Command
         | Id::CommandCount
         | Id::CommandDocs
         | Id::CommandGetkeys
         | Id::CommandGetkeysandflags
         | Id::CommandInfo
-        | Id::CommandList => introspection(command.id, argv, &mut reply(client, outbox)),
+        | Id::CommandList => introspection(command.id, argv, &mut client.reply(outbox)),
         _ if command.last_name() == "help" => {
             let container = command.name.split('|').next().unwrap_or_default();
-            introspect::help(container, &mut reply(client, outbox));
+            introspect::help(container, &mut client.reply(outbox));
         }
         _ if command.name.starts_with("acl|") => users::run(command, argv, client, outbox, data, env),
         _ => about::run(now, command, argv, client, outbox, data.effects.watches()),
@@ -92,7 +92,7 @@ fn reset(client: &mut Client, outbox: &mut Outbox, data: &mut Data, env: &Env) {
     data.scrutiny.forget(client);
     data.effects.watched().note(data.scrutiny.tracking.clients() > 0);
     client.reset(env.config.users.default_user());
-    reply(client, outbox).simple("RESET");
+    client.reply(outbox).simple("RESET");
 }
 
 fn introspection(id: Id, argv: Argv<'_>, reply: &mut Reply<'_>) {
@@ -136,20 +136,20 @@ fn ping(argv: Argv<'_>, reply: &mut Reply<'_>) {
 fn auth(now: Now, argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox, data: &mut Data, env: &Env) {
     let (user, password): (&[u8], _) = match argv.len() {
         2 if env.config.users.default_user().has_no_password() => {
-            reply(client, outbox).error(NO_PASSWORD_SET);
+            client.reply(outbox).error(NO_PASSWORD_SET);
             return;
         }
         2 => (DEFAULT, argv.get(1)),
         3 => (argv.get(1), argv.get(2)),
         _ => {
-            reply(client, outbox).error("ERR syntax error");
+            client.reply(outbox).error("ERR syntax error");
             return;
         }
     };
     if client.log_in(now, user, password, argv.name(), data, env) {
-        reply(client, outbox).ok();
+        client.reply(outbox).ok();
     } else {
-        reply(client, outbox).error(WRONG_PASSWORD);
+        client.reply(outbox).error(WRONG_PASSWORD);
     }
 }
 
@@ -197,18 +197,18 @@ fn hello(now: Now, argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox, dat
     let asked = match Greeting::parse(argv, client) {
         Ok(asked) => asked,
         Err(error) => {
-            reply(client, outbox).error(&error);
+            client.reply(outbox).error(&error);
             return;
         }
     };
     if let Some((user, password)) = asked.credentials
         && !client.log_in(now, user, password, argv.name(), data, env)
     {
-        reply(client, outbox).error(WRONG_PASSWORD);
+        client.reply(outbox).error(WRONG_PASSWORD);
         return;
     }
     if !client.authenticated && !env.config.users.default_user().is_open() {
-        reply(client, outbox).error(HELLO_UNAUTHENTICATED);
+        client.reply(outbox).error(HELLO_UNAUTHENTICATED);
         return;
     }
     client.proto = asked.proto;
@@ -222,7 +222,7 @@ fn hello(now: Now, argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox, dat
 fn introduce(client: &Client, outbox: &mut Outbox, config: &Config) {
     let zone = &config.availability_zone;
     let mode: &[u8] = if config.cluster_enabled { b"cluster" } else { b"standalone" };
-    let mut reply = reply(client, outbox);
+    let mut reply = client.reply(outbox);
     reply.map(7 + usize::from(!zone.is_empty()));
     reply.bulk(b"server");
     reply.bulk(b"valkey");
@@ -246,11 +246,11 @@ fn introduce(client: &Client, outbox: &mut Outbox, config: &Config) {
 
 fn select(argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox, config: &Config) {
     match integer(argv.get(1)) {
-        None => reply(client, outbox).error("ERR value is not an integer or out of range"),
+        None => client.reply(outbox).error("ERR value is not an integer or out of range"),
         Some(db) if (0..i64::from(config.databases_in_use())).contains(&db) => {
             client.db = db as u32;
-            reply(client, outbox).ok();
+            client.reply(outbox).ok();
         }
-        Some(_) => reply(client, outbox).error("ERR DB index is out of range"),
+        Some(_) => client.reply(outbox).error("ERR DB index is out of range"),
     }
 }

@@ -14,21 +14,18 @@ use hashbrown::HashMap;
 use crate::acl;
 use crate::action::{Actions, Ending};
 use crate::command::clusterscan::{self, Stretch};
-use crate::command::context::{Caller as By, Cx};
 use crate::command::options::is;
-use crate::command::scan;
 use crate::command::table::{Command, Id};
 use crate::ids::{ClientId, LinkId, ShardIndex, Shards};
 use crate::link::Outbox;
-use crate::mail::Fact;
 use crate::shard::commandlog;
 use crate::shard::debug::digest::{self, Digest};
+use crate::shard::env::Env;
 use crate::shard::errand::Errand;
 use crate::shard::freeze;
 use crate::shard::home::{Home, home};
 use crate::shard::info::sums::Sums;
 use crate::shard::latency::Latency;
-use crate::shard::serve::Env;
 use crate::shard::session::Waiting;
 use crate::shard::slot_stats;
 use crate::shard::tracking::{self, Tracks};
@@ -236,23 +233,8 @@ impl Shard {
         }
     }
 
-    /// Passes a command on to the node, which has to know how many keys siblings have.
-    fn ask_node(
-        &mut self,
-        link: LinkId,
-        command: &'static Command,
-        words: &ArgvBuf,
-        keys: u64,
-        out: &mut Actions,
-    ) {
-        let Some(Link::Client(session)) = self.links.get_mut(&link) else { return };
-        let mut asked = session.client.ask(command, words.clone(), &mut self.data, &self.env);
-        asked.keys += keys;
-        out.report(Fact::Asked(asked));
-    }
-
     /// What this shard has to say to a command over all shards.
-    fn part(
+    pub(super) fn part(
         &mut self,
         now: Now,
         command: &'static Command,
@@ -285,12 +267,9 @@ impl Shard {
                 self.data.scrutiny.watch(request.link);
                 Part::Done
             }
-            Id::Keys => {
-                let (count, keys) = self.walk(now, request.db, |cx, _| scan::matching(cx, argv.get(1)));
-                Part::Keys(count, keys)
-            }
+            Id::Keys => self.matching(now, request),
             Id::Randomkey => self.draw(now, request.db),
-            Id::Clusterscan => Part::Stretch(self.stretch(now, request)),
+            Id::Clusterscan => self.stretch(now, request),
             Id::ClientList => Part::Clients(self.client_rows(now, request).unwrap_or_default()),
             Id::ClientUnblock => Part::Count(self.unblock(now, argv, out).unwrap_or_default().into()),
             Id::ClientKill => {
@@ -313,93 +292,6 @@ impl Shard {
                 Part::Done
             }
         }
-    }
-
-    /// Answers a command about keys of all shards, of which this is the last.
-    pub(crate) fn answer_about_keys(
-        &mut self,
-        now: Now,
-        command: &'static Command,
-        request: &Request<'_>,
-        reply: &mut Reply<'_>,
-        out: &mut Actions,
-    ) {
-        let own = self.part(now, command, request, out);
-        let all = || request.parts.iter().chain([&own]);
-        match command.id {
-            Id::Dbsize => reply.int(all().map(Part::count).sum::<u64>() as i64),
-            Id::Keys => {
-                let found = |part: &Part| if let Part::Keys(count, _) = part { *count } else { 0 };
-                reply.array(all().map(found).sum());
-                for part in all() {
-                    if let Part::Keys(_, keys) = part {
-                        keys.chunks().for_each(|chunk| reply.raw(chunk));
-                    }
-                }
-            }
-            Id::Clusterscan => {
-                let stretches = all().filter_map(|part| match part {
-                    Part::Stretch(stretch) => stretch.as_ref(),
-                    _ => None,
-                });
-                let all: Vec<&Stretch> = stretches.collect();
-                clusterscan::answer(&all, &self.env.fingerprint, reply);
-            }
-            _ => self.reply_draw(all(), reply),
-        }
-    }
-
-    fn stretch(&mut self, now: Now, request: &Request<'_>) -> Option<Stretch> {
-        self.walk(now, request.db, |cx, env| clusterscan::part(cx, request.argv, &env.ground()))
-    }
-
-    /// Walks the keys of this shard for a command that names none.
-    fn walk<T>(&mut self, now: Now, db: u32, f: impl FnOnce(&mut Cx<'_>, &Env) -> T) -> T {
-        let data = &mut self.data;
-        let followed = data.exports.follow(None);
-        let held = data.holds.writes_held(None);
-        data.effects.begin(db, followed);
-        let mut unread = Outbox::default();
-        let mut cx = Cx {
-            now,
-            db,
-            slot: Slot::default(),
-            caller: if held { By::ClientWhileHeld } else { By::Client },
-            store: &mut data.store,
-            reply: Reply::new(&mut unread, Proto::default()),
-            effects: &mut data.effects,
-            stats: &mut data.stats,
-            config: &self.env.config,
-            rng: &mut data.rng,
-            no_touch: true,
-        };
-        let result = f(&mut cx, &self.env);
-        if !data.effects.records().is_empty() {
-            data.exports.append(&data.effects, ArgvBuf::default().argv());
-        }
-        result
-    }
-
-    fn draw(&mut self, now: Now, db: u32) -> Part {
-        let key = self.walk(now, db, |cx, _| scan::draw(cx));
-        // Counted after the draw, which may have deleted keys whose time is over.
-        Part::Draw(self.data.store.len(db), key)
-    }
-
-    /// A key drawn from all: from a shard as often as it has keys.
-    fn reply_draw<'p>(&mut self, all: impl Iterator<Item = &'p Part> + Clone, reply: &mut Reply<'_>) {
-        let drawn = all.filter_map(|part| match part {
-            Part::Draw(count, Some(key)) => Some((*count, key)),
-            _ => None,
-        });
-        let mut n = self.data.rng.below(drawn.clone().map(|(count, _)| count).sum::<u64>().max(1));
-        for (count, key) in drawn {
-            if n < count {
-                return reply.bulk(key);
-            }
-            n -= count;
-        }
-        reply.null();
     }
 }
 

@@ -1,24 +1,21 @@
 //! What the node tells the shard to do.
 
 use alloc::sync::Arc;
-
-use bytes::Bytes;
-
-use crate::action::{Action, Actions, Ending};
-use crate::cluster::takeover::Confirmed;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::action::{Action, Actions};
+use crate::cluster::takeover::Confirmed;
 use crate::config::Config;
 use crate::ids::{JobName, LinkId};
 use crate::input::Origin;
 use crate::mail::{Fact, Order};
-use crate::migration::job::{Job, Settlement, Timing};
+use crate::migration::failure::Failure;
+use crate::migration::job::{Job, Outcome, Settlement, Timing};
 use crate::migration::log::Stage;
 use crate::migration::{export, import};
 use crate::shard::errand::Errand;
 use crate::shard::imports::Importing;
-use crate::shard::session::{Session, Waiting};
-use crate::shard::visit::session_of;
+use crate::shard::session::{Client, Session};
 use crate::shard::{Link, Shard};
 use crate::slots::{Slot, SlotSet};
 use crate::time::Now;
@@ -36,13 +33,7 @@ impl Shard {
             Order::Mark(mark) => out.report(Fact::Passed(mark)),
             Order::Answer { link, reply } => self.answered(now, link, reply, out),
             Order::StartExport { job, to, credentials, timing } => {
-                self.next_link += 1;
-                let link = LinkId::dialed(self.next_link).of(self.env.index);
-                self.links.insert(link, Link::Export);
-                let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-                let user = self.env.config.users.default_user().clone();
-                let origin = Origin::Tcp { peer: to.unwrap_or(nowhere), local: nowhere };
-                let client = Session::new(self.next_id(), link, origin, user, now).client;
+                let client = self.exporting_client(now, to);
                 let (name, prevented) = (job.name, self.debugging.pause_prevented);
                 self.with_exports(now, out, |e, s| {
                     e.start(job, client, to, credentials, timing, s);
@@ -88,6 +79,17 @@ impl Shard {
         }
     }
 
+    /// What CLIENT LIST shows of a link to the target of an export, and that link.
+    fn exporting_client(&mut self, now: Now, to: Option<SocketAddr>) -> Client {
+        self.next_link += 1;
+        let link = LinkId::dialed(self.next_link).of(self.env.index);
+        self.links.insert(link, Link::Export);
+        let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        let user = self.env.config.users.default_user().clone();
+        let origin = Origin::Tcp { peer: to.unwrap_or(nowhere), local: nowhere };
+        Session::new(self.next_id(), link, origin, user, now).client
+    }
+
     /// The client that announced a migration to us becomes its source.
     fn start_import(
         &mut self,
@@ -98,67 +100,39 @@ impl Shard {
         left: Option<Confirmed>,
         out: &mut Actions,
     ) {
-        if let Some(Link::Client(mut session)) = self.links.remove(&link) {
-            self.data.footprint.clients -= core::mem::take(&mut session.client.share).total;
-            session.client.transaction.discard(self.data.effects.watched());
-            self.forget_watcher(&mut session.client);
-            let Session { client, outbox, .. } = &mut *session;
-            if let Some(asked) = client.asked.take() {
-                let begun = outbox.end();
-                self.data.answered(now, &asked, client, outbox, begun);
-            }
-            self.end_exec_hold(now, link, out);
-            self.leave_siblings(now, &session.client, out);
-            if session.client.reading_paused {
-                out.push(Action::ResumeReading { link });
-            }
-            let store = &mut self.data.store;
-            let (shards, home) = (self.env.shards, self.env.index);
-            let (importing, after) = Importing::start(*session, job, timing, shards, now, store, out);
-            for part in &importing.parts {
-                let (job, left) = (importing.job.clone(), left.clone());
-                out.pass(part.shard, Errand::Graft { home, job, left });
-            }
-            self.links.insert(link, Link::Import(importing));
-            self.imports += 1;
-            self.after_import(link, after);
-            // What the source sent behind ESTABLISH waits in the reader.
-            self.filled(now, link, &[], out);
-        } else {
+        let Some(Link::Client(mut session)) = self.links.remove(&link) else {
             // The source left while the node was deciding. Nothing came in, so nothing has to go.
             let stage = Stage::Import(import::State::Failed);
             out.report(Fact::Entered { job: job.name, stage });
-            let failure = crate::migration::failure::Failure::ConnectionLostToSource;
-            let outcome = crate::migration::job::Outcome::Failed(failure);
+            let outcome = Outcome::Failed(Failure::ConnectionLostToSource);
             out.report(Fact::Ended { job: job.name, outcome, pause: None });
-        }
-    }
-
-    pub(crate) fn answered(&mut self, now: Now, link: LinkId, reply: Bytes, out: &mut Actions) {
-        let Some(session) = session_of(&mut self.links, &mut self.guests, link) else { return };
-        if let Some(there) = session.client.waiting.away() {
-            out.pass(there, Errand::Answer { link, reply });
             return;
+        };
+        self.data.footprint.clients -= core::mem::take(&mut session.client.share).total;
+        session.client.transaction.discard(self.data.effects.watched());
+        self.forget_watcher(&mut session.client);
+        let Session { client, outbox, .. } = &mut *session;
+        if let Some(unanswered) = client.unanswered.take() {
+            let begun = outbox.end();
+            self.data.answered(now, &unanswered, client, outbox, begun);
         }
-        if session.client.waiting != Waiting::Answer {
-            return;
+        self.end_exec_hold(now, link, out);
+        self.leave_siblings(now, &session.client, out);
+        if session.client.reading_paused {
+            out.push(Action::ResumeReading { link });
         }
-        let begun = session.outbox.end();
-        if !crate::shard::serve::reply(&session.client, &mut session.outbox).is_muted() {
-            self.data.totals.bytes_out += reply.len() as u64;
-            session.client.bytes_out += reply.len() as u64;
-            session.outbox.write(&reply);
+        let store = &mut self.data.store;
+        let (shards, home) = (self.env.shards, self.env.index);
+        let (importing, after) = Importing::start(*session, job, timing, shards, now, store, out);
+        for part in &importing.parts {
+            let (job, left) = (importing.job.clone(), left.clone());
+            out.pass(part.shard, Errand::Graft { home, job, left });
         }
-        let Session { client, outbox, .. } = session;
-        if let Some(asked) = client.asked.take() {
-            self.data.answered(now, &asked, client, outbox, begun);
-        }
-        session.client.commands += 1;
-        if session.client.leaving {
-            self.finish(now, link, Ending::Flushed, out);
-            return;
-        }
-        self.resume(now, link, out);
+        self.links.insert(link, Link::Import(importing));
+        self.imports += 1;
+        self.after_import(link, after);
+        // What the source sent behind ESTABLISH waits in the reader.
+        self.filled(now, link, &[], out);
     }
 
     fn settled(&mut self, now: Now, job: JobName, settlement: Settlement, out: &mut Actions) {

@@ -1,24 +1,20 @@
-//! Commands answered from the published view, the configuration and counts; and what the node is told of the
-//! keyspace with a command that is passed on to it.
+//! Commands answered from the published view, the configuration and counts.
 
-use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use crate::cluster::View;
 use crate::cluster::render::{self, Asker};
+use crate::command::refused::not_built;
 use crate::command::table::{Command, Id};
 use crate::link::Outbox;
-use crate::mail::Asked;
 use crate::shard::data::Data;
+use crate::shard::env::Env;
 use crate::shard::route::asker;
-use crate::shard::serve::{Env, not_built, reply};
-use crate::shard::session::{self, Client, Waiting};
-use crate::shard::slot_stats;
+use crate::shard::session::Client;
 use crate::slots::Slot;
-use crate::store::Store;
 use crate::wire::resp::number::integer;
-use crate::wire::resp::{Argv, ArgvBuf, Reply};
+use crate::wire::resp::{Argv, Reply};
 
 /// The error of every cluster command outside cluster mode.
 pub(crate) const NO_CLUSTER: &str = "ERR This instance has cluster support disabled";
@@ -34,7 +30,7 @@ pub(crate) fn run(
 ) {
     let db = client.db;
     let (view, asker) = (&*env.view, asker(client));
-    let mut reply = reply(client, outbox);
+    let mut reply = client.reply(outbox);
     if command.name.starts_with("cluster") && !env.config.cluster_enabled {
         reply.error(NO_CLUSTER);
         return;
@@ -108,30 +104,4 @@ fn get_keys(argv: Argv<'_>, db: u32, data: &Data, reply: &mut Reply<'_>) {
     let count = data.store.slot_len(db, slot).min(max as u64) as usize;
     reply.array(count);
     data.store.keys_in_slot(db, slot, count, &mut |entry| reply.bulk(entry.key()));
-}
-
-impl Client {
-    /// Its command is for the node: it waits for the answer.
-    pub(crate) fn ask(
-        &mut self,
-        command: &'static Command,
-        words: ArgvBuf,
-        data: &mut Data,
-        env: &Env,
-    ) -> Box<Asked> {
-        self.waiting = Waiting::Answer;
-        let mark = data.scrutiny.laps.mark();
-        self.asked = Some(Box::new(session::Asked { command, words: words.clone(), mark }));
-        Box::new(asked(self, words, &data.store, env))
-    }
-}
-
-/// A command for the node, with the counts it may need.
-fn asked(client: &Client, argv: ArgvBuf, store: &Store, env: &Env) -> Asked {
-    let words = argv.argv();
-    let named = words.opt(2).and_then(slot_stats::slot);
-    let keys = (0..env.config.databases_in_use()).map(|db| store.len(db)).sum();
-    let keys_in_slot = named.map_or(0, |slot| store.slot_len_all(slot));
-    let local = client.origin.peer_ip().is_none_or(|ip| ip.to_canonical().is_loopback());
-    Asked { link: client.link, proto: client.proto, local, argv, keys, keys_in_slot }
 }

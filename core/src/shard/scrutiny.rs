@@ -12,7 +12,7 @@ use crate::shard::data::Data;
 use crate::shard::debug;
 use crate::shard::latency::{self, Latency};
 use crate::shard::monitor;
-use crate::shard::session::{Asked, Client};
+use crate::shard::session::{Client, Unanswered};
 use crate::shard::tracking::Tracking;
 use crate::stopwatch::{Laps, Stopwatch};
 use crate::time::Now;
@@ -157,14 +157,14 @@ impl Data {
     pub(crate) fn answered(
         &mut self,
         now: Now,
-        asked: &Asked,
+        unanswered: &Unanswered,
         client: &mut Client,
         outbox: &mut Outbox,
         begun: u64,
     ) {
         self.scrutiny.laps.lap();
-        let nanos = self.scrutiny.laps.since(asked.mark);
-        self.took(now, asked.command, asked.words.argv(), client, outbox, begun, nanos);
+        let nanos = self.scrutiny.laps.since(unanswered.mark);
+        self.took(now, unanswered.command, unanswered.words.argv(), client, outbox, begun, nanos);
     }
 
     #[inline]

@@ -20,8 +20,7 @@ use crate::shard::tracking::Tracker;
 use crate::shard::transaction::Transaction;
 use crate::slots::Slot;
 use crate::time::{Mono, Now};
-use crate::wire::resp::ArgvBuf;
-use crate::wire::resp::{Proto, Reader};
+use crate::wire::resp::{ArgvBuf, Proto, Reader, Reply};
 
 /// A client's link: its bytes in, its bytes out, and the client.
 #[derive(Debug)]
@@ -74,7 +73,7 @@ pub(crate) struct Queued {
 
 /// A command that is with the node, or that waits.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct Unanswered {
     pub(crate) command: &'static Command,
     pub(crate) words: ArgvBuf,
     /// When it began, as the stopwatch says.
@@ -127,7 +126,7 @@ pub(crate) struct Client {
     pub(crate) over_soft_since: Option<Mono>,
     pub(crate) last_command: Option<&'static Command>,
     /// What it asked the node, or waits for.
-    pub(crate) asked: Option<Box<Asked>>,
+    pub(crate) unanswered: Option<Box<Unanswered>>,
     /// When its EXEC began and where the reply to it begins.
     pub(crate) exec_begun: (u64, u64),
     /// What it took when that was looked at last.
@@ -177,7 +176,7 @@ impl Session {
             last_active: now.mono,
             over_soft_since: None,
             last_command: None,
-            asked: None,
+            unanswered: None,
             exec_begun: (0, 0),
             share: Share::default(),
             alarm: usize::MAX,
@@ -192,6 +191,21 @@ impl Session {
 }
 
 impl Client {
+    /// Writes the client's replies; silent when it asked for silence.
+    pub(crate) fn reply<'o>(&self, outbox: &'o mut Outbox) -> Reply<'o> {
+        let muted = matches!(self.replies, Replies::Off | Replies::Skipping);
+        Reply::new(outbox, self.proto).mute(muted)
+    }
+
+    /// A command is about to be replied to, which CLIENT REPLY SKIP may be about.
+    pub(crate) fn begin_reply(&mut self) {
+        self.replies = match self.replies {
+            Replies::SkipNext => Replies::Skipping,
+            Replies::Skipping => Replies::On,
+            other => other,
+        };
+    }
+
     /// What stands for the client where it is at home while its session visits another shard: all that others see of it.
     pub(crate) fn stand_in(&self, away: ShardIndex) -> Self {
         Self {
@@ -203,7 +217,7 @@ impl Client {
             waiting: Waiting::Away(away),
             backlog: VecDeque::new(),
             tracker: self.tracker.clone(),
-            asked: None,
+            unanswered: None,
             ..*self
         }
     }

@@ -8,8 +8,8 @@ use crate::command::table::{Command, Id};
 use crate::ids::ShardIndex;
 use crate::link::Outbox;
 use crate::shard::data::Data;
+use crate::shard::env::Env;
 use crate::shard::route::{Place, place, slot_named};
-use crate::shard::serve::{Env, reply};
 use crate::shard::session::{Client, Queued};
 use crate::slots::Slot;
 use crate::store::Store;
@@ -265,7 +265,7 @@ pub(crate) fn run(
             client.transaction.open();
         }
         Id::Discard if !open => {
-            reply(client, outbox).error("ERR DISCARD without MULTI");
+            client.reply(outbox).error("ERR DISCARD without MULTI");
             return;
         }
         Id::Discard => client.transaction.discard(data.effects.watched()),
@@ -279,7 +279,7 @@ pub(crate) fn run(
             }
         }
     }
-    reply(client, outbox).ok();
+    client.reply(outbox).ok();
 }
 
 fn watch(now: Now, argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox, data: &mut Data) {
@@ -289,5 +289,5 @@ fn watch(now: Now, argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox, dat
         let expired = data.store.get(&at).is_some_and(|e| e.is_expired(now.wall_ms()));
         client.transaction.watch(client.db, key, expired, data.effects.watched());
     }
-    reply(client, outbox).ok();
+    client.reply(outbox).ok();
 }

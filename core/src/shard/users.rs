@@ -13,8 +13,8 @@ use crate::command::options::is;
 use crate::command::table::{self, Command, Id, categories};
 use crate::link::Outbox;
 use crate::shard::data::Data;
+use crate::shard::env::Env;
 use crate::shard::gather::Part;
-use crate::shard::serve::{Env, reply};
 use crate::shard::session::{Client, Waiting};
 use crate::shard::{Link, Shard, listing};
 use crate::time::Now;
@@ -144,7 +144,7 @@ pub(crate) fn run(
     env: &Env,
 ) {
     let users = &env.config.users;
-    let mut reply = reply(client, outbox);
+    let mut reply = client.reply(outbox);
     match command.id {
         Id::AclWhoami => reply.bulk(client.user.name()),
         Id::AclUsers => {

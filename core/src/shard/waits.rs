@@ -7,9 +7,9 @@ use crate::action::{Action, Actions};
 use crate::command::options::is;
 use crate::command::table::{Command, Id};
 use crate::ids::LinkId;
-use crate::shard::session::{Asked, Session, Waiting};
+use crate::shard::session::{Session, Unanswered, Waiting};
 use crate::shard::whole::{Caller, Request};
-use crate::shard::{Link, Shard, serve};
+use crate::shard::{Link, Shard};
 use crate::time::{Mono, Now, Span};
 use crate::wire::resp::number::integer;
 use crate::wire::resp::{Argv, ArgvBuf, Reply};
@@ -102,7 +102,8 @@ impl Shard {
     pub(crate) fn begin_wait(&mut self, link: LinkId, command: &'static Command, words: &ArgvBuf) {
         if let Some(Link::Client(session)) = self.links.get_mut(&link) {
             session.client.waiting = Waiting::Replicas;
-            session.client.asked = Some(Box::new(Asked { command, words: words.clone(), mark: 0 }));
+            let unanswered = Unanswered { command, words: words.clone(), mark: 0 };
+            session.client.unanswered = Some(Box::new(unanswered));
         }
     }
 
@@ -148,19 +149,19 @@ impl Shard {
         self.waits.forget(link);
         let Some(Link::Client(session)) = self.links.get_mut(&link) else { return };
         let Session { client, outbox, .. } = &mut **session;
-        let Some(mut asked) = client.asked.take() else { return };
+        let Some(mut unanswered) = client.unanswered.take() else { return };
         let laps = &mut self.data.scrutiny.laps;
         laps.start();
         // The time that it waited is not the command's.
-        asked.mark = laps.mark();
+        unanswered.mark = laps.mark();
         let begun = outbox.end();
-        let mut reply = serve::reply(client, outbox);
+        let mut reply = client.reply(outbox);
         match error {
             Some(error) => reply.error(error),
-            None => nobody(asked.command.id, &mut reply),
+            None => nobody(unanswered.command.id, &mut reply),
         }
         client.commands += 1;
-        self.data.answered(now, &asked, client, outbox, begun);
+        self.data.answered(now, &unanswered, client, outbox, begun);
         let sent = outbox.end() - begun;
         client.bytes_out += sent;
         self.data.totals.bytes_out += sent;

@@ -8,7 +8,7 @@ use crate::command::options::is;
 use crate::ids::NodeId;
 use crate::mail::Fact;
 use crate::shard::debug::is_set;
-use crate::shard::serve::Env;
+use crate::shard::env::Env;
 use crate::wire::resp::number::integer;
 use crate::wire::resp::quote;
 use crate::wire::resp::{Argv, Reply};

@@ -8,10 +8,10 @@ use core::fmt::Write as _;
 
 use crate::command::object::encoding_name;
 use crate::command::options::is;
+use crate::command::refused::not_built;
 use crate::shard::Shard;
 use crate::shard::debug::digest::{Digest, by_database, dataset, hex};
 use crate::shard::gather::Part;
-use crate::shard::serve::not_built;
 use crate::shard::session::Session;
 use crate::shard::whole::Request;
 use crate::store::{Access, Encoding, Entry, Store, Value};

@@ -1,0 +1,173 @@
+//! Commands that were admitted are run, each where it is at home.
+
+use crate::command;
+use crate::command::clusterscan::clusterscan;
+use crate::command::context::{Caller, Cx};
+use crate::command::refused::Refused;
+use crate::command::table::{Command, Id, flags};
+use crate::link::Outbox;
+use crate::shard::data::Data;
+use crate::shard::env::Env;
+use crate::shard::home::{Home, home};
+use crate::shard::session::Client;
+use crate::shard::transaction::{Exec, Transaction};
+use crate::shard::{ahead, connection, gather, reads};
+use crate::slots::Slot;
+use crate::time::Now;
+use crate::wire::resp::Argv;
+
+/// What became of a command.
+pub(super) enum Ran {
+    Done,
+    Held,
+    Ask,
+    Whole,
+    Close,
+}
+
+/// Runs a command that was admitted.
+pub(super) fn run(
+    now: Now,
+    command: &'static Command,
+    slot: Option<Slot>,
+    argv: Argv<'_>,
+    client: &mut Client,
+    outbox: &mut Outbox,
+    data: &mut Data,
+    env: &Env,
+) -> Ran {
+    client.last_command = Some(command);
+    let begun = outbox.end();
+    let ran = match home(command) {
+        _ if gather::is_gathered(command, argv, env) => Ran::Whole,
+        Home::Data => {
+            run_data(now, command, slot, argv, client, outbox, data, env);
+            Ran::Done
+        }
+        Home::Session => match connection::run(now, command, argv, client, outbox, data, env) {
+            connection::After::Stay => Ran::Done,
+            connection::After::Leave => Ran::Close,
+        },
+        Home::View => {
+            reads::run(command, argv, client, outbox, data, env);
+            Ran::Done
+        }
+        Home::Whole => Ran::Whole,
+        Home::Node => Ran::Ask,
+    };
+    if matches!(ran, Ran::Done | Ran::Close) {
+        client.commands += 1;
+        let nanos = data.ran(now, command, argv, client, outbox, begun);
+        let cpu = if client.transaction.is_running() { 0 } else { nanos };
+        data.usage.ran(slot, cpu, outbox.end() - begun);
+    }
+    // ASKING is for the next command, and for a whole transaction that begins with it.
+    if command.id != Id::Asking && !client.transaction.is_open() && !client.transaction.is_running() {
+        client.asking = false;
+    }
+    ran
+}
+
+fn run_data(
+    now: Now,
+    command: &'static Command,
+    slot: Option<Slot>,
+    argv: Argv<'_>,
+    client: &mut Client,
+    outbox: &mut Outbox,
+    data: &mut Data,
+    env: &Env,
+) {
+    // A walk over all keys may find expired ones in any slot.
+    let followed = data.exports.follow(slot);
+    let held = data.holds.writes_held(slot);
+    let slot = slot.unwrap_or_default();
+    let Data { store, effects, stats, rng, exports, .. } = data;
+    if followed && command.is(flags::WRITE) {
+        ahead::emit(exports, store, client.db, slot, command, argv);
+    }
+    effects.begin(client.db, followed);
+    let caller = if held { Caller::ClientWhileHeld } else { Caller::Client };
+    let mut cx = Cx {
+        now,
+        db: client.db,
+        slot,
+        caller,
+        store,
+        reply: client.reply(outbox),
+        effects,
+        stats,
+        config: &env.config,
+        rng,
+        no_touch: client.no_touch,
+    };
+    match command.id {
+        Id::Clusterscan | Id::Scan => scan(command, &mut cx, argv, env),
+        id => {
+            command::run(id, &mut cx, argv);
+        }
+    }
+    if !effects.records().is_empty() {
+        exports.append(effects, argv);
+    }
+}
+
+/// Commands whose cursors know more than a position in one shard.
+fn scan(command: &Command, cx: &mut Cx<'_>, argv: Argv<'_>, env: &Env) {
+    let outcome = if command.id == Id::Scan {
+        command::scan::scan_part(cx, argv, env.shards, env.index)
+    } else if env.config.cluster_enabled {
+        clusterscan(cx, argv, &env.ground())
+    } else {
+        Err(Refused::Text(reads::NO_CLUSTER))
+    };
+    if let Err(refused) = outcome {
+        refused.reply(&mut cx.reply);
+    }
+}
+
+/// Begins an EXEC that was admitted, and notes where.
+pub(super) fn begin_exec(
+    now: Now,
+    slot: Option<Slot>,
+    client: &mut Client,
+    outbox: &mut Outbox,
+    data: &mut Data,
+) -> Ran {
+    client.exec_begun = (data.scrutiny.laps.mark(), outbox.end());
+    client.exec_slot = slot;
+    let ran = exec(now, client, outbox, data);
+    data.usage.ran(slot, 0, outbox.end() - client.exec_begun.1);
+    if !client.transaction.is_running() {
+        data.executed(now, client, outbox);
+    }
+    client.asking &= client.transaction.is_running();
+    ran
+}
+
+/// Begins an EXEC: its commands go to the backlog and are run one after another, nothing between them.
+fn exec(now: Now, client: &mut Client, outbox: &mut Outbox, data: &mut Data) -> Ran {
+    if !client.transaction.is_open() {
+        client.commands += 1;
+        client.reply(outbox).error("ERR EXEC without MULTI");
+        return Ran::Done;
+    }
+    match client.transaction.exec(now, &data.store, data.effects.watched()) {
+        Exec::Refused => {
+            client.reply(outbox).error("EXECABORT Transaction discarded because of previous errors.");
+        }
+        Exec::Changed => client.reply(outbox).null_array(),
+        Exec::Run(queue) => {
+            client.reply(outbox).array(queue.len());
+            for queued in queue.into_iter().rev() {
+                client.backlog.push_front(queued);
+            }
+            if !client.backlog.is_empty() {
+                return Ran::Done;
+            }
+            client.transaction = Transaction::None;
+        }
+    }
+    client.commands += 1;
+    Ran::Done
+}
