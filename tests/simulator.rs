@@ -68,6 +68,7 @@ const MARKS: &[&str] = &[
     "a transaction waited for the node",
     "a transaction was sent",
     "a value was written where the one before had expired",
+    "a view reached shards at different times",
     "a walk through the cluster ended",
     "a wall clock jumped ahead",
     "a wall clock jumped back",
@@ -96,10 +97,12 @@ const MARKS: &[&str] = &[
     "one node did not hear another",
     "several jobs in one request",
     "slots were to move on before anybody waited for them",
+    "something was forwarded while the ring was late",
     "the configuration was changed",
     "two nodes believed to own a slot, at most one served it",
     "two nodes were cut off from each other",
     "what one end of a connection sent was lost in silence",
+    "what shards sent each other came late",
 ];
 
 /// What takes more seeds than those: it has to be reached in [`MANY`].

@@ -24,7 +24,7 @@ impl World {
         let slots: Vec<Slot> = paused.filter_map(|Seen { job, .. }| job.ranges.slots().next()).collect();
         for slot in slots {
             let key = format!("{{{}}}nothing", tag(slot.number()));
-            if let Some(Reply::Int(_)) = self.ask_one(p, &[b"DEL", key.as_bytes()]) {
+            if let Some(Reply::Int(_)) = self.ask_about(p, slot, &[b"DEL", key.as_bytes()]) {
                 violated(
                     "INV-OWN",
                     format!("process {p} carries out a write of slot {slot}, which it holds"),

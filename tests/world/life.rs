@@ -1,11 +1,11 @@
 //! The life of a process: it starts, takes its turns, crashes and comes back.
 
-use whimbrel_core::action::{Action, Ending, Letter};
+use whimbrel_core::action::{Action, Ending};
 use whimbrel_core::ids::{LinkId, ShardIndex, Shards};
 use whimbrel_core::input::{Input, Origin, Progress};
-use whimbrel_core::mail::Mail;
 use whimbrel_core::node::Node;
 use whimbrel_core::shard::Shard;
+use whimbrel_core::slots::Slot;
 
 use super::disk::Write;
 use super::journal;
@@ -35,19 +35,23 @@ impl World {
         let shard = |n| Shard::nth(n, config.clone(), view.clone(), shard_seed, now);
         let shards = Shards::new(config.shards).iter().map(shard).collect();
         process.unserved = view.myself().slots.slots().collect();
+        process.views = vec![view.clone(); usize::from(process.config.shards)];
         process.view = Some(view);
         process.machines = Some(Machines { node, shards });
         process.wake_at = u64::MAX;
-        self.settle(p);
+        self.settle(p, 0);
     }
 
     /// Gives a machine one input, and carries out everything that follows before anything else happens.
     pub fn turn(&mut self, p: usize, which: Which, input: Input<'_>) {
-        self.step(p, which, input);
-        self.settle(p);
+        if self.look(p, which.thread()) {
+            self.step(p, which, input);
+            self.settle(p, which.thread());
+        }
     }
 
-    fn step(&mut self, p: usize, which: Which, input: Input<'_>) {
+    /// Gives a machine one input, and has what it sends under way.
+    pub fn step(&mut self, p: usize, which: Which, input: Input<'_>) {
         let now = self.clock(p);
         let process = &mut self.processes[p];
         let Some(machines) = &mut process.machines else { return };
@@ -60,31 +64,27 @@ impl World {
         for action in actions.list.drain(..) {
             self.carry_out(p, which, action);
         }
-        let process = &mut self.processes[p];
-        for Letter { to, mail } in actions.mail.drain(..) {
-            process.rings.entry((which, Which::of(to))).or_default().push_back(mail);
+        for letter in actions.mail.drain(..) {
+            self.post(p, which, letter);
         }
-        process.actions = actions;
+        self.processes[p].actions = actions;
     }
 
-    /// Delivers mail, then sends, until there is neither. What is sent was appended before all mail was delivered.
-    pub fn settle(&mut self, p: usize) {
-        if self.carry_mail(p) {
+    /// Delivers the mail of a thread, then sends, until there is neither. What is sent was appended before all mail was
+    /// delivered, or is in its ring.
+    pub fn settle(&mut self, p: usize, thread: usize) {
+        if self.carry_mail(p, thread) {
             self.after_turn(p);
         }
     }
 
     /// The same without a look at the invariants; false when the process ended.
-    fn carry_mail(&mut self, p: usize) -> bool {
+    pub fn carry_mail(&mut self, p: usize, thread: usize) -> bool {
         loop {
-            if let Some((to, mail)) = self.next_letter(p) {
-                self.overhear(p, &mail);
-                let taking = self.before_take_over(p, &mail);
-                self.step(p, to, Input::Mailed(mail));
-                if let Some((job, before)) = taking {
-                    self.check_decided(p, &job, &before);
-                }
-            } else if let Some((which, link)) = self.processes[p].late.pop_front() {
+            if self.deliver(p, thread) {
+                continue;
+            }
+            if let Some((which, link)) = self.processes[p].late.pop_front() {
                 self.step(p, which, Input::Closed { link });
             } else if let Some((which, link)) = self.processes[p].dirty.pop_first() {
                 if self.flush(p, which, link) > 0 && self.processes[p].links.contains_key(&(which, link)) {
@@ -101,15 +101,6 @@ impl World {
         }
         self.schedule_wake(p);
         true
-    }
-
-    /// A letter of any ring that has some.
-    fn next_letter(&mut self, p: usize) -> Option<(Which, Mail)> {
-        let rings = &mut self.processes[p].rings;
-        let full = rings.values().filter(|ring| !ring.is_empty()).count() as u64;
-        let chosen = if full > 1 { self.rng.below(full) } else { 0 };
-        let (at, ring) = rings.iter_mut().filter(|(_, ring)| !ring.is_empty()).nth(chosen as usize)?;
-        ring.pop_front().map(|mail| (at.1, mail))
     }
 
     fn schedule_wake(&mut self, p: usize) {
@@ -141,18 +132,28 @@ impl World {
             return;
         }
         let mut ticked = false;
-        let machines: Vec<Which> = process.machines.iter().flat_map(Machines::all).collect();
-        for which in machines {
-            let process = &mut self.processes[p];
-            let Some(machines) = &process.machines else { return };
-            let due = machines.poll_timeout(which).is_some_and(|at| process.world(at.0) <= self.now);
-            if due || process.more.remove(&which) {
-                ticked = true;
-                journal::mix(&[1, p as u64, which.number(), self.now]);
-                self.step(p, which, Input::Ticked);
+        for thread in 0..usize::from(process.config.shards) {
+            let machines: Vec<Which> = self.processes[p].machines.iter().flat_map(Machines::all).collect();
+            let has_work = |which: &Which| self.processes[p].is_due(*which, self.now);
+            if !machines.iter().any(|which| which.thread() == thread && has_work(which)) {
+                continue;
+            }
+            if !self.look(p, thread) {
+                return;
+            }
+            for which in machines.into_iter().filter(|which| which.thread() == thread) {
+                if self.processes[p].is_due(which, self.now) {
+                    self.processes[p].more.remove(&which);
+                    ticked = true;
+                    journal::mix(&[1, p as u64, which.number(), self.now]);
+                    self.step(p, which, Input::Ticked);
+                }
+            }
+            if !self.carry_mail(p, thread) {
+                return;
             }
         }
-        self.settle(p);
+        self.settle(p, 0);
         let process = &mut self.processes[p];
         process.spins = if ticked && process.wake_at <= self.now { process.spins + 1 } else { 0 };
         if process.spins > MOST_SPINS {
@@ -281,19 +282,41 @@ impl World {
     }
 
     /// Asks a process several things at this instant, past the network, on one connection of its own. `None`: it is
-    /// down, or an answer does not come at once.
+    /// down, or an answer does not come at once. What is under way between its threads arrives before and meanwhile.
     pub fn ask(&mut self, p: usize, commands: &[Vec<u8>]) -> Option<Vec<Reply>> {
-        if !self.processes[p].is_up() {
+        if !self.hurry(p) {
             return None;
         }
         let shard = self.any_shard(p);
+        self.ask_shard(p, shard, commands, true)
+    }
+
+    /// Asks a process about a key where that is, and has nothing hurry for it that its thread would not take in anyway.
+    pub fn ask_about(&mut self, p: usize, slot: Slot, words: &[&[u8]]) -> Option<Reply> {
+        let shard = Shards::new(self.processes[p].config.shards).of(slot);
+        if !self.look(p, usize::from(shard.0)) {
+            return None;
+        }
+        self.ask_shard(p, shard, &[command(words)], false)?.pop()
+    }
+
+    fn ask_shard(
+        &mut self,
+        p: usize,
+        shard: ShardIndex,
+        commands: &[Vec<u8>],
+        hurry: bool,
+    ) -> Option<Vec<Reply>> {
         let (link, which) = (LinkId::accepted(1 << 40).of(shard), Which::Shard(shard.0));
         let peer = std::net::SocketAddr::new([10, 0, 2, 1].into(), 1);
         let local = std::net::SocketAddr::new(Process::ip(p), PORT);
         self.step(p, which, Input::Opened { link, origin: Origin::Tcp { peer, local } });
         let request = commands.concat();
         self.step(p, which, Input::Filled { link, bytes: &request });
-        self.carry_mail(p);
+        self.carry_mail(p, usize::from(shard.0));
+        if hurry {
+            self.hurry(p);
+        }
         let mut replies = Vec::new();
         if let Some(outbox) = self.processes[p].machines.as_mut().and_then(|m| m.outbox(which, link)) {
             let bytes: Vec<u8> = outbox.chunks().flatten().copied().collect();
@@ -305,7 +328,10 @@ impl World {
             }
         }
         self.step(p, which, Input::Closed { link });
-        self.carry_mail(p);
+        self.carry_mail(p, usize::from(shard.0));
+        if hurry {
+            self.hurry(p);
+        }
         (replies.len() == commands.len()).then_some(replies)
     }
 

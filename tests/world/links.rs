@@ -148,6 +148,10 @@ impl World {
                     let at = p.frozen_until;
                     return self.at(at, Event::CallAnswered { conn: c });
                 }
+                // Its machine may have given up meanwhile.
+                if !self.look(process, which.thread()) || self.conns[c].ends[0].closed {
+                    return;
+                }
                 let local = SocketAddr::new(Process::ip(process), 30_000 + (c % 30_000) as u16);
                 self.turn(process, which, Input::Connected { link, local });
             }
@@ -314,6 +318,10 @@ impl World {
     /// Hands bytes to a machine, as far as it likes into its own memory.
     fn feed(&mut self, p: usize, which: Which, link: LinkId, mut bytes: &[u8]) {
         while !bytes.is_empty() {
+            // What other threads have sent comes first; it may be the end of the link.
+            if !self.look(p, which.thread()) || !self.processes[p].links.contains_key(&(which, link)) {
+                return;
+            }
             let inbox = self.processes[p].machines.as_mut().and_then(|m| m.inbox(which, link));
             if let Some(inbox) = inbox.filter(|inbox| !inbox.is_empty()) {
                 let len = inbox.len().min(bytes.len());
@@ -342,7 +350,7 @@ impl World {
                         return self.at(at, Event::Room { conn: c, end });
                     }
                     p.dirty.insert((which, link));
-                    self.settle(process);
+                    self.settle(process, which.thread());
                 }
             }
             Some(Owner::Task(id)) => self.caller_sends(id),

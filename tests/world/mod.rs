@@ -14,7 +14,9 @@ pub mod links;
 pub mod mischief;
 pub mod net;
 pub mod operator;
+pub mod owners;
 pub mod plan;
+pub mod post;
 pub mod process;
 pub mod resp;
 pub mod scanner;
@@ -63,6 +65,8 @@ pub enum Event {
     Gone { conn: usize, end: usize },
     /// A process has something to do.
     Woken { process: usize, life: u32 },
+    /// A thread of a process looks into its rings.
+    Rung { process: usize, life: u32, thread: usize },
     /// The disk has finished its first write.
     Written { process: usize, life: u32 },
     /// A process comes back.
@@ -317,6 +321,7 @@ impl World {
             Event::Room { conn, end } => self.room(conn, end),
             Event::Gone { conn, end } => self.gone(conn, end),
             Event::Woken { process, life } => self.woken(process, life),
+            Event::Rung { process, life, thread } => self.rung(process, life, thread),
             Event::Written { process, life } => self.written(process, life),
             Event::Restarted { process } => self.restarted(process),
             Event::Mischief => self.mischief(),

@@ -148,6 +148,8 @@ pub struct Plan {
     pub patience_ms: u64,
     /// Shards of each process.
     pub shards: u16,
+    /// The longest that mail from thread to thread takes, in microseconds.
+    pub lateness: u64,
 }
 
 impl Plan {
@@ -204,6 +206,7 @@ impl Plan {
             think: 20_000 + r.below(60_000),
             patience_ms: if faulty && r.one_in(6) { [300, 1_000][r.index(2)] } else { 5_000 },
             shards: shards_asked_for().unwrap_or([1, 1, 1, 1, 2, 3, 8][r.index(7)]),
+            lateness: [30, 300, 5_000][r.index(3)],
         }
     }
 
@@ -228,6 +231,7 @@ impl Plan {
             drift: 0,
             set_epochs: true,
             shards: shards_asked_for().unwrap_or(1),
+            lateness: 30,
             // A story may make jobs fail.
             cancels: true,
             ..Self::new(0)
@@ -258,6 +262,12 @@ impl Plan {
     /// Whether nothing happens that a client could feel, but the moving of slots.
     pub fn is_calm(&self) -> bool {
         !(self.faults.any() || self.forgets || self.slot_edits || self.client_orders)
+    }
+
+    /// How much longer than with one thread a command may take, or the end of a hold, because mail goes from thread to
+    /// thread.
+    pub fn grace(&self) -> u64 {
+        if self.shards > 1 { 10 * self.lateness } else { 0 }
     }
 
     /// The configuration of a process.

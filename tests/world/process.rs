@@ -7,7 +7,7 @@ use std::sync::Arc;
 use whimbrel_core::action::{Actions, To};
 use whimbrel_core::cluster::View;
 use whimbrel_core::config::Config;
-use whimbrel_core::ids::{JobName, LinkId, ShardIndex};
+use whimbrel_core::ids::{JobName, LinkId, ShardIndex, Shards};
 use whimbrel_core::input::{Input, Progress};
 use whimbrel_core::link::Outbox;
 use whimbrel_core::mail::Mail;
@@ -16,11 +16,12 @@ use whimbrel_core::migration::log::{JobLog, Stage};
 use whimbrel_core::migration::{export, import};
 use whimbrel_core::node::Node;
 use whimbrel_core::shard::Shard;
-use whimbrel_core::slots::{Slot, SlotSet};
+use whimbrel_core::slots::{Slot, SlotRanges, SlotSet};
 use whimbrel_core::time::{Mono, Now};
 use whimbrel_core::wire::bus::State;
 
 use super::disk::Disk;
+use super::post::Post;
 
 /// The port for clients of every process; the bus is 10000 above.
 pub const PORT: u16 = 6379;
@@ -38,6 +39,14 @@ impl Which {
         match to {
             To::Node => Self::Node,
             To::Shard(ShardIndex(n)) => Self::Shard(n),
+        }
+    }
+
+    /// The node is beside the first shard.
+    pub fn thread(self) -> usize {
+        match self {
+            Self::Node => 0,
+            Self::Shard(n) => usize::from(n),
         }
     }
 
@@ -136,8 +145,7 @@ pub struct Process {
     pub links: BTreeMap<(Which, LinkId), (usize, usize)>,
     pub next_accepted: u64,
     pub actions: Actions,
-    /// Mail from one machine to another keeps its order; which of them is next with several shards is left to chance.
-    pub rings: BTreeMap<(Which, Which), VecDeque<Mail>>,
+    pub post: Post,
     pub dirty: BTreeSet<(Which, LinkId)>,
     /// Links that end when their outbox is sent.
     pub closing: BTreeSet<(Which, LinkId)>,
@@ -149,10 +157,14 @@ pub struct Process {
     pub wake_at: u64,
     /// It stands still until then.
     pub frozen_until: u64,
-    /// What the shard routes by.
+    /// The newest that a shard routes by.
     pub view: Option<Arc<View>>,
+    /// What each shard routes by.
+    pub views: Vec<Arc<View>>,
     pub jobs: Arc<JobLog>,
     pub seen: BTreeMap<JobName, Seen>,
+    /// Counts what an onlooker heard: while it stands still, who serves what does not change.
+    pub stamp: u64,
     /// Wake-ups in a row at the same time.
     pub spins: u32,
     pub exit: Option<(i32, String)>,
@@ -172,7 +184,7 @@ impl Process {
             links: BTreeMap::new(),
             next_accepted: 0,
             actions: Actions::default(),
-            rings: BTreeMap::new(),
+            post: Post::default(),
             dirty: BTreeSet::new(),
             closing: BTreeSet::new(),
             late: VecDeque::new(),
@@ -180,8 +192,10 @@ impl Process {
             wake_at: u64::MAX,
             frozen_until: 0,
             view: None,
+            views: Vec::new(),
             jobs: Arc::default(),
             seen: BTreeMap::new(),
+            stamp: 0,
             spins: 0,
             exit: None,
         }
@@ -225,10 +239,36 @@ impl Process {
         self.machines.is_some()
     }
 
+    /// Whether a machine has something to do that needs no input.
+    pub fn is_due(&self, which: Which, now: u64) -> bool {
+        let Some(machines) = &self.machines else { return false };
+        self.more.contains(&which) || machines.poll_timeout(which).is_some_and(|at| self.world(at.0) <= now)
+    }
+
+    /// What the shard of a slot routes by.
+    fn view_of(&self, slot: Slot) -> Option<&Arc<View>> {
+        self.views.get(usize::from(Shards::new(self.config.shards).of(slot).0))
+    }
+
     /// Whether the shard would carry out reads of this slot's keys.
     pub fn owns(&self, slot: Slot) -> bool {
         self.machines.is_some()
-            && self.view.as_ref().is_some_and(|view| view.state == State::Ok && view.is_mine(slot))
+            && self.view_of(slot).is_some_and(|view| view.state == State::Ok && view.is_mine(slot))
+    }
+
+    /// The slots that shards take for this process's own.
+    pub fn own_slots(&self) -> SlotRanges {
+        let Some(first) = self.views.first() else { return SlotRanges::default() };
+        if self.views.iter().all(|view| Arc::ptr_eq(view, first)) {
+            return first.myself().slots.clone();
+        }
+        let mine = |slot: &Slot| self.view_of(*slot).is_some_and(|view| view.is_mine(*slot));
+        Slot::all().filter(mine).collect::<SlotSet>().to_ranges()
+    }
+
+    /// Changes whenever what a shard routes by changes.
+    pub fn version(&self) -> u64 {
+        self.views.iter().map(|view| view.version).sum()
     }
 
     /// Whether the shard would carry out writes of this slot's keys.
@@ -247,10 +287,19 @@ impl Process {
     }
 
     /// What a mailed message tells an onlooker.
-    pub fn overhear(&mut self, mail: &Mail) {
+    pub fn overhear(&mut self, to: Which, mail: &Mail) {
         use whimbrel_core::mail::{Fact, Order};
+        let heard = !matches!(mail, Mail::Pass(_) | Mail::Order(Order::Answer { .. } | Order::Mark(_)));
+        self.stamp += u64::from(heard);
         match mail {
-            Mail::Order(Order::Publish(view)) => self.view = Some(view.clone()),
+            Mail::Order(Order::Publish(view)) => {
+                if let Some(old) = self.views.get_mut(to.thread()) {
+                    *old = view.clone();
+                }
+                if self.view.as_ref().is_none_or(|newest| newest.version <= view.version) {
+                    self.view = Some(view.clone());
+                }
+            }
             Mail::Order(Order::PublishJobs(log)) => self.jobs = log.clone(),
             Mail::Order(Order::StartExport { job, .. }) => {
                 let stage = Stage::Export(export::State::Connecting);

@@ -20,7 +20,7 @@ use super::World;
 use super::journal;
 use super::net::Class;
 use super::plan::{Plan, tag};
-use super::process::Which;
+use super::process::{Process, Which};
 use super::resp::{Reply, command};
 
 const SECOND: u64 = 1_000_000;
@@ -106,9 +106,14 @@ fn reach(world: &mut World, p: usize, stage: Stage) {
     assert!(world.run_until(SECOND, there), "{stage} is not reached:\n{}", journal::last_lines());
 }
 
+/// Whether no process has a job, and every log says so.
+fn over(world: &World) -> bool {
+    let ended = |p: &Process| p.seen.is_empty() && p.jobs.iter().all(|row| row.stage.is_finished());
+    world.processes.iter().all(|p| p.is_up() && ended(p))
+}
+
 /// Runs until no process has a job, and checks that every row of every log is final.
 fn finish(world: &mut World) {
-    let over = |w: &World| w.processes.iter().all(|p| p.is_up() && p.seen.is_empty());
     assert!(world.run_until(30 * SECOND, over), "a job does not end:\n{}", journal::last_lines());
     for process in &world.processes {
         for row in process.jobs.iter() {
@@ -274,7 +279,7 @@ fn story_r6_the_target_restarts() {
     world.cuts.cut(0, 2, Class::Bus, world.now + 4 * SECOND);
     world.cuts.cut(0, 1, Class::Bus, world.now + 4 * SECOND);
     migrate(&mut world);
-    let obeyed = |w: &World| w.processes.iter().all(|p| p.seen.is_empty()) && !w.processes[0].owns(slot());
+    let obeyed = |w: &World| over(w) && !w.processes[0].owns(slot());
     reach(&mut world, 0, Stage::Export(export::State::FailoverGranted));
     assert!(world.run_until(SECOND, obeyed), "{}", journal::last_lines());
     assert_eq!(ends(&world), ("success".into(), "success".into()));

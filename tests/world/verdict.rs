@@ -262,7 +262,10 @@ impl World {
             // Its own clock may run faster or slower.
             let slack = |us: u64| self.processes[p].stretched(us) - us;
             let least = export.paused.map(|since| export.until - since);
-            let most = may_hold_since(export, &orders).or(export.paused).map(|since| export.until - since);
+            // Each shard begins to hold when it is asked, and the job says so when all have.
+            let asked = export.asked.filter(|_| self.plan.shards > 1);
+            let since = may_hold_since(export, &orders).or(asked).or(export.paused);
+            let most = since.map(|since| export.until - since);
             let fits = match (row.pause.map(|span| span.0), least, most) {
                 (Some(told), least, Some(most)) => {
                     least.is_none_or(|least| told + slack(least) >= least) && told <= most + slack(most)
@@ -288,16 +291,18 @@ impl World {
         /// The limit of back-pressure, in microseconds, and what a turn may add.
         const PRESSURE: u64 = 200_000 + 1_000;
         let (exports, orders) = (self.shared.exports.borrow(), self.shared.orders.borrow());
-        for held in self.shared.held.borrow().iter() {
+        let grace = self.plan.grace();
+        for held in self.shared.held.borrow().iter().filter(|held| held.until > held.since + grace) {
             let slot = Slot::new(held.slot).expect("a slot");
-            let meets = |since: u64, until: u64| since <= held.until && until >= held.since;
+            let meets = |since: u64, until: u64| since <= held.until && until + grace >= held.since;
             let jobs: Vec<_> = exports
                 .iter()
                 .filter(|e| e.process == held.process && e.slots.contains(slot) && meets(e.since, e.until))
                 .collect();
             let ordered = orders.iter().filter(|o| o.0 == held.process && meets(o.1, o.2));
             let mut reasons: Vec<(u64, u64)> = ordered.map(|o| (o.1, o.2)).collect();
-            if jobs.is_empty() && reasons.is_empty() {
+            let may_stand_still = self.plan.shards > 1 && self.plan.faults.freezes;
+            if jobs.is_empty() && reasons.is_empty() && !may_stand_still {
                 violated("INV-PAUSE", format!("a write waited in a slot that did not move: {held:?}"));
             }
             reasons
@@ -315,7 +320,8 @@ impl World {
                 at = at.max(until);
             }
             rest += held.until.saturating_sub(at);
-            let most = self.processes[held.process].stretched(PRESSURE) * jobs.len().max(1) as u64;
+            let most =
+                self.processes[held.process].stretched(PRESSURE) * jobs.len().max(1) as u64 + 2 * grace;
             if rest > most && !self.plan.faults.freezes {
                 violated("INV-PAUSE", format!("a write was held {rest} us without a reason: {held:?}"));
             }

@@ -13,7 +13,7 @@ use whimbrel_core::slots::{Slot, SlotRange, SlotRanges, SlotSet};
 
 use super::journal::{detail, is_verbose, line, mark, violated};
 use super::plan::{DATABASES, tag};
-use super::process::Seen;
+use super::process::{Seen, Which};
 use super::resp::{Reply, command};
 use super::tap::Saved;
 use super::tasks::Export;
@@ -30,12 +30,14 @@ pub struct Watch {
     /// What each shard routed by when owners were compared last: its life, the version of its view, its state.
     compared: Vec<(u32, u64, bool)>,
     /// Slots that two processes believe to be theirs.
-    contested: Vec<(usize, usize, SlotRange)>,
+    pub contested: Vec<(usize, usize, SlotRange)>,
+    /// The lives and stamps of all processes when they were compared last.
+    pub stamps: Vec<(u32, u64)>,
     /// What was durable lately, the newest last.
     durable: Vec<Vec<Saved>>,
     /// The newest content that each process wanted to save.
     wanted: Vec<Saved>,
-    looked_at: u64,
+    pub looked_at: u64,
     /// When what is held was looked at last.
     pub held_at: u64,
     /// Who took a slot over last, and with which epoch.
@@ -55,6 +57,7 @@ impl Watch {
         Self {
             compared: vec![(0, u64::MAX, false); processes],
             contested: Vec::new(),
+            stamps: Vec::new(),
             durable: vec![vec![Saved::default()]; processes],
             wanted: vec![Saved::default(); processes],
             looked_at: 0,
@@ -74,7 +77,7 @@ impl Watch {
 }
 
 /// Slots that two lists of ranges share.
-fn shared(a: &SlotRanges, b: &SlotRanges) -> Vec<SlotRange> {
+pub fn shared(a: &SlotRanges, b: &SlotRanges) -> Vec<SlotRange> {
     let both = a.0.iter().flat_map(|x| b.0.iter().map(move |y| (x, y)));
     both.filter(|(x, y)| x.overlaps(y))
         .map(|(x, y)| SlotRange { first: x.first.max(y.first), last: x.last.min(y.last) })
@@ -83,7 +86,7 @@ fn shared(a: &SlotRanges, b: &SlotRanges) -> Vec<SlotRange> {
 
 impl World {
     /// Mail is delivered within a process: what it tells an onlooker.
-    pub fn overhear(&mut self, p: usize, mail: &Mail) {
+    pub fn overhear(&mut self, p: usize, to: Which, mail: &Mail) {
         match mail {
             Mail::Fact(Fact::Entered { job, stage }) => self.job_entered(p, *job, *stage),
             Mail::Fact(Fact::Ended { job, outcome, .. }) => self.job_ended(p, *job, outcome),
@@ -93,10 +96,12 @@ impl World {
                 self.shared.left_copies.borrow_mut().retain(|(q, slot)| *q != p || !gone(*slot));
             }
             Mail::Order(Order::CleanUp { .. }) => mark("a failed import was cleaned up"),
-            Mail::Order(Order::Publish(view)) if is_verbose() => self.tell_view(p, view),
+            Mail::Order(Order::Publish(view)) if is_verbose() && to == Which::Shard(0) => {
+                self.tell_view(p, view);
+            }
             _ => {}
         }
-        self.processes[p].overhear(mail);
+        self.processes[p].overhear(to, mail);
     }
 
     /// What a new view of a process changes about the slots in use and the epochs.
@@ -274,7 +279,7 @@ impl World {
         let process = &self.processes[p];
         let Some(view) = &process.view else { return };
         let ok = view.state == whimbrel_core::wire::bus::State::Ok;
-        let print = (process.life, view.version, process.is_up() && ok);
+        let print = (process.life, process.version(), process.is_up() && ok);
         let letting_go = process.seen.values().any(|seen| seen.granted || seen.is_taking_over());
         let hiding = process.seen.values().any(Seen::is_hidden);
         let holding = process.seen.values().any(Seen::is_paused);
@@ -302,8 +307,8 @@ impl World {
     /// INV-PERSIST: what a process serves is its own on its disk.
     fn check_served(&self, p: usize) {
         let process = &self.processes[p];
-        let (Some(view), Some(saved)) = (&process.view, self.watch.durable(p).next()) else { return };
-        let slots = &view.myself().slots;
+        let Some(saved) = self.watch.durable(p).next() else { return };
+        let slots = process.own_slots();
         if let Some(slot) =
             slots.slots().find(|slot| !saved.slots.contains(*slot)).filter(|_| process.is_up())
         {
@@ -350,50 +355,6 @@ impl World {
         }
     }
 
-    fn compare_owners(&mut self) {
-        self.watch.contested.clear();
-        for a in 0..self.processes.len() {
-            for b in a + 1..self.processes.len() {
-                let pair =
-                    [a, b].map(|p| self.processes[p].view.as_ref().filter(|_| self.processes[p].is_up()));
-                let [Some(x), Some(y)] = pair else { continue };
-                let both = shared(&x.myself().slots, &y.myself().slots);
-                self.watch.contested.extend(both.into_iter().map(|range| (a, b, range)));
-            }
-        }
-        if !self.watch.contested.is_empty() {
-            mark("two nodes believed to own a slot, at most one served it");
-        }
-    }
-
-    /// INV-OWN: at most one process serves writes of a slot at an instant. All slots are compared whenever any view
-    /// changes, and those in dispute after every turn; probes then ask what the processes really do.
-    fn check_owners(&mut self) {
-        for (a, b, range) in self.watch.contested.clone() {
-            let both = |w: &Self, slot| w.processes[a].serves(slot) && w.processes[b].serves(slot);
-            if let Some(slot) = range.iter().find(|slot| both(self, *slot) && !self.is_tainted(*slot)) {
-                violated("INV-OWN", format!("processes {a} and {b} both serve writes of slot {slot}"));
-            }
-            self.probe(a, b, range.first);
-        }
-    }
-
-    /// A write that changes nothing is offered to both: at most one may carry it out.
-    fn probe(&mut self, a: usize, b: usize, slot: Slot) {
-        if self.watch.looked_at == self.now {
-            return;
-        }
-        self.watch.looked_at = self.now;
-        let key = format!("{{{}}}nothing", tag(slot.number()));
-        let took = |reply: Option<Reply>| matches!(reply, Some(Reply::Int(_)));
-        let first = took(self.ask_one(a, &[b"DEL", key.as_bytes()]));
-        let second = took(self.ask_one(b, &[b"DEL", key.as_bytes()]));
-        if first && second && !self.is_tainted(slot) {
-            violated("INV-OWN", format!("processes {a} and {b} both carried out a write of slot {slot}"));
-        }
-        mark("both claimants of a slot were probed");
-    }
-
     /// The schedule of R6: the source's own epoch is not below the target's claim while the source lets go, so that
     /// others may refuse the claim, and an older message of the source could take the slots back. It costs nothing
     /// here; that it comes about is worth a mark.
@@ -415,6 +376,9 @@ impl World {
 
     /// INV-HIDE: what is being imported is in nothing a client can ask for, but the counts of its slots.
     fn check_hidden(&mut self, p: usize) {
+        if !self.hurry(p) {
+            return;
+        }
         let hidden: Vec<Slot> = self
             .plan
             .slots

@@ -1,0 +1,146 @@
+//! Mail between the machines of a process: at once within a thread, sooner or later between threads.
+//!
+//! As the drivers have it. The node and the first shard share a thread, which delivers what they send each other in the
+//! order in which it was sent. From each thread to each other one there is a ring, which keeps its order too. A thread takes
+//! everything out of its rings before it hears of anything else, or when it is woken for it; that may take a while.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use whimbrel_core::action::Letter;
+use whimbrel_core::input::Input;
+use whimbrel_core::mail::{Mail, Order};
+
+use super::journal::mark;
+use super::process::Which;
+use super::{Event, World};
+
+/// What is in a ring, with the time at which it was sent.
+type Ring = VecDeque<(u64, Which, Mail)>;
+
+/// The mail of a process that is under way.
+#[derive(Default)]
+pub struct Post {
+    /// What a thread delivers next.
+    local: BTreeMap<usize, VecDeque<(Which, Mail)>>,
+    /// From thread to thread.
+    rings: BTreeMap<(usize, usize), Ring>,
+    /// Threads that will look, and when.
+    looks: BTreeMap<usize, u64>,
+    /// The newest view that a shard has, and since when.
+    newest: (u64, u64),
+}
+
+impl Post {
+    fn next(&mut self, thread: usize) -> Option<(Which, Mail)> {
+        self.local.get_mut(&thread)?.pop_front()
+    }
+
+    /// Whether there is something in rings that end at a thread.
+    fn waits_for(&self, thread: usize) -> bool {
+        self.rings.iter().any(|((_, to), ring)| *to == thread && !ring.is_empty())
+    }
+
+    /// A view was delivered to a shard.
+    pub fn note_view(&mut self, version: u64, now: u64) {
+        if version > self.newest.0 {
+            self.newest = (version, now);
+        } else if version == self.newest.0 && now > self.newest.1 {
+            mark("a view reached shards at different times");
+        }
+    }
+}
+
+impl World {
+    /// A machine sends a letter.
+    pub fn post(&mut self, p: usize, from: Which, letter: Letter) {
+        let Letter { to, mail } = letter;
+        if matches!(mail, Mail::Fact(_)) {
+            // What a shard says is so when it says it.
+            self.overhear(p, Which::of(to), &mail);
+        }
+        let (to, now) = (Which::of(to), self.now);
+        let thread = to.thread();
+        let post = &mut self.processes[p].post;
+        if from.thread() == thread {
+            post.local.entry(thread).or_default().push_back((to, mail));
+            return;
+        }
+        let ring = post.rings.entry((from.thread(), thread)).or_default();
+        if ring.front().is_some_and(|(since, ..)| *since < now) && matches!(mail, Mail::Pass(_)) {
+            mark("something was forwarded while the ring was late");
+        }
+        ring.push_back((now, to, mail));
+        if !post.looks.contains_key(&thread) {
+            let most = if self.rng.one_in(4) { self.plan.lateness } else { self.plan.lateness.min(30) };
+            let at = now + self.rng.below(most.max(1));
+            let life = self.processes[p].life;
+            self.processes[p].post.looks.insert(thread, at);
+            self.at(at, Event::Rung { process: p, life, thread });
+        }
+    }
+
+    /// A thread of a process looks into its rings.
+    pub fn rung(&mut self, p: usize, life: u32, thread: usize) {
+        let process = &mut self.processes[p];
+        if process.life != life || !process.is_up() {
+            return;
+        }
+        if process.frozen_until > self.now {
+            let at = process.frozen_until;
+            return self.at(at, Event::Rung { process: p, life, thread });
+        }
+        process.post.looks.remove(&thread);
+        if self.look(p, thread) {
+            self.after_turn(p);
+        }
+    }
+
+    /// A thread takes everything out of its rings and does what follows. False when the process ended.
+    pub fn look(&mut self, p: usize, thread: usize) -> bool {
+        if !self.processes[p].post.waits_for(thread) {
+            return self.processes[p].is_up();
+        }
+        loop {
+            let post = &mut self.processes[p].post;
+            let full = |(key, ring): &(&(usize, usize), &mut Ring)| key.1 == thread && !ring.is_empty();
+            let count = post.rings.iter_mut().filter(full).count() as u64;
+            let chosen = if count > 1 { self.rng.below(count) as usize } else { 0 };
+            let Some((_, ring)) = post.rings.iter_mut().filter(full).nth(chosen) else { break };
+            let Some((since, to, mail)) = ring.pop_front() else { break };
+            if since < self.now && matches!(mail, Mail::Pass(_)) {
+                mark("what shards sent each other came late");
+            }
+            post.local.entry(thread).or_default().push_back((to, mail));
+        }
+        self.carry_mail(p, thread)
+    }
+
+    /// Everything under way within a process arrives. False when the process ended.
+    pub fn hurry(&mut self, p: usize) -> bool {
+        let threads = usize::from(self.processes[p].config.shards);
+        while let Some(thread) = (0..threads).find(|t| self.processes[p].post.waits_for(*t)) {
+            if !self.look(p, thread) {
+                return false;
+            }
+        }
+        self.processes[p].is_up()
+    }
+
+    /// Delivers a thread's next letter, if there is one.
+    pub fn deliver(&mut self, p: usize, thread: usize) -> bool {
+        let Some((to, mail)) = self.processes[p].post.next(thread) else { return false };
+        if !matches!(mail, Mail::Fact(_)) {
+            self.overhear(p, to, &mail);
+        }
+        if let Mail::Order(Order::Publish(view)) = &mail {
+            let now = self.now;
+            self.processes[p].post.note_view(view.version, now);
+        }
+        let taking = self.before_take_over(p, &mail);
+        self.step(p, to, Input::Mailed(mail));
+        if let Some((job, before)) = taking {
+            self.check_decided(p, &job, &before);
+        }
+        true
+    }
+}
