@@ -1,14 +1,16 @@
 //! A migration while its slots are written to, at a pace and as fast as two writers can.
 //!
-//! At a pace, the pause is prevented for a second when everything else is over (DEBUG SLOTMIGRATION PREVENT-PAUSE): in
+//! At a pace, the pause is prevented for a while when everything else is over (DEBUG SLOTMIGRATION PREVENT-PAUSE): in
 //! that time each SET is sent on to the target, and nothing else is done but that. So it shows what a SET costs the
-//! source then, compared with just before the migration.
+//! source then, compared with just before the migration. That is done a few times in a row, all but the last of these
+//! migrations are cancelled: what else the machine does changes within seconds, and costs more than what is measured.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Plan;
 use crate::common::Trouble;
+use crate::common::figures::median;
 use crate::keys::Keys;
 use crate::pair::{Pair, Watched};
 use crate::usage;
@@ -23,8 +25,12 @@ const PACES: [Option<u32>; 3] = [Some(100_000), Some(200_000), None];
 /// The most rounds: they take long.
 const ROUNDS: usize = 3;
 const WARM_UP: Duration = Duration::from_millis(500);
-const BEFORE: Duration = Duration::from_millis(1500);
+const BEFORE: Duration = Duration::from_millis(1000);
 const FOLLOWING: Duration = Duration::from_millis(1000);
+/// How often what a SET costs is measured before a migration and while it follows.
+const TRIALS: usize = 4;
+/// How far from its pace a load may be to be at it.
+const AT_PACE: f64 = 0.03;
 /// After so long a migration is given up.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -39,9 +45,7 @@ struct Round {
     /// SETs per second.
     before: f64,
     during: f64,
-    /// CPU time of the source per SET.
-    before_ns: f64,
-    following_ns: f64,
+    cost: Cost,
     longest_before_ms: f64,
     longest_ms: f64,
 }
@@ -49,14 +53,44 @@ struct Round {
 impl Round {
     fn told(&self, ended: &str) -> String {
         let pace = self.pace.map_or("no pace".to_owned(), |pace| format!("{pace} SET/s"));
-        let followed = match self.following_ns.is_nan() {
+        let followed = match self.cost.ratio.is_nan() {
             true => String::new(),
-            false => format!(", {:.0} while followed", self.following_ns),
+            false => format!(
+                ", {:.2} times that while followed ({} of {TRIALS} trials at pace)",
+                self.cost.ratio, self.cost.kept
+            ),
         };
         format!(
             "{:<9} {pace:>12}: {ended}; SET/s {:.0} before, {:.0} during; ns of CPU for each {:.0} before{followed}",
-            self.server, self.before, self.during, self.before_ns
+            self.server, self.before, self.during, self.cost.before_ns
         )
+    }
+}
+
+/// What SETs cost before a migration, and a moment later while it followed them.
+type Trial = (Stretch, Stretch);
+
+/// CPU time of the source per SET: medians of trials.
+struct Cost {
+    before_ns: f64,
+    /// While followed, of before.
+    ratio: f64,
+    /// In how many trials the pace was kept both times.
+    kept: usize,
+}
+
+impl Cost {
+    /// Where some trials kept the pace, the others do not count: writers that lag send more at a time, which is cheaper.
+    fn of(trials: &[Trial], pace: Option<u32>) -> Self {
+        let keeps = |s: &Stretch| pace.is_none_or(|pace| (s.rate() / f64::from(pace) - 1.0).abs() < AT_PACE);
+        let (at_pace, others): (Vec<Trial>, _) = trials.iter().partition(|t| keeps(&t.0) && keeps(&t.1));
+        let kept = at_pace.len();
+        let trials = if kept > 0 { at_pace } else { others };
+        let middle = |of: fn(&Trial) -> f64| match trials.is_empty() {
+            true => f64::NAN,
+            false => median(&trials.iter().map(of).collect::<Vec<_>>()),
+        };
+        Self { before_ns: middle(|t| t.0.cost_ns()), ratio: middle(|t| t.1.cost_ns() / t.0.cost_ns()), kept }
     }
 }
 
@@ -73,6 +107,18 @@ struct Stretch {
     seconds: f64,
     sets: f64,
     cpu_ns: f64,
+}
+
+impl Stretch {
+    /// CPU time per SET.
+    fn cost_ns(&self) -> f64 {
+        self.cpu_ns / self.sets
+    }
+
+    /// SETs per second.
+    fn rate(&self) -> f64 {
+        self.sets / self.seconds
+    }
 }
 
 impl Moment {
@@ -111,28 +157,46 @@ fn one(plan: &Plan, pair: &mut Pair, pace: Option<u32>) -> Result<(Round, String
     let writers = Writers::start(&keys, [pair.source().port(), pair.target().port()], pace);
     let (warm_up, before) = plan.window(WARM_UP, BEFORE);
     thread::sleep(warm_up);
+    let mut trials = Vec::new();
+    if pace.is_some() {
+        pair.source().ask("DEBUG SLOTMIGRATION PREVENT-PAUSE 1")?;
+        for _ in 1..TRIALS {
+            let first = Moment::now(pid, &writers)?;
+            thread::sleep(before);
+            let before = first.until(&Moment::now(pid, &writers)?);
+            pair.begin(&keys.slots)?;
+            if !pair.watch(FOLLOWS, LIMIT)?.is_reached() {
+                break;
+            }
+            let following = follow(plan, pid, &writers)?.2;
+            trials.push((before, following));
+            pair.source().ask("CLUSTER CANCELSLOTMIGRATIONS")?;
+            pair.watch("cancelled", LIMIT)?;
+            // The target deletes what came.
+            thread::sleep(warm_up);
+        }
+    }
     writers.longest_ms();
     let first = Moment::now(pid, &writers)?;
     thread::sleep(before);
     let longest_before_ms = writers.longest_ms();
     let begun = Moment::now(pid, &writers)?;
     let before = first.until(&begun);
-    let (mut stretches, mut following_ns) = (Vec::new(), f64::NAN);
-    if pace.is_some() {
-        pair.source().ask("DEBUG SLOTMIGRATION PREVENT-PAUSE 1")?;
-    }
     pair.begin(&keys.slots)?;
-    let mut from = begun;
+    let (mut stretches, mut from) = (Vec::new(), begun);
     let mut watched = Watched::Reached;
     if pace.is_some() {
         watched = pair.watch(FOLLOWS, LIMIT)?;
-        let follows = Moment::now(pid, &writers)?;
+        let (follows, end, following) = follow(plan, pid, &writers)?;
         stretches.push(from.until(&follows));
-        thread::sleep(plan.window(FOLLOWING, FOLLOWING).0);
-        from = Moment::now(pid, &writers)?;
-        let following = follows.until(&from);
-        following_ns = following.cpu_ns / following.sets;
+        if watched.is_reached() {
+            trials.push((before, following));
+        }
+        from = end;
         pair.source().ask("DEBUG SLOTMIGRATION PREVENT-PAUSE 0")?;
+    } else {
+        let none = Stretch { sets: f64::NAN, ..before };
+        trials.push((before, none));
     }
     if watched.is_reached() {
         watched = pair.watch("success", LIMIT)?;
@@ -152,14 +216,22 @@ fn one(plan: &Plan, pair: &mut Pair, pace: Option<u32>) -> Result<(Round, String
         server: pair.name,
         pace,
         took_s: reached(sum(|s| s.seconds)),
-        before: before.sets / before.seconds,
+        before: before.rate(),
         during: sum(|s| s.sets) / sum(|s| s.seconds),
-        before_ns: before.cpu_ns / before.sets,
-        following_ns: reached(following_ns),
+        cost: Cost::of(&trials, pace),
         longest_before_ms,
         longest_ms,
     };
     Ok((round, ended))
+}
+
+/// Lets SETs be followed for a while; when that began and ended, and what was between.
+fn follow(plan: &Plan, pid: u32, writers: &Writers) -> Result<(Moment, Moment, Stretch), Trouble> {
+    let begun = Moment::now(pid, writers)?;
+    thread::sleep(plan.window(FOLLOWING, FOLLOWING).0);
+    let ended = Moment::now(pid, writers)?;
+    let between = begun.until(&ended);
+    Ok((begun, ended, between))
 }
 
 fn lines(rounds: &[Round]) -> Vec<Line> {
@@ -195,9 +267,9 @@ fn lines(rounds: &[Round]) -> Vec<Line> {
                 r.during / f64::from(r.pace.unwrap_or_default()) * 100.0
             });
             line("… CPU per SET at the source while followed, of before", 2, Goal::AtMost(1.15), |r| {
-                r.following_ns / r.before_ns
+                r.cost.ratio
             });
-            line("… CPU per SET at the source before, ns", 0, Goal::None, |r| r.before_ns);
+            line("… CPU per SET at the source before, ns", 0, Goal::None, |r| r.cost.before_ns);
         } else {
             line("… SET/s before", 0, Goal::None, |r| r.before);
             line("… SET/s meanwhile", 0, Goal::None, |r| r.during);
