@@ -160,21 +160,7 @@ fn one(plan: &Plan, pair: &mut Pair, pace: Option<u32>) -> Result<(Round, String
     let mut trials = Vec::new();
     if pace.is_some() {
         pair.source().ask("DEBUG SLOTMIGRATION PREVENT-PAUSE 1")?;
-        for _ in 1..TRIALS {
-            let first = Moment::now(pid, &writers)?;
-            thread::sleep(before);
-            let before = first.until(&Moment::now(pid, &writers)?);
-            pair.begin(&keys.slots)?;
-            if !pair.watch(FOLLOWS, LIMIT)?.is_reached() {
-                break;
-            }
-            let following = follow(plan, pid, &writers)?.2;
-            trials.push((before, following));
-            pair.source().ask("CLUSTER CANCELSLOTMIGRATIONS")?;
-            pair.watch("cancelled", LIMIT)?;
-            // The target deletes what came.
-            thread::sleep(warm_up);
-        }
+        trials = rehearse(plan, pair, &keys, &writers)?;
     }
     writers.longest_ms();
     let first = Moment::now(pid, &writers)?;
@@ -223,6 +209,29 @@ fn one(plan: &Plan, pair: &mut Pair, pace: Option<u32>) -> Result<(Round, String
         longest_ms,
     };
     Ok((round, ended))
+}
+
+/// Migrations that are cancelled once they follow.
+fn rehearse(plan: &Plan, pair: &mut Pair, keys: &Keys, writers: &Writers) -> Result<Vec<Trial>, Trouble> {
+    let pid = pair.source().server_pid()?;
+    let (rest, before) = plan.window(WARM_UP, BEFORE);
+    let mut trials = Vec::new();
+    for _ in 1..TRIALS {
+        let first = Moment::now(pid, writers)?;
+        thread::sleep(before);
+        let before = first.until(&Moment::now(pid, writers)?);
+        pair.begin(&keys.slots)?;
+        if !pair.watch(FOLLOWS, LIMIT)?.is_reached() {
+            break;
+        }
+        let (.., following) = follow(plan, pid, writers)?;
+        trials.push((before, following));
+        pair.source().ask("CLUSTER CANCELSLOTMIGRATIONS")?;
+        pair.watch("cancelled", LIMIT)?;
+        // The target deletes what came.
+        thread::sleep(rest);
+    }
+    Ok(trials)
 }
 
 /// Lets SETs be followed for a while; when that began and ended, and what was between.

@@ -44,6 +44,10 @@ impl Batch {
             self.pass_on(job, out);
             self.db = write.db;
         }
+        if self.bytes.is_empty() {
+            // In one piece, instead of growing to the same size: a sibling frees it, so it is never here to be used again.
+            self.bytes.reserve(BATCH);
+        }
         let before = self.bytes.len();
         match write.argv.wire() {
             Some(bytes) => self.bytes.extend_from_slice(bytes),

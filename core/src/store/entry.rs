@@ -259,6 +259,16 @@ impl Entry {
         }
     }
 
+    /// The last byte of the entry's own memory, for which its first line had to be read too: of no use but to have both
+    /// near.
+    #[inline]
+    pub(super) fn peek_end(&self) -> u8 {
+        match self.view() {
+            View::Inline(value) => value.last().copied().unwrap_or_default(),
+            View::Shared(_) => self.key().last().copied().unwrap_or_default(),
+        }
+    }
+
     /// The bytes of a string; nothing for a value of another type.
     #[must_use]
     pub fn string(&self) -> Option<&[u8]> {
