@@ -11,6 +11,7 @@ use whimbrel_core::mail::Mail;
 use whimbrel_core::node::Node;
 use whimbrel_core::shard::Shard;
 use whimbrel_core::time::{Mono, Now, Wall};
+use whimbrel_core::wire::resp::encode_command;
 
 /// The client.
 const LINK: LinkId = LinkId::accepted(1);
@@ -107,11 +108,7 @@ impl Plane {
 
 /// One command as clients write it.
 pub(crate) fn command(words: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
-    for word in words {
-        bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-        bytes.extend_from_slice(word);
-        bytes.extend_from_slice(b"\r\n");
-    }
+    let mut bytes = Vec::new();
+    encode_command(&mut bytes, words);
     bytes
 }

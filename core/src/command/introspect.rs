@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use super::glob;
+use super::refused::lines;
 use super::table::args::{self, Arg, Kind, Syntax};
 use super::table::{
     self, Begin, Command, Find, KeySpec, Upper, access, accesses, all, categories, find, flags, lookup,
@@ -69,10 +70,10 @@ pub fn list(argv: Argv<'_>, reply: &mut Reply<'_>) {
                     listed(&|command| command.categories & category != 0)
                 }
                 b"pattern" => listed(&|command| glob::matches_nocase(by, command.name.as_bytes())),
-                _ => return reply.error("ERR syntax error"),
+                _ => return reply.error(lines::SYNTAX),
             }
         }
-        _ => return reply.error("ERR syntax error"),
+        _ => return reply.error(lines::SYNTAX),
     };
     reply.array(names.len());
     names.iter().for_each(|name| reply.bulk(name.as_bytes()));

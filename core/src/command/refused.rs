@@ -24,19 +24,19 @@ pub enum Refused<'a> {
 }
 
 /// `ERR syntax error`
-pub const SYNTAX: Refused<'static> = Refused::Text("ERR syntax error");
+pub const SYNTAX: Refused<'static> = Refused::Text(lines::SYNTAX);
 /// The key holds a value of a type that the command does not work with.
 pub const WRONG_TYPE: Refused<'static> =
     Refused::Text("WRONGTYPE Operation against a key holding the wrong kind of value");
 /// An argument or a value that should be a 64-bit integer is none.
-pub const NOT_AN_INTEGER: Refused<'static> = Refused::Text("ERR value is not an integer or out of range");
+pub const NOT_AN_INTEGER: Refused<'static> = Refused::Text(lines::NOT_AN_INTEGER);
 /// An argument or a value that should be a floating point number is none.
 pub const NOT_A_FLOAT: Refused<'static> = Refused::Text("ERR value is not a valid float");
 /// An argument that should be a 32-bit integer is a greater one.
 pub const NOT_32_BITS: Refused<'static> =
     Refused::Text("ERR value is out of range, value must between -2147483648 and 2147483647");
 /// There is no database of that number.
-pub const DB_INDEX: Refused<'static> = Refused::Text("ERR DB index is out of range");
+pub const DB_INDEX: Refused<'static> = Refused::Text(lines::DB_INDEX);
 /// A string would become longer than arguments may be.
 pub const TOO_LONG: Refused<'static> =
     Refused::Text("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
@@ -44,6 +44,15 @@ pub const TOO_LONG: Refused<'static> =
 pub const NO_SUCH_KEY: Refused<'static> = Refused::Text("ERR no such key");
 /// Source and destination are one key.
 pub const SAME_KEY: Refused<'static> = Refused::Text("ERR source and destination objects are the same");
+
+/// Lines that commands answer whose refusals are no [`Refused`]: those about a connection, a shard, or the node.
+pub(crate) mod lines {
+    pub(crate) const SYNTAX: &str = "ERR syntax error";
+    pub(crate) const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
+    pub(crate) const DB_INDEX: &str = "ERR DB index is out of range";
+    /// The error of every cluster command outside cluster mode.
+    pub(crate) const NO_CLUSTER: &str = "ERR This instance has cluster support disabled";
+}
 
 /// The error for a command that exists in Valkey and is not built here.
 #[must_use]

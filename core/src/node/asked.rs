@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::action::{Action, Actions};
 use crate::cluster::admin::{self, KeyCounts};
 use crate::cluster::{Cluster, ClusterConfig};
+use crate::command::refused::lines;
 use crate::config::Config;
 use crate::ids::{JobName, NodeId, Ticket};
 use crate::link::Outbox;
@@ -77,7 +78,7 @@ impl Node {
     fn config_set(&mut self, asked: &Asked, words: &[&[u8]], out: &mut Actions) -> Verdict {
         let proto = asked.proto;
         if !words.len().is_multiple_of(2) {
-            return refused(proto, "ERR syntax error");
+            return refused(proto, lines::SYNTAX);
         }
         let pairs: Vec<(&[u8], &[u8])> = words.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
         let mut config = (*self.config).clone();
@@ -136,7 +137,7 @@ impl Node {
         let saves = words.iter().any(|w| w.eq_ignore_ascii_case(b"save"));
         let keeps = words.iter().any(|w| w.eq_ignore_ascii_case(b"nosave"));
         if !words.iter().all(is_known) || (saves && keeps) {
-            return refused(asked.proto, "ERR syntax error");
+            return refused(asked.proto, lines::SYNTAX);
         }
         if saves {
             return refused(
@@ -202,11 +203,11 @@ impl Node {
                     reply.ok();
                     reply.error(&request::Refused::NoSuchJob.to_string());
                 }
-                Err(_) => reply.error("ERR syntax error"),
+                Err(_) => reply.error(lines::SYNTAX),
             })),
             Word::Capa => Verdict::Reply(Bytes::new()),
             Word::Control(control) => refused(proto, &request::Refused::NotMigrating(control).to_string()),
-            Word::Unknown => refused(proto, "ERR syntax error"),
+            Word::Unknown => refused(proto, lines::SYNTAX),
         }
     }
 

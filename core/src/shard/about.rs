@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::command::effects::Watched;
 use crate::command::options::is;
-use crate::command::refused::not_built;
+use crate::command::refused::{lines, not_built};
 use crate::command::table::{Command, Id};
 use crate::link::Outbox;
 use crate::shard::listing;
@@ -128,7 +128,7 @@ fn set_replies(argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox) {
             client.replies = Replies::SkipNext;
         }
     } else {
-        client.reply(outbox).error("ERR syntax error");
+        client.reply(outbox).error(lines::SYNTAX);
     }
 }
 
@@ -138,7 +138,7 @@ fn on_off(word: &[u8], client: &Client, outbox: &mut Outbox) -> Option<bool> {
     } else if is(word, b"off") {
         Some(false)
     } else {
-        client.reply(outbox).error("ERR syntax error");
+        client.reply(outbox).error(lines::SYNTAX);
         None
     }
 }

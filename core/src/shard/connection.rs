@@ -8,26 +8,19 @@ use bytes::Bytes;
 use crate::acl::DEFAULT;
 use crate::command::introspect;
 use crate::command::options::is;
+use crate::command::refused::lines;
 use crate::command::table::{Command, Id};
 use crate::config::Config;
 use crate::link::Outbox;
 use crate::shard::data::Data;
 use crate::shard::env::Env;
-use crate::shard::reads::NO_CLUSTER;
+use crate::shard::run::Ran;
 use crate::shard::session::Client;
 use crate::shard::{about, transaction, users};
 use crate::time::Now;
 use crate::wire::resp::number::integer;
 use crate::wire::resp::quote;
 use crate::wire::resp::{Argv, Proto, Reply};
-
-/// Whether the client stays connected.
-pub(crate) enum After {
-    /// It does.
-    Stay,
-    /// It is sent what it is owed, then the link is closed.
-    Leave,
-}
 
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 const HELLO_UNAUTHENTICATED: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time";
@@ -42,7 +35,7 @@ pub(crate) fn run(
     outbox: &mut Outbox,
     data: &mut Data,
     env: &Env,
-) -> After {
+) -> Ran {
     match command.id {
         Id::Auth => auth(now, argv, client, outbox, data, env),
         Id::Hello => hello(now, argv, client, outbox, data, env),
@@ -51,14 +44,14 @@ pub(crate) fn run(
         Id::Select => select(argv, client, outbox, &env.config),
         Id::Quit => {
             client.reply(outbox).ok();
-            return After::Leave;
+            return Ran::Close;
         }
         Id::Reset => reset(client, outbox, data, env),
         Id::Multi | Id::Discard | Id::Watch | Id::Unwatch => {
             transaction::run(now, command.id, argv, client, outbox, data);
         }
         Id::Asking | Id::ClusterHelp if !env.config.cluster_enabled => {
-            client.reply(outbox).error(NO_CLUSTER);
+            client.reply(outbox).error(lines::NO_CLUSTER);
         }
         Id::Asking => {
             client.asking = true;
@@ -84,7 +77,7 @@ pub(crate) fn run(
         _ if command.name.starts_with("acl|") => users::run(command, argv, client, outbox, data, env),
         _ => about::run(now, command, argv, client, outbox, data.effects.watches()),
     }
-    After::Stay
+    Ran::Done
 }
 
 fn reset(client: &mut Client, outbox: &mut Outbox, data: &mut Data, env: &Env) {
@@ -118,7 +111,7 @@ const BIRD: &str = "       __\n ____ /o )___\n      \\__)   \\__\n         \\ ~~
 
 fn lolwut(argv: Argv<'_>, reply: &mut Reply<'_>) {
     if argv.len() > 2 && is(argv.get(1), b"version") && integer(argv.get(2)).is_none() {
-        return reply.error("ERR value is not an integer or out of range");
+        return reply.error(lines::NOT_AN_INTEGER);
     }
     let versions =
         format!("\nWhimbrel {}, Valkey ver. {}\n", env!("CARGO_PKG_VERSION"), crate::VALKEY_VERSION);
@@ -142,7 +135,7 @@ fn auth(now: Now, argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox, data
         2 => (DEFAULT, argv.get(1)),
         3 => (argv.get(1), argv.get(2)),
         _ => {
-            client.reply(outbox).error("ERR syntax error");
+            client.reply(outbox).error(lines::SYNTAX);
             return;
         }
     };
@@ -246,11 +239,11 @@ fn introduce(client: &Client, outbox: &mut Outbox, config: &Config) {
 
 fn select(argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox, config: &Config) {
     match integer(argv.get(1)) {
-        None => client.reply(outbox).error("ERR value is not an integer or out of range"),
+        None => client.reply(outbox).error(lines::NOT_AN_INTEGER),
         Some(db) if (0..i64::from(config.databases_in_use())).contains(&db) => {
             client.db = db as u32;
             client.reply(outbox).ok();
         }
-        Some(_) => client.reply(outbox).error("ERR DB index is out of range"),
+        Some(_) => client.reply(outbox).error(lines::DB_INDEX),
     }
 }

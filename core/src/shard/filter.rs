@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::command::options::is;
+use crate::command::refused::lines;
 use crate::config::Config;
 use crate::input::Origin;
 use crate::shard::session::Client;
@@ -13,7 +14,6 @@ use crate::wire::resp::Argv;
 use crate::wire::resp::number::integer;
 use crate::wire::resp::quote;
 
-const SYNTAX: &str = "ERR syntax error";
 const NO_ID: &str = "ERR client-id should be greater than 0";
 /// The letters that `flags=` of a client may have; not all can appear here.
 const FLAGS: &[u8] = b"bcdeirtuxABEIMNOPRSTU";
@@ -78,13 +78,13 @@ impl Filter {
                 next = terms.read_ids(argv, next + 1)?;
                 continue;
             }
-            let Some(value) = argv.opt(next + 1) else { return Err(SYNTAX.into()) };
+            let Some(value) = argv.opt(next + 1) else { return Err(lines::SYNTAX.into()) };
             next += 2;
             if is(option, b"skipme") {
                 filter.skip_me = Some(match () {
                     () if is(value, b"yes") => true,
                     () if is(value, b"no") => false,
-                    () => return Err(SYNTAX.into()),
+                    () => return Err(lines::SYNTAX.into()),
                 });
             } else if is(option, b"maxage") {
                 filter.age_secs = Some(seconds(value, "maxage")?);
@@ -178,7 +178,7 @@ impl Terms {
             let name = if negated { "NOT-CAPA" } else { "provided" };
             self.capabilities = Some(letters(value, CAPABILITIES, "capa", name)?);
         } else {
-            return Err(SYNTAX.into());
+            return Err(lines::SYNTAX.into());
         }
         Ok(())
     }
@@ -297,12 +297,12 @@ mod tests {
     #[test]
     fn errors_are_valkeys() {
         for (line, error) in [
-            ("CLIENT LIST ID", SYNTAX),
-            ("CLIENT LIST ID x", SYNTAX),
-            ("CLIENT LIST ID 5 x", SYNTAX),
+            ("CLIENT LIST ID", lines::SYNTAX),
+            ("CLIENT LIST ID x", lines::SYNTAX),
+            ("CLIENT LIST ID 5 x", lines::SYNTAX),
             ("CLIENT LIST ID 0", NO_ID),
             ("CLIENT LIST NOT-ID 5 -1", NO_ID),
-            ("CLIENT LIST NOT-MAXAGE 5", SYNTAX),
+            ("CLIENT LIST NOT-MAXAGE 5", lines::SYNTAX),
             ("CLIENT LIST MAXAGE 0", "ERR maxage should be greater than 0"),
             ("CLIENT LIST IDLE x", "ERR idle is not an integer or out of range"),
             ("CLIENT LIST DB x", "ERR DB is not an integer or out of range"),
@@ -311,7 +311,7 @@ mod tests {
             ("CLIENT LIST TYPE odd", "ERR Unknown client type 'odd'"),
             ("CLIENT LIST FLAGS NZ", "ERR Unknown flags found in the provided filter: NZ"),
             ("CLIENT LIST NOT-CAPA x", "ERR Unknown capa found in the NOT-CAPA filter: x"),
-            ("CLIENT LIST SKIPME maybe", SYNTAX),
+            ("CLIENT LIST SKIPME maybe", lines::SYNTAX),
         ] {
             assert_eq!(parse(line).unwrap_err(), error, "{line}");
         }

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use crate::action::Actions;
 use crate::command::flush;
 use crate::command::options::is;
+use crate::command::refused::lines;
 use crate::command::table::Id;
 use crate::migration::failure::Failure;
 use crate::migration::import;
@@ -12,7 +13,6 @@ use crate::shard::Shard;
 use crate::shard::data::Data;
 use crate::shard::debug::wrong_use;
 use crate::shard::imports::Importing;
-use crate::shard::reads::NO_CLUSTER;
 use crate::shard::slot_stats::{self, NO_SLOT};
 use crate::shard::whole::Request;
 use crate::slots::{Slot, SlotSet};
@@ -79,7 +79,7 @@ impl Shard {
         };
         let known = |db: i64| (0..databases).contains(&db);
         if !known(first) || !known(second) {
-            return reply.error("ERR DB index is out of range");
+            return reply.error(lines::DB_INDEX);
         }
         let (a, b) = (first as u32, second as u32);
         if a != b {
@@ -98,7 +98,7 @@ impl Shard {
     /// CLUSTER FLUSHSLOT.
     pub(crate) fn flush_slot(&mut self, now: Now, argv: Argv<'_>, reply: &mut Reply<'_>, out: &mut Actions) {
         if !self.env.config.cluster_enabled {
-            reply.error(NO_CLUSTER);
+            reply.error(lines::NO_CLUSTER);
             return;
         }
         let known = |w: &[u8]| is(w, b"sync") || is(w, b"async");
@@ -111,7 +111,7 @@ impl Shard {
             return;
         };
         if argv.opt(3).is_some_and(|w| !known(w)) {
-            reply.error("ERR syntax error");
+            reply.error(lines::SYNTAX);
             return;
         }
         if self.being_taken_over().contains(slot) {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::cluster::View;
 use crate::cluster::render::{self, Asker};
-use crate::command::refused::not_built;
+use crate::command::refused::{lines, not_built};
 use crate::command::table::{Command, Id};
 use crate::link::Outbox;
 use crate::shard::data::Data;
@@ -15,9 +15,6 @@ use crate::shard::session::Client;
 use crate::slots::Slot;
 use crate::wire::resp::number::integer;
 use crate::wire::resp::{Argv, Reply};
-
-/// The error of every cluster command outside cluster mode.
-pub(crate) const NO_CLUSTER: &str = "ERR This instance has cluster support disabled";
 
 /// Answers a command from what is published.
 pub(crate) fn run(
@@ -32,7 +29,7 @@ pub(crate) fn run(
     let (view, asker) = (&*env.view, asker(client));
     let mut reply = client.reply(outbox);
     if command.name.starts_with("cluster") && !env.config.cluster_enabled {
-        reply.error(NO_CLUSTER);
+        reply.error(lines::NO_CLUSTER);
         return;
     }
     match command.id {
@@ -86,7 +83,7 @@ fn slot_argument(word: &[u8]) -> Option<Result<Slot, ()>> {
 
 fn count_keys(argv: Argv<'_>, db: u32, data: &Data, reply: &mut Reply<'_>) {
     match slot_argument(argv.get(2)) {
-        None => reply.error("ERR value is not an integer or out of range"),
+        None => reply.error(lines::NOT_AN_INTEGER),
         Some(Err(())) => reply.error("ERR Invalid slot"),
         Some(Ok(slot)) => reply.int(data.store.slot_len(db, slot) as i64),
     }
@@ -94,7 +91,7 @@ fn count_keys(argv: Argv<'_>, db: u32, data: &Data, reply: &mut Reply<'_>) {
 
 fn get_keys(argv: Argv<'_>, db: u32, data: &Data, reply: &mut Reply<'_>) {
     let (Some(slot), Some(max)) = (slot_argument(argv.get(2)), integer(argv.get(3))) else {
-        reply.error("ERR value is not an integer or out of range");
+        reply.error(lines::NOT_AN_INTEGER);
         return;
     };
     let (Ok(slot), Ok(max)) = (slot, usize::try_from(max)) else {

@@ -3,7 +3,7 @@
 use crate::command;
 use crate::command::clusterscan::clusterscan;
 use crate::command::context::{Caller, Cx};
-use crate::command::refused::Refused;
+use crate::command::refused::{Refused, lines};
 use crate::command::table::{Command, Id, flags};
 use crate::link::Outbox;
 use crate::shard::data::Data;
@@ -18,10 +18,15 @@ use crate::wire::resp::Argv;
 
 /// What became of a command.
 pub(super) enum Ran {
+    /// It is replied to, or will be by those whose part it is.
     Done,
+    /// It waits for a hold.
     Held,
+    /// It is for the node.
     Ask,
+    /// It is about the whole shard, or all of them.
     Whole,
+    /// It is replied to, and the client's link has to be closed.
     Close,
 }
 
@@ -44,10 +49,7 @@ pub(super) fn run(
             run_data(now, command, slot, argv, client, outbox, data, env);
             Ran::Done
         }
-        Home::Session => match connection::run(now, command, argv, client, outbox, data, env) {
-            connection::After::Stay => Ran::Done,
-            connection::After::Leave => Ran::Close,
-        },
+        Home::Session => connection::run(now, command, argv, client, outbox, data, env),
         Home::View => {
             reads::run(command, argv, client, outbox, data, env);
             Ran::Done
@@ -119,7 +121,7 @@ fn scan(command: &Command, cx: &mut Cx<'_>, argv: Argv<'_>, env: &Env) {
     } else if env.config.cluster_enabled {
         clusterscan(cx, argv, &env.ground())
     } else {
-        Err(Refused::Text(reads::NO_CLUSTER))
+        Err(Refused::Text(lines::NO_CLUSTER))
     };
     if let Err(refused) = outcome {
         refused.reply(&mut cx.reply);

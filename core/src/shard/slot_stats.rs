@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 
 use crate::cluster::View;
 use crate::command::options::is;
+use crate::command::refused::lines;
 use crate::shard::data::Data;
 use crate::shard::debug::wrong_use;
 use crate::shard::env::Env;
@@ -19,7 +20,6 @@ use crate::slots::{SLOTS, Slot};
 use crate::wire::resp::number::integer;
 use crate::wire::resp::{Argv, Reply};
 
-const SYNTAX: &str = "ERR syntax error";
 pub(crate) const NO_SLOT: &str = "ERR Invalid or out of range slot";
 const NO_METRIC: &str = "ERR Unrecognized sort metric for ORDERBY.";
 const LIMIT: &str = "ERR Limit has to lie in between 1 and 16384 (maximum number of slots).";
@@ -141,14 +141,14 @@ impl Order {
         let mut words = argv.after(4).iter();
         while let Some(word) = words.next() {
             let twice = if is(word, b"limit") {
-                let Some(most) = words.next() else { return Err(SYNTAX) };
+                let Some(most) = words.next() else { return Err(lines::SYNTAX) };
                 let most = integer(most).and_then(|n| usize::try_from(n).ok());
                 let most = most.filter(|n| (1..=SLOTS).contains(n)).ok_or(LIMIT)?;
                 limit.replace(most).is_some()
             } else if is(word, b"asc") || is(word, b"desc") {
                 ascending.replace(is(word, b"asc")).is_some()
             } else {
-                return Err(SYNTAX);
+                return Err(lines::SYNTAX);
             };
             if twice {
                 return Err(TWICE);

@@ -11,13 +11,12 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use crate::command::options::is;
+use crate::command::refused::lines;
 use crate::ids::{ClientId, LinkId};
 use crate::rng::Rng;
 use crate::wire::resp::number::integer;
 use crate::wire::resp::{Argv, Proto, Reply, quote};
 
-const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
-const SYNTAX: &str = "ERR syntax error";
 const OTHER_MODE: &str = "ERR You can't switch BCAST mode on/off before disabling tracking for this client, and then re-enabling it with a different mode.";
 const OTHER_CHOICE: &str = "ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and then re-enabling it with a different mode.";
 const NOT_TRACKING: &str = "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled";
@@ -90,7 +89,7 @@ pub(crate) fn caching(tracker: Option<&mut Tracker>, word: &[u8]) -> Result<(), 
         () if is(word, b"no") => {
             (tracker.optout, "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.")
         }
-        () => return Err(SYNTAX),
+        () => return Err(lines::SYNTAX),
     };
     tracker.caching |= fits;
     if fits { Ok(()) } else { Err(error) }
@@ -256,7 +255,7 @@ impl Tracking {
             return Ok(());
         }
         if !is(argv.get(2), b"on") {
-            return Err(SYNTAX.into());
+            return Err(lines::SYNTAX.into());
         }
         let Asked { tracker: mut new, prefixes } = asked;
         if !new.bcast && !prefixes.is_empty() {
@@ -450,7 +449,7 @@ fn parse(argv: Argv<'_>, find: impl Fn(u64) -> Option<LinkId>) -> Result<Asked<'
                 if asked.tracker.redirect.is_some() {
                     return Err("ERR A client can only redirect to a single other client".into());
                 }
-                let id = integer(id).ok_or(NOT_AN_INTEGER)?;
+                let id = integer(id).ok_or(lines::NOT_AN_INTEGER)?;
                 let found = u64::try_from(id).ok().and_then(|id| Some((ClientId(id), find(id)?)));
                 let found = found.ok_or("ERR The client ID you want redirect to does not exist")?;
                 asked.tracker.redirect = Some(found);
@@ -464,7 +463,7 @@ fn parse(argv: Argv<'_>, find: impl Fn(u64) -> Option<LinkId>) -> Result<Asked<'
             _ if is(option, b"optin") => asked.tracker.optin = true,
             _ if is(option, b"optout") => asked.tracker.optout = true,
             _ if is(option, b"noloop") => asked.tracker.noloop = true,
-            _ => return Err(SYNTAX.into()),
+            _ => return Err(lines::SYNTAX.into()),
         }
     }
     Ok(asked)

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::acl::{self, Context, Denied, Place, Reason, Selector, Users};
 use crate::action::{Actions, Ending};
 use crate::command::options::is;
+use crate::command::refused::lines;
 use crate::command::table::{self, Command, Id, categories};
 use crate::link::Outbox;
 use crate::shard::data::Data;
@@ -213,7 +214,7 @@ fn generate(argv: Argv<'_>, secret: &mut Secret, reply: &mut Reply<'_>) {
         None => usual,
         Some(word) => match integer(word) {
             Some(bits) => bits,
-            None => return reply.error("ERR value is not an integer or out of range"),
+            None => return reply.error(lines::NOT_AN_INTEGER),
         },
     };
     if !(1..=most).contains(&bits) {
@@ -260,7 +261,7 @@ pub(crate) fn show_log(now: Now, argv: Argv<'_>, entries: Vec<acl::Entry>, reply
         Some(word) if is(word, b"reset") => return reply.ok(),
         Some(word) => match integer(word) {
             Some(count) => usize::try_from(count).unwrap_or_default(),
-            None => return reply.error("ERR value is not an integer or out of range"),
+            None => return reply.error(lines::NOT_AN_INTEGER),
         },
     };
     reply.array(entries.len().min(count));

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use crate::action::{Action, Actions};
 use crate::command::options::is;
+use crate::command::refused::lines;
 use crate::command::table::{Command, Id};
 use crate::ids::LinkId;
 use crate::shard::session::{Session, Unanswered, Waiting};
@@ -14,7 +15,6 @@ use crate::time::{Mono, Now, Span};
 use crate::wire::resp::number::integer;
 use crate::wire::resp::{Argv, ArgvBuf, Reply};
 
-const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 const NO_AOF: &str = "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
 
 /// The clients that wait, and until when; `None` is for ever.
@@ -61,10 +61,10 @@ fn timeout(now: Now, word: &[u8]) -> Result<Option<Mono>, &'static str> {
 /// How many replicas are to acknowledge, and until when to wait for them.
 fn parse(now: Now, id: Id, argv: Argv<'_>) -> Result<(i64, Option<Mono>), &'static str> {
     if id == Id::Wait {
-        let replicas = integer(argv.get(1)).ok_or(NOT_AN_INTEGER)?;
+        let replicas = integer(argv.get(1)).ok_or(lines::NOT_AN_INTEGER)?;
         return Ok((replicas, timeout(now, argv.get(2))?));
     }
-    let local = integer(argv.get(1)).ok_or(NOT_AN_INTEGER)?;
+    let local = integer(argv.get(1)).ok_or(lines::NOT_AN_INTEGER)?;
     if !(0..=1).contains(&local) {
         return Err("ERR value is out of range, value must between 0 and 1");
     }
@@ -131,7 +131,7 @@ impl Shard {
         if reason.is_some_and(|r| !is(r, b"timeout") && !is(r, b"error")) {
             return Err("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
         }
-        let id = integer(argv.get(2)).ok_or(NOT_AN_INTEGER)?;
+        let id = integer(argv.get(2)).ok_or(lines::NOT_AN_INTEGER)?;
         let named = |link: &LinkId| match self.links.get(link) {
             Some(Link::Client(session)) => session.client.id.0 as i64 == id,
             _ => false,

@@ -5,7 +5,7 @@ use alloc::format;
 use crate::action::Actions;
 use crate::command::context::KeyStats;
 use crate::command::options::is;
-use crate::command::refused::not_built;
+use crate::command::refused::{lines, not_built};
 use crate::command::table::{Command, Id};
 use crate::ids::LinkId;
 use crate::shard::data::Totals;
@@ -13,7 +13,6 @@ use crate::shard::gather::Part;
 use crate::shard::hold::{Class, Reason, Scope};
 use crate::shard::info::sums::Sums;
 use crate::shard::rates::{LongTurns, Rates};
-use crate::shard::reads::NO_CLUSTER;
 use crate::shard::tally::Tally;
 use crate::shard::waits::timeout_ms;
 use crate::shard::{Shard, info, jobs, latency, memory, slot_stats, users};
@@ -116,7 +115,7 @@ impl Shard {
                 let sums = Sums::of_all(now, self, request.parts);
                 latency::histograms(request.argv.after(2), &sums.tally, reply);
             }
-            Id::ClusterSlotStats if !self.env.config.cluster_enabled => reply.error(NO_CLUSTER),
+            Id::ClusterSlotStats if !self.env.config.cluster_enabled => reply.error(lines::NO_CLUSTER),
             Id::ClusterSlotStats => {
                 let figures = slot_stats::Figures::of_all(&self.data, request.parts);
                 slot_stats::run(request.argv, &self.env.view, &figures, reply);

@@ -5,6 +5,7 @@ use alloc::format;
 use crate::action::Actions;
 use crate::cluster::Fault;
 use crate::command::options::is;
+use crate::command::refused::lines;
 use crate::ids::NodeId;
 use crate::mail::Fact;
 use crate::shard::debug::is_set;
@@ -20,7 +21,7 @@ pub(super) fn said(env: &Env, argv: Argv<'_>, reply: &mut Reply<'_>, out: &mut A
         3 if is(word, b"drop-cluster-packet-filter") => match integer(argv.get(2)) {
             Some(kind) => Fault::Drop(kind),
             None => {
-                reply.error("ERR value is not an integer or out of range");
+                reply.error(lines::NOT_AN_INTEGER);
                 return true;
             }
         },

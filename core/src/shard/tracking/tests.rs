@@ -92,7 +92,7 @@ fn optin_and_optout_remember_as_they_are_told() {
     for (client, word, error) in [
         (1, b"no".as_slice(), "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode."),
         (2, b"yes", "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode."),
-        (1, b"x", SYNTAX),
+        (1, b"x", lines::SYNTAX),
         (3, b"x", NOT_TRACKING),
     ] {
         let mut tracker = tracker(&mut bench, client);
@@ -146,10 +146,10 @@ fn a_full_table_forgets_keys_and_says_so() {
 fn errors_are_valkeys() {
     let mut bench = Bench::default();
     for (options, error) in [
-        ("x", SYNTAX),
-        ("on x", SYNTAX),
-        ("on redirect", SYNTAX),
-        ("on redirect x", NOT_AN_INTEGER),
+        ("x", lines::SYNTAX),
+        ("on x", lines::SYNTAX),
+        ("on redirect", lines::SYNTAX),
+        ("on redirect x", lines::NOT_AN_INTEGER),
         ("on redirect 999", "ERR The client ID you want redirect to does not exist"),
         ("on redirect 2 redirect 3", "ERR A client can only redirect to a single other client"),
         ("on prefix a", "ERR PREFIX option requires BCAST mode to be enabled"),
