@@ -72,6 +72,8 @@ pub struct Turn<D> {
     actions: Actions,
     mail: VecDeque<(Which, Mail)>,
     late: VecDeque<(Which, Late)>,
+    /// How long to hang, once the mail is handed over (DEBUG SLEEP).
+    nap: Duration,
     /// Machines with work left that needs no input.
     more: [bool; 2],
     /// Requests to the disk without a result so far.
@@ -130,6 +132,7 @@ impl<D: Disk> Turn<D> {
             actions: Actions::default(),
             mail: VecDeque::new(),
             late: VecDeque::new(),
+            nap: Duration::ZERO,
             more: [false; 2],
             saving: 0,
             scratch: vec![0; SCRATCH],
@@ -366,6 +369,8 @@ impl<D: Disk> Turn<D> {
             }
         }
         self.mesh.hand_over();
+        // Who was asked to sleep at the same time has the mail that says so.
+        std::thread::sleep(std::mem::take(&mut self.nap));
     }
 
     /// Gives a machine one input and carries out what it wants.
@@ -423,7 +428,7 @@ impl<D: Disk> Turn<D> {
                 let result = self.listen(&config);
                 self.late.push_back((which, Late::Done { ticket, result }));
             }
-            Action::Sleep { time } => std::thread::sleep(Duration::from_micros(time.0)),
+            Action::Sleep { time } => self.nap += Duration::from_micros(time.0),
             Action::Abort { reason } => {
                 tracing::error!("{reason}");
                 std::process::abort();

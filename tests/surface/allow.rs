@@ -275,6 +275,8 @@ fn kept_as(text: &[u8]) -> Vec<String> {
     let told = ["encoding", "key_sds_len", "val_sds_len"];
     let text = String::from_utf8_lossy(text).into_owned();
     let field = |field: &str| match field.split_once(':') {
+        // Whether a short string lies in its entry depends on what the entry was before, in Valkey.
+        Some(("encoding", "embstr" | "raw")) => "encoding:string".to_owned(),
         Some((name, _)) if !told.contains(&name) => name.to_owned(),
         _ => field.to_owned(),
     };

@@ -312,13 +312,15 @@ impl Generator {
     fn command(&mut self) -> Vec<Word> {
         let line = self.line();
         let mut words = self.make(line);
-        // A long pause or a server that ends would stop the search; a missing slot or another node would make the rest
-        // of it say little.
+        // A long pause, a server that ends or one that listens nowhere (9.1 does not mind) would stop the search; a missing
+        // slot or another node would make the rest of it say little.
         let fragile = [
             "CLIENT PAUSE",
             "CLIENT TRACKING",
             "WAIT",
+            "CONFIG SET (port",
             "DEBUG SLEEP",
+            "DEBUG (SET-SKIP-CHECKSUM-VALIDATION",
             "SHUTDOWN",
             "CLUSTER MEET",
             "CLUSTER (ADDSLOTS",

@@ -142,7 +142,8 @@ impl Shard {
         }
         self.thaw(now, link, out);
         out.push(Action::Close { link, ending });
-        if ending == Ending::Abrupt {
+        let gone = matches!(self.links.get(&link), Some(Link::Client(session)) if session.client.gone);
+        if ending == Ending::Abrupt || gone {
             self.closed(now, link, out);
         } else if let Some(Link::Client(session)) = self.links.get_mut(&link) {
             // Its outbox is needed until the driver has sent it; nothing it says is heard any more.
@@ -179,7 +180,9 @@ impl Shard {
             self.end_exec_hold(now, link, out);
             return;
         };
-        if !session.client.transaction.is_running() {
+        if session.client.gone && !session.client.is_executing() {
+            self.closed(now, link, out);
+        } else if !session.client.transaction.is_running() {
             if session.client.waiting == Waiting::Nothing && session.client.reading_paused {
                 session.client.reading_paused = false;
                 out.push(Action::ResumeReading { link });

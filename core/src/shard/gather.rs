@@ -20,6 +20,7 @@ use crate::ids::{ClientId, LinkId, ShardIndex, Shards};
 use crate::link::Outbox;
 use crate::shard::commandlog;
 use crate::shard::debug::digest::{self, Digest};
+use crate::shard::debug::keys;
 use crate::shard::env::Env;
 use crate::shard::errand::Errand;
 use crate::shard::freeze;
@@ -59,8 +60,10 @@ pub(crate) enum Part {
     Refused(Vec<acl::Entry>),
     /// Live figures of jobs.
     Jobs(Vec<jobs::Live>),
-    /// Fingerprints of its keys, by database.
+    /// Fingerprints of its keys, by database, or of values of keys that were named.
     Digests(Vec<Option<Digest>>),
+    /// Keys, and those with an expiry.
+    Tables([u64; 2]),
     /// Keys and use of its slots.
     Slots(Vec<(Slot, slot_stats::Row)>),
     /// What it counted.
@@ -131,8 +134,17 @@ pub(crate) fn is_wide(command: &Command, argv: Argv<'_>) -> bool {
         Id::Clusterscan => clusterscan::is_wide(argv),
         Id::Debug => {
             let word = argv.get(1);
-            let of_all: [&[u8]; 6] =
-                [b"digest", b"sleep", b"set-active-expire", b"pause-cron", b"populate", b"slotmigration"];
+            let of_all: [&[u8]; 9] = [
+                b"digest",
+                b"digest-value",
+                b"htstats",
+                b"change-repl-id",
+                b"sleep",
+                b"set-active-expire",
+                b"pause-cron",
+                b"populate",
+                b"slotmigration",
+            ];
             of_all.iter().any(|known| is(word, known))
         }
         _ => false,
@@ -170,6 +182,9 @@ impl Shard {
         }
         session.client.waiting = Waiting::Siblings;
         self.tell_forgotten(out);
+        if command.id == Id::Debug {
+            self.sleep_too(words.argv(), out);
+        }
         self.ask_siblings(Question { link, db, command, words, tracks: None }, out);
         Caller::Waits
     }
@@ -261,6 +276,11 @@ impl Shard {
             Id::ClusterGetslotmigrations => Part::Jobs(jobs::live(self)),
             Id::Debug if is(argv.get(1), b"digest") => {
                 Part::Digests(digest::by_database(&self.data.store, self.env.config.databases_in_use()))
+            }
+            Id::Debug if is(argv.get(1), b"digest-value") => Part::Digests(self.values(request)),
+            Id::Debug if is(argv.get(1), b"htstats") => {
+                let databases = self.env.config.databases_in_use();
+                Part::Tables(keys::entries_named(&self.data.store, argv, databases))
             }
             Id::ClusterSlotStats => Part::Slots(slot_stats::own(&self.data, &self.env)),
             Id::Monitor => {

@@ -136,11 +136,9 @@ impl Shard {
 
     /// Closes the largest clients while all of them take more than `maxmemory-clients`.
     pub(crate) fn evict_clients(&mut self, now: Now, out: &mut Actions) {
-        let Some(limit) = of_clients(&self.env.config).filter(|&limit| self.data.footprint.clients > limit)
-        else {
-            return;
-        };
-        let may_go = |client: &Client| !client.no_evict && !client.transaction.is_running();
+        let limit = of_clients(&self.env.config).map(|limit| self.share_of_clients(limit));
+        let Some(limit) = limit.filter(|&limit| self.data.footprint.clients > limit) else { return };
+        let may_go = |client: &Client| !client.no_evict && !client.is_executing();
         let mut all: Vec<(u64, LinkId)> = self
             .links
             .iter()

@@ -102,8 +102,14 @@ impl Shard {
         }
     }
 
-    /// A link is gone, with what belongs to it.
+    /// A link is gone, with what belongs to it. Of an EXEC that has begun, others shall see all or nothing.
     pub(crate) fn closed(&mut self, now: Now, link: LinkId, out: &mut Actions) {
+        if let Some(Link::Client(session)) = self.links.get_mut(&link)
+            && session.client.is_executing()
+            && !core::mem::replace(&mut session.client.gone, true)
+        {
+            return;
+        }
         match self.links.remove(&link) {
             Some(Link::Client(mut session)) => {
                 self.data.footprint.clients -= session.client.share.total;

@@ -87,6 +87,9 @@ impl Shard {
         if !self.data.scrutiny.lines.is_empty() {
             self.show_lines(out);
         }
+        for (notice, listener) in self.data.scrutiny.tracking.take_kept_back() {
+            self.push_for(notice.to, listener, &notice.what, out);
+        }
         if self.data.scrutiny.tracking.clients() == 0 {
             return;
         }
@@ -116,13 +119,16 @@ impl Shard {
 
     /// Whether who would hear of it is in the middle of an EXEC: nothing may come between the replies to its commands.
     fn is_in_transaction(&self, notice: &Notice) -> bool {
-        let session = |link: LinkId| match self.links.get(&link) {
-            Some(Link::Client(session)) => Some(&session.client),
+        let redirect = match self.links.get(&notice.to) {
+            Some(Link::Client(session)) => session.client.tracker.as_ref().and_then(|t| t.redirect),
             _ => None,
         };
-        let redirect = session(notice.to).and_then(|client| client.tracker.as_ref()?.redirect);
-        let listener = redirect.map_or(notice.to, |(_, other)| other);
-        session(listener).is_some_and(|client| client.transaction.is_running() || client.frozen)
+        self.is_executing(redirect.map_or(notice.to, |(_, other)| other))
+    }
+
+    /// Whether a client of ours is in the middle of an EXEC, here or elsewhere.
+    fn is_executing(&self, link: LinkId) -> bool {
+        matches!(self.links.get(&link), Some(Link::Client(session)) if session.client.is_executing())
     }
 
     /// MONITOR, once siblings show their commands too.
@@ -185,7 +191,10 @@ impl Shard {
 
     /// Tells a client of ours what it hears for another.
     pub(crate) fn push_for(&mut self, by: LinkId, link: LinkId, what: &Gone, out: &mut Actions) {
-        if self.links.contains_key(&link) {
+        if self.is_executing(link) {
+            let notice = Notice { to: by, by: None, what: what.clone() };
+            self.data.scrutiny.tracking.keep_back(notice, link);
+        } else if self.links.contains_key(&link) {
             self.push(link, what, out);
         } else if self.is_home_of(by) {
             self.listener_is_gone(by, out);

@@ -98,6 +98,8 @@ pub(crate) struct Client {
     pub(crate) restricted: bool,
     /// It is disconnected after the answer it waits for.
     pub(crate) leaving: bool,
+    /// Its link is gone in the middle of an EXEC, which comes to its end all the same.
+    pub(crate) gone: bool,
     pub(crate) readonly: bool,
     pub(crate) asking: bool,
     pub(crate) no_touch: bool,
@@ -157,6 +159,7 @@ impl Session {
             restricted: !user.may_everything(),
             user,
             leaving: false,
+            gone: false,
             readonly: false,
             asking: false,
             no_touch: false,
@@ -232,9 +235,15 @@ impl Client {
         self.over_soft_since = stand_in.over_soft_since;
         self.peak_unsent = stand_in.peak_unsent;
         self.leaving = stand_in.leaving;
+        self.gone = stand_in.gone;
         if let (Some(tracker), Some(other)) = (&mut self.tracker, stand_in.tracker) {
             tracker.broken |= other.broken;
         }
+    }
+
+    /// Whether it is in the middle of an EXEC, or of what stops all shards.
+    pub(crate) fn is_executing(&self) -> bool {
+        self.transaction.is_running() || self.frozen
     }
 
     /// RESET: everything but the connection itself as at the start.

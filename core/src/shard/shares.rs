@@ -10,6 +10,8 @@ use crate::shard::errand::Errand;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Taken {
     clients: usize,
+    /// Bytes that count against `maxmemory-clients`.
+    of_clients: u64,
     /// Bytes that count against `maxmemory`.
     memory: u64,
 }
@@ -35,6 +37,10 @@ impl Shares {
         self.told.iter().map(|taken| taken.clients).sum()
     }
 
+    fn of_clients(&self) -> u64 {
+        self.told.iter().map(|taken| taken.of_clients).sum()
+    }
+
     fn memory(&self) -> u64 {
         self.told.iter().map(|taken| taken.memory).sum()
     }
@@ -58,11 +64,18 @@ impl Shard {
         if self.env.shards == Shards::ONE {
             return;
         }
-        let taken = Taken { clients: self.links.len(), memory: self.data.counted_memory() };
+        let of_clients = self.data.footprint.clients;
+        let taken = Taken { clients: self.links.len(), of_clients, memory: self.data.counted_memory() };
         for sibling in self.siblings() {
             out.pass(sibling, Errand::Taken(self.env.index, taken));
         }
         self.share_memory();
+    }
+
+    /// How much the clients here may take of what all clients may.
+    pub(crate) fn share_of_clients(&self, limit: u64) -> u64 {
+        let own = self.data.footprint.clients;
+        share(limit, own, own + self.shares.of_clients(), self.env.shards)
     }
 
     /// Finds out how much memory may be taken here.

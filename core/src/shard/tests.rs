@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 mod debugging;
+mod executing;
 mod memory;
 mod moving;
 mod operator;

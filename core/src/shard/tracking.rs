@@ -220,6 +220,8 @@ pub(crate) struct Tracking {
     table: Table,
     prefixes: BTreeMap<Box<[u8]>, Broadcast>,
     notices: Vec<Notice>,
+    /// What clients hear for others, with their links, when their EXEC is over.
+    kept_back: Vec<(Notice, LinkId)>,
 }
 
 impl Tracking {
@@ -231,6 +233,15 @@ impl Tracking {
     /// Keys that somebody read, how often one of them was read by a client, and prefixes.
     pub(crate) fn totals(&self) -> [usize; 3] {
         [self.table.keys.len(), self.table.items, self.prefixes.len()]
+    }
+
+    /// Keeps what a client hears for another until it is not in the middle of an EXEC.
+    pub(crate) fn keep_back(&mut self, notice: Notice, listener: LinkId) {
+        self.kept_back.push((notice, listener));
+    }
+
+    pub(crate) fn take_kept_back(&mut self) -> Vec<(Notice, LinkId)> {
+        core::mem::take(&mut self.kept_back)
     }
 
     /// Whether a client wants to hear of whole prefixes.

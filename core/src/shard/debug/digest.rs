@@ -9,7 +9,7 @@ use sha1::{Digest as _, Sha1};
 use crate::store::{Entry, Store};
 
 /// The fingerprint of Valkey's DEBUG DIGEST. The order of keys does not matter, the order of a value's parts does.
-#[derive(Default, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(crate) struct Digest([u8; 20]);
 
 impl Digest {

@@ -42,7 +42,7 @@ impl Shard {
                 let shards: Vec<&Vec<Option<Digest>>> = others.chain([&own]).collect();
                 reply.simple(&hex(&dataset(&shards)));
             }
-            2.. if is(word, b"digest-value") => self.digest_values(now, request, reply),
+            2.. if is(word, b"digest-value") => self.digest_values(request, reply),
             3..=5 if is(word, b"populate") => self.populate(request, reply),
             2 if is(word, b"structsize") => {
                 let bits = usize::BITS;
@@ -53,7 +53,16 @@ impl Shard {
                 None | Some("0") => reply.error("ERR maxmemory-clients is disabled."),
                 Some(_) => reply.error(&not_built("'DEBUG CLIENT-EVICTION'")),
             },
-            3.. if is(word, b"htstats") => tables(&self.data.store, argv, databases, reply),
+            3.. if is(word, b"htstats") => {
+                let all = request.parts.iter().filter_map(|part| match part {
+                    Part::Tables(entries) => Some(*entries),
+                    _ => None,
+                });
+                match database(argv, databases) {
+                    Ok(db) => tables(all.chain([entries(&self.data.store, db)]), reply),
+                    Err(error) => reply.error(error),
+                }
+            }
             3 | 4 if is(word, b"object") => self.of_key(request, reply, |entry, reply| {
                 let fast = argv.opt(3).is_some_and(|w| is(w, b"fast"));
                 reply.simple(&object(entry, self.data.store.access(), fast));
@@ -87,18 +96,25 @@ impl Shard {
         reply.error(if found { otherwise } else { NO_KEY });
     }
 
-    fn digest_values(&mut self, now: Now, request: &Request<'_>, reply: &mut Reply<'_>) {
-        let keys = request.argv.after(2);
-        reply.array(keys.len());
-        for key in keys.iter() {
-            let at = self.data.store.at(request.db, key);
-            let entry = self.data.store.get(&at).filter(|entry| !entry.is_expired(now.wall_ms()));
-            let mut digest = Digest::default();
-            if let Some(entry) = entry {
-                digest.mix_value(entry);
-            }
-            reply.simple(&hex(&digest));
+    fn digest_values(&self, request: &Request<'_>, reply: &mut Reply<'_>) {
+        let mut digests = self.values(request);
+        for part in request.parts {
+            let Part::Digests(others) = part else { continue };
+            digests.iter_mut().zip(others).for_each(|(own, other)| *own = own.or(*other));
         }
+        reply.array(digests.len());
+        digests.into_iter().for_each(|digest| reply.simple(&hex(&digest.unwrap_or_default())));
+    }
+
+    /// Fingerprints of the values of the keys that are here, expired or not.
+    pub(crate) fn values(&self, request: &Request<'_>) -> Vec<Option<Digest>> {
+        let of_key = |key| {
+            let entry = self.data.store.get(&self.data.store.at(request.db, key))?;
+            let mut digest = Digest::default();
+            digest.mix_value(entry);
+            Some(digest)
+        };
+        request.argv.after(2).iter().map(of_key).collect()
     }
 
     /// Makes keys that nobody else is told of. Slots are not looked at.
@@ -183,16 +199,27 @@ fn lengths(entry: &Entry, reply: &mut Reply<'_>) {
     ));
 }
 
+/// The database that DEBUG HTSTATS is about.
+fn database(argv: Argv<'_>, databases: u32) -> Result<u32, &'static str> {
+    let db = integer(argv.get(2)).ok_or("ERR value is not an integer or out of range")?;
+    u32::try_from(db).ok().filter(|db| *db < databases).ok_or("ERR Out of range database")
+}
+
+/// Keys of a database, and those with an expiry.
+fn entries(store: &Store, db: u32) -> [u64; 2] {
+    [store.len(db), store.expires(db)]
+}
+
+/// The part of a shard in DEBUG HTSTATS.
+pub(crate) fn entries_named(store: &Store, argv: Argv<'_>, databases: u32) -> [u64; 2] {
+    database(argv, databases).map_or([0, 0], |db| entries(store, db))
+}
+
 /// DEBUG HTSTATS: in Valkey's shape, with the figures there are.
-fn tables(store: &Store, argv: Argv<'_>, databases: u32, reply: &mut Reply<'_>) {
-    let Some(db) = integer(argv.get(2)) else {
-        return reply.error("ERR value is not an integer or out of range");
-    };
-    let Some(db) = u32::try_from(db).ok().filter(|db| *db < databases) else {
-        return reply.error("ERR Out of range database");
-    };
+fn tables(shards: impl Iterator<Item = [u64; 2]>, reply: &mut Reply<'_>) {
+    let all = shards.fold([0, 0], |[keys, expires], [k, e]| [keys + k, expires + e]);
     let mut text = String::new();
-    for (name, entries) in [("Dictionary", store.len(db)), ("Expires", store.expires(db))] {
+    for (name, entries) in ["Dictionary", "Expires"].into_iter().zip(all) {
         let _ = writeln!(text, "[{name} HT]");
         if entries > 0 {
             let _ = write!(

@@ -2,7 +2,7 @@
 
 pub(crate) mod digest;
 mod faults;
-mod keys;
+pub(crate) mod keys;
 mod protocol;
 
 use alloc::format;
@@ -18,6 +18,7 @@ use crate::ids::JobName;
 use crate::input::Origin;
 use crate::mail::{Fact, Mail};
 use crate::migration::export;
+use crate::rng::Rng;
 use crate::shard::Shard;
 use crate::shard::whole::Request;
 use crate::time::{Now, Span};
@@ -195,6 +196,13 @@ pub(crate) fn is_allowed(config: &Config, origin: &Origin) -> bool {
 }
 
 impl Shard {
+    /// Sleeps with the siblings that are being asked to by DEBUG SLEEP.
+    pub(crate) fn sleep_too(&self, argv: Argv<'_>, out: &mut Actions) {
+        if argv.len() == 3 && is(argv.get(1), b"sleep") {
+            out.push(Action::Sleep { time: seconds(argv.get(2)) });
+        }
+    }
+
     /// DEBUG.
     pub(crate) fn debug(
         &mut self,
@@ -211,7 +219,10 @@ impl Shard {
                 HELP.iter().for_each(|line| reply.simple(line));
             }
             3 if is(word, b"sleep") => {
-                out.push(Action::Sleep { time: seconds(argv.get(2)) });
+                // With siblings this shard has slept when it asked them to.
+                if request.parts.is_empty() {
+                    out.push(Action::Sleep { time: seconds(argv.get(2)) });
+                }
                 reply.ok();
             }
             3 if is(word, b"error") => {
@@ -258,8 +269,11 @@ impl Shard {
             3 if is(word, b"set-active-expire") => self.debugging.expires_by_itself = is_set(argv.get(2)),
             3 if is(word, b"pause-cron") => self.debugging.cron_paused = is_set(argv.get(2)),
             2 if is(word, b"change-repl-id") => {
+                // All shards come to the same, however often it was asked for.
+                let before = self.debugging.replication_id.unwrap_or(self.run_id);
+                let seed = before.iter().fold(0, |seed: u64, &b| seed.rotate_left(7) ^ u64::from(b));
                 let mut id = [0; 40];
-                self.data.rng.hex(&mut id);
+                Rng::new(seed).hex(&mut id);
                 self.debugging.replication_id = Some(id);
             }
             4 if is(word, b"slotmigration") && is(argv.get(2), b"prevent-pause") => {

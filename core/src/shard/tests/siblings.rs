@@ -9,6 +9,7 @@ use crate::mail::Mail;
 use crate::node::Node;
 use crate::slots::Slot;
 
+mod every;
 mod moving;
 
 /// A process that owns all slots, and its rings: each keeps its order, which of them is emptied next is left to chance.
@@ -29,8 +30,13 @@ pub(super) enum Whose {
 
 impl Process {
     pub(super) fn new(shards: u16, seed: u64) -> Self {
+        Self::with(shards, seed, "")
+    }
+
+    /// The same with more settings, as lines.
+    pub(super) fn with(shards: u16, seed: u64, settings: &str) -> Self {
         let now = Now { mono: Mono(0), wall: Wall(1_800_000_000_000_000) };
-        let text = format!("cluster-enabled yes\nshards {shards}\nenable-debug-command yes\n");
+        let text = format!("cluster-enabled yes\nshards {shards}\nenable-debug-command yes\n{settings}");
         let config = Config::load(&text, &mut |_| Err("no files".into())).expect("a configuration");
         let config = Arc::new(config);
         let node = Node::new(config.clone(), None, None, 1, now).expect("a new node");

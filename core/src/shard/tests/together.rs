@@ -28,7 +28,7 @@ fn filled(shards: u16, keys: usize) -> (Process, LinkId) {
 }
 
 /// No shard has stopped, and nobody waits for that.
-fn assert_at_rest(process: &Process, what: &str) {
+pub(super) fn assert_at_rest(process: &Process, what: &str) {
     for shard in &process.shards {
         assert!(shard.guests.is_empty() && shard.frozen.is_none(), "{what}");
         assert!(shard.gatherings.is_empty() && shard.freezings.is_empty(), "{what}");
@@ -562,4 +562,31 @@ fn the_fingerprint_of_all_keys_is_that_of_one_shard() {
     let alone = of(1);
     assert!(alone.len() == 43 && alone != format!("+{}\r\n", "0".repeat(40)), "{alone}");
     assert!([2, 3, 8].into_iter().all(|shards| of(shards) == alone));
+}
+
+#[test]
+fn the_limit_of_what_clients_take_is_that_of_the_process() {
+    for shards in [1, 2, 4] {
+        let mut process = Process::new(shards, 9);
+        let admin = process.connect(0, 1);
+        process.ask(
+            admin,
+            "CONFIG SET maxmemory-clients 400000\r\nCLIENT NO-EVICT on\r\nSETRANGE big 100000 x\r\n",
+        );
+        process.pass(Span::ms(200));
+        // Replies that nobody reads, at clients of all shards.
+        let clients: Vec<LinkId> =
+            (0..8).map(|n| process.connect(n % shards, 20 + u64::from(n / shards))).collect();
+        for client in &clients {
+            process.feed(*client, b"MULTI\r\nSETRANGE x 0 0123456789\r\n");
+            let long = format!("*2\r\n$4\r\nECHO\r\n$100000\r\n{}\r\n", "x".repeat(100_000));
+            process.feed(*client, long.as_bytes());
+            process.settle();
+            process.pass(Span::ms(150));
+        }
+        process.pass(Span::ms(200));
+        process.pass(Span::ms(200));
+        let evicted: u64 = field(&process.ask(admin, "INFO stats\r\n"), "evicted_clients").parse().unwrap();
+        assert!((4..=6).contains(&evicted), "{shards} shards: {evicted} evicted");
+    }
 }
