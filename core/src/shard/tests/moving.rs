@@ -159,15 +159,18 @@ fn the_pause_waits_for_a_transaction_that_waits_for_the_node() {
 }
 
 #[test]
-fn the_pause_comes_when_the_client_leaves_in_the_middle_of_its_transaction() {
+fn the_pause_comes_when_the_transaction_of_a_client_that_left_has_made_its_last_write() {
     let mut bench = Bench::in_cluster(None);
     bench.start_export();
     bench.stream();
-    bench.feed(1, "MULTI\r\nCONFIG SET maxclients 5\r\nEXEC\r\n");
+    bench.feed(1, "MULTI\r\nSET {x}a 1\r\nCONFIG SET maxclients 5\r\nSET {x}b 2\r\nEXEC\r\n");
+    assert_eq!(bench.sent(), "SELECT 0\nSET {x}a 1\n");
     bench.target(REQUEST_PAUSE);
-    assert_eq!(bench.sent(), "");
     bench.shard.handle(bench.now, Input::Closed { link: link(1) }, &mut bench.out);
-    assert_eq!(bench.sent(), "CLUSTER SYNCSLOTS PAUSED\n");
+    assert_eq!(bench.sent(), "", "half of it was done");
+    bench.order(Order::Answer { link: link(1), reply: "+OK\r\n".into() });
+    assert_eq!(bench.sent(), "SET {x}b 2\nCLUSTER SYNCSLOTS PAUSED\n");
+    assert!(!bench.shard.links.contains_key(&link(1)));
 }
 
 #[test]
