@@ -308,10 +308,11 @@ impl World {
     fn check_served(&self, p: usize) {
         let process = &self.processes[p];
         let Some(saved) = self.watch.durable(p).next() else { return };
+        // What a shard has not heard to be lost yet the disk knows already.
+        let lost = |slot: &Slot| process.view.as_ref().is_some_and(|view| !view.is_mine(*slot));
         let slots = process.own_slots();
-        if let Some(slot) =
-            slots.slots().find(|slot| !saved.slots.contains(*slot)).filter(|_| process.is_up())
-        {
+        let could_be_forgotten = |slot: &Slot| !saved.slots.contains(*slot) && !lost(slot);
+        if let Some(slot) = slots.slots().find(could_be_forgotten).filter(|_| process.is_up()) {
             violated("INV-PERSIST", format!("process {p} serves slot {slot}, which its disk could forget"));
         }
     }
