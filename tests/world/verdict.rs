@@ -264,7 +264,7 @@ impl World {
             let least = export.paused.map(|since| export.until - since);
             // Each shard begins to hold when it is asked, and the job says so when all have.
             let asked = export.asked.filter(|_| self.plan.shards > 1);
-            let since = may_hold_since(export, &orders).or(asked).or(export.paused);
+            let since = asked.or_else(|| may_hold_since(export, &orders)).or(export.paused);
             let most = since.map(|since| export.until - since);
             let fits = match (row.pause.map(|span| span.0), least, most) {
                 (Some(told), least, Some(most)) => {
