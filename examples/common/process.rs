@@ -66,8 +66,8 @@ impl Runtime {
 /// Which server a node is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Program {
-    /// Whimbrel, out of this very program, on this driver.
-    Whimbrel(Runtime),
+    /// Whimbrel, out of this very program, on this driver, with so many shards.
+    Whimbrel(Runtime, u16),
     /// Another one that understands Valkey's arguments.
     Foreign(PathBuf),
 }
@@ -136,16 +136,19 @@ impl Process {
         let errors = log.try_clone().map_err(|e| format!("{}: {e}", folder.display()))?;
         let own = env::current_exe().map_err(|e| format!("cannot find this program's own file: {e}"))?;
         let mut command = Command::new(own);
-        command.arg(if let Program::Whimbrel(_) = program { NODE } else { GUARD }).arg(&folder);
+        command.arg(if let Program::Whimbrel(..) = program { NODE } else { GUARD }).arg(&folder);
         command.arg(core.map_or("-".to_owned(), |core| core.to_string()));
         match program {
-            Program::Whimbrel(runtime) => command.arg(runtime.name()),
+            Program::Whimbrel(runtime, _) => command.arg(runtime.name()),
             Program::Foreign(path) => command.arg(path),
         };
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"]).arg(&folder);
         command.args(["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"]);
         command.args(["--save", "", "--appendonly", "no", "--io-threads", "1"]);
         command.args(["--enable-debug-command", "local"]);
+        if let Program::Whimbrel(_, shards @ 2..) = program {
+            command.args(["--shards", &shards.to_string()]);
+        }
         // A group of its own: Ctrl-C is for the show, which ends its nodes in order.
         command.stdin(Stdio::piped()).stdout(log).stderr(errors).process_group(0);
         let child = command.spawn().map_err(|e| format!("cannot start a node: {e}"))?;

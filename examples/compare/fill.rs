@@ -43,7 +43,7 @@ impl Fill {
 }
 
 impl Batches for Fill {
-    fn next(&mut self) -> Option<Rc<Vec<u8>>> {
+    fn next(&mut self, _link: usize) -> Option<Rc<Vec<u8>>> {
         let first = self.numbers.start;
         if first >= self.numbers.end {
             return None;

@@ -17,11 +17,13 @@ use crate::common::figures::us;
 /// Without any reply for so long, the server is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 const READ: usize = 256 * 1024;
+/// Connections made at most to find one that comes to a certain shard.
+const TRIES: usize = 1000;
 
 /// Where batches of commands come from.
 pub trait Batches {
-    /// The next one; [`None`] when there are no more.
-    fn next(&mut self) -> Option<Rc<Vec<u8>>>;
+    /// The next one for a connection; [`None`] when there are no more.
+    fn next(&mut self, link: usize) -> Option<Rc<Vec<u8>>>;
     /// Bytes of all replies to a batch, and what the first of them is.
     fn replies(&self) -> (usize, u8);
 }
@@ -37,7 +39,7 @@ pub struct Ring {
 }
 
 impl Batches for Ring {
-    fn next(&mut self) -> Option<Rc<Vec<u8>>> {
+    fn next(&mut self, _link: usize) -> Option<Rc<Vec<u8>>> {
         self.at = (self.at + 1) % self.batches.len();
         Some(self.batches[self.at].clone())
     }
@@ -78,12 +80,39 @@ struct Link {
 impl Lean {
     /// Connects so many times.
     pub fn open(port: u16, connections: usize) -> Result<Self, Trouble> {
-        let trouble = |e: io::Error| format!("connecting to port {port}: {e}");
+        let connect = |_| connect(port);
+        let streams = (0..connections).map(connect).collect::<io::Result<_>>();
+        Self::with(streams.map_err(|e| format!("connecting to port {port}: {e}"))?)
+    }
+
+    /// Connects so many times, as often to each of so many shards; the shard that each connection came to.
+    pub fn open_at_shards(port: u16, connections: usize, shards: u16) -> Result<(Self, Vec<usize>), Trouble> {
+        let (mut streams, mut came_to) = (Vec::new(), Vec::new());
+        for at in 0..connections {
+            let wanted = at % usize::from(shards);
+            // The kernel spreads connections by their ports.
+            let found = std::iter::repeat_with(|| {
+                let mut stream = connect(port)?;
+                let shard = shard_of(&mut stream)?;
+                Ok::<_, io::Error>((stream, shard))
+            });
+            let mut found =
+                found.take(TRIES).skip_while(|found| matches!(found, Ok((_, at)) if *at != wanted));
+            let Some(found) = found.next() else {
+                return Err(format!("no connection came to shard {wanted} of port {port}"));
+            };
+            let (stream, shard) = found.map_err(|e| format!("connecting to port {port}: {e}"))?;
+            streams.push(stream);
+            came_to.push(shard);
+        }
+        Ok((Self::with(streams)?, came_to))
+    }
+
+    fn with(streams: Vec<std::net::TcpStream>) -> Result<Self, Trouble> {
+        let trouble = |e: io::Error| format!("taking connections in: {e}");
         let poll = Poll::new().map_err(trouble)?;
-        let mut links = Vec::with_capacity(connections);
-        for token in 0..connections {
-            let stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(trouble)?;
-            stream.set_nodelay(true).map_err(trouble)?;
+        let mut links = Vec::with_capacity(streams.len());
+        for (token, stream) in streams.into_iter().enumerate() {
             stream.set_nonblocking(true).map_err(trouble)?;
             let mut stream = TcpStream::from_std(stream);
             let both = Interest::READABLE | Interest::WRITABLE;
@@ -104,8 +133,8 @@ impl Lean {
         let (replies, first) = batches.replies();
         let mut events = Events::with_capacity(256);
         let mut idle = 0;
-        for link in &mut self.links {
-            idle += usize::from(!link.next(batches, replies)?);
+        for (at, link) in self.links.iter_mut().enumerate() {
+            idle += usize::from(!link.next(batches.next(at), replies)?);
         }
         let mut ending = false;
         while idle < self.links.len() {
@@ -121,7 +150,8 @@ impl Lean {
                 if link.missing > 0 && link.receive(&mut self.buffer, first)? {
                     self.score.batches += 1;
                     self.score.waits.push(us(link.begun.elapsed()));
-                    idle += usize::from(ending || !link.next(batches, replies)?);
+                    let next = if ending { None } else { batches.next(event.token().0) };
+                    idle += usize::from(!link.next(next, replies)?);
                 }
             }
             ending = ending || over(&mut self.score)?;
@@ -130,10 +160,33 @@ impl Lean {
     }
 }
 
+fn connect(port: u16) -> io::Result<std::net::TcpStream> {
+    let stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// The shard that a connection came to: the last thing that CLIENT INFO tells.
+fn shard_of(stream: &mut std::net::TcpStream) -> io::Result<usize> {
+    stream.write_all(b"CLIENT INFO\r\n")?;
+    let mut reply = Vec::new();
+    while !reply.ends_with(b"\n\r\n") {
+        let mut some = [0; 1024];
+        match stream.read(&mut some)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            len => reply.extend_from_slice(&some[..len]),
+        }
+    }
+    let text = String::from_utf8_lossy(&reply);
+    let shard = text.split_whitespace().find_map(|field| field.strip_prefix("shard="));
+    let shard = shard.and_then(|shard| shard.parse().ok());
+    shard.ok_or_else(|| io::Error::other(format!("no shard in {text}")))
+}
+
 impl Link {
     /// Sends the next batch; whether there is one.
-    fn next(&mut self, batches: &mut dyn Batches, replies: usize) -> Result<bool, Trouble> {
-        let Some(batch) = batches.next() else { return Ok(false) };
+    fn next(&mut self, batch: Option<Rc<Vec<u8>>>, replies: usize) -> Result<bool, Trouble> {
+        let Some(batch) = batch else { return Ok(false) };
         (self.batch, self.sent, self.answered, self.missing) = (batch, 0, false, replies);
         self.begun = Instant::now();
         self.send().map(|()| true)

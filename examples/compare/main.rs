@@ -18,6 +18,7 @@ mod memory;
 mod pair;
 mod probe;
 mod rate;
+mod shards;
 mod single;
 mod turns;
 mod usage;
@@ -49,6 +50,7 @@ Usage: cargo run --release --example compare -- [--peer PROGRAM] [--runtime NAME
                     load      migrations while their slots are written to, at a pace and without end
                     commands  what GET and SET cost
                     memory    what a key costs
+                    shards    what a second shard costs, and commands that are for the other one; with --runtime glommio
                     turns     the longest turns with ten million keys; takes 3 GB of memory and some minutes
 
 The nodes keep nodes.conf in a folder for temporary files (TMPDIR). A hand-over waits for one durable write of it.
@@ -68,7 +70,7 @@ const SERVER_CORE: usize = 0;
 /// The core of the node that slots move to, and of all clients.
 const CLIENT_CORE: usize = 1;
 
-const PARTS: [&str; 6] = ["gap", "rate", "load", "commands", "memory", "turns"];
+const PARTS: [&str; 7] = ["gap", "rate", "load", "commands", "memory", "shards", "turns"];
 
 /// What is to be measured.
 pub struct Plan {
@@ -121,7 +123,7 @@ impl Plan {
 
     /// Both servers.
     fn programs(&self) -> [(&'static str, Program); 2] {
-        [(OURS, Program::Whimbrel(self.runtime)), (PEER, Program::Foreign(self.peer.clone()))]
+        [(OURS, Program::Whimbrel(self.runtime, 1)), (PEER, Program::Foreign(self.peer.clone()))]
     }
 
     /// Where the two nodes of a pair run, and where one that is alone does: as the first.
@@ -169,11 +171,14 @@ fn measure(plan: &Plan) -> Result<(), Trouble> {
     if plan.measures("memory") {
         all.push(("Memory", memory::measure(plan)?));
     }
+    let shards = if plan.measures("shards") { shards::measure(plan)? } else { Vec::new() };
     if plan.measures("turns") {
         all.push(("Longest turns and waits", turns::measure(plan)?));
     }
-    all.iter().for_each(|(title, lines)| verdict::print(title, lines));
-    verdict::sum_up(&all.into_iter().flat_map(|(_, lines)| lines).collect::<Vec<_>>());
+    all.iter().for_each(|(title, lines)| verdict::print(title, [OURS, PEER], lines));
+    verdict::print("Shards of one node, all on one core, 50 clients", ["two shards", "one shard"], &shards);
+    let all = all.into_iter().flat_map(|(_, lines)| lines).chain(shards);
+    verdict::sum_up(&all.collect::<Vec<_>>());
     println!("\nIt took {} s.", begun.elapsed().as_secs());
     Ok(())
 }

@@ -88,13 +88,13 @@ impl Line {
     }
 }
 
-/// Prints lines under a title.
-pub fn print(title: &str, lines: &[Line]) {
+/// Prints lines under a title, with these names for whose values they are.
+pub fn print(title: &str, [ours, theirs]: [&str; 2], lines: &[Line]) {
     if lines.is_empty() {
         return;
     }
     println!("\n{title}\n");
-    let heading = ["median", crate::OURS, crate::PEER, "ratio", "goal", ""];
+    let heading = ["median", ours, theirs, "ratio", "goal", ""];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     rows.extend(lines.iter().map(Line::cells));
     print_table(&rows);

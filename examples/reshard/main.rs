@@ -44,7 +44,7 @@ fn main() {
     let words = Words::read(USAGE, &["keys", "size", "nodes", "runtime", "server"], &[]);
     let program = match words.value("server") {
         Some(path) => Program::Foreign(PathBuf::from(path)),
-        None => Program::Whimbrel(Runtime::named(words.value("runtime"))),
+        None => Program::Whimbrel(Runtime::named(words.value("runtime")), 1),
     };
     let plan = story::Plan {
         program,

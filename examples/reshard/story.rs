@@ -64,7 +64,7 @@ struct Migration {
 
 /// Plays the show.
 pub fn play(plan: &Plan) -> Result<Verdict, Trouble> {
-    if cfg!(debug_assertions) && matches!(plan.program, Program::Whimbrel(_)) {
+    if cfg!(debug_assertions) && matches!(plan.program, Program::Whimbrel(..)) {
         eprintln!(
             "This is a debug build: everything takes several times longer. Better: cargo run --release …\n"
         );

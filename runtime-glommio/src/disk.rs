@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use glommio::io::{Directory, OpenOptions, remove, rename};
 use glommio::{GlommioError, Task, spawn_local};
 use mio::Waker;
 use whimbrel_core::action;
-use whimbrel_runtime::files::{self, Ended, Job, Outcome, Places, Work, folder, temporary};
+use whimbrel_runtime::files::{self, Ended, Job, Outcome, Places, Work, folder, open_temporary, temporary};
 use whimbrel_runtime::listen::words;
 
 /// Bytes that are read at a time.
@@ -117,13 +117,7 @@ async fn replace(path: &Path, bytes: &Bytes, lock: bool) -> io::Result<File> {
 
 async fn write_aside(path: &Path, temporary: &Path, bytes: &Bytes, lock: bool) -> io::Result<File> {
     // The ring knows no locks and no permissions. None of this waits for the disk.
-    let held = File::options().read(true).write(true).create(true).truncate(true).open(temporary)?;
-    if lock {
-        held.try_lock().map_err(io::Error::from)?;
-    }
-    if let Ok(old) = fs::metadata(path) {
-        held.set_permissions(old.permissions())?;
-    }
+    let held = open_temporary(temporary, path, lock)?;
     let file = OpenOptions::new().write(true).buffered_open(temporary).await.map_err(plain)?;
     let mut written = 0;
     while written < bytes.len() {

@@ -1,14 +1,13 @@
 //! Whimbrel's core bound to glommio: one io_uring executor per shard, the node beside the first. Linux only.
 //!
-//! [`program`] is the whole server as a program. To run nodes inside another process, [`Server::start`] them:
+//! [`program`] is the whole server as a program. To run nodes inside another process, [`bind`] and start them:
 //!
 //! ```no_run
 //! use whimbrel_core::config::Config;
-//! use whimbrel_glommio::Server;
 //!
 //! let mut config = Config::default();
 //! config.port = 7000;
-//! let server = Server::bind(config)?.start()?;
+//! let server = whimbrel_glommio::bind(config)?.start()?;
 //! // … talk to port 7000 …
 //! server.stop();
 //! assert_eq!(server.join(), 0);
@@ -21,13 +20,23 @@ mod executor;
 mod ring;
 mod server;
 
-pub use server::Server;
-pub use whimbrel_runtime::start::{Running, StartError};
+use whimbrel_core::config::Config;
+pub use whimbrel_runtime::start::{Running, Server, StartError};
+
+use server::DRIVER;
+
+/// Takes the files and ports that the configuration names. Paths in it are relative to its `dir`, `config_file` is absolute.
+///
+/// # Errors
+/// When a port, the Unix socket or nodes.conf cannot be had, or nodes.conf is not what a node wrote, or the machine has no
+/// io_uring for us.
+pub fn bind(config: Config) -> Result<Server, StartError> {
+    Server::bind(config, &DRIVER, false)
+}
 
 /// Runs the server as a program with these arguments (without its name); the exit status.
 ///
 /// Arguments are those of valkey-server: `[file] [--name value …]… [-]`, `--version`, `--help`.
 pub fn program(arguments: impl IntoIterator<Item = String>) -> i32 {
-    let bind = |config| Server::new(config, true).map(|server| || server.run());
-    whimbrel_runtime::program::run(&server::DRIVER, arguments, bind)
+    whimbrel_runtime::program::run(&DRIVER, arguments)
 }

@@ -1,4 +1,4 @@
-//! Waiting for many sockets with one request in the ring.
+//! Waiting for many sockets with one request in the ring, while it has other requests.
 //!
 //! glommio's own streams cost one request, one completion and one wake-up of a task for every time that a socket becomes
 //! readable. Here the sockets of an executor are a set that the kernel keeps (epoll), and the ring is asked about the

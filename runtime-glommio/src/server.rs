@@ -1,4 +1,4 @@
-//! A server from its configuration to its end.
+//! How a server runs here: a thread with an executor for each shard, which waits in epoll, or in its ring while files are written.
 
 use std::io;
 use std::sync::Arc;
@@ -10,10 +10,9 @@ use glommio::timer::sleep;
 use mio::Events;
 use whimbrel_core::config::Config;
 use whimbrel_runtime::files::Disk as _;
-use whimbrel_runtime::listen::words;
 use whimbrel_runtime::program::Driver;
-use whimbrel_runtime::start::{Prepare, Prepared, Running, StartError, Stop};
-use whimbrel_runtime::turn::{EVENTS, Turn};
+use whimbrel_runtime::start::{Prepare, Prepared, Serve, StartError};
+use whimbrel_runtime::turn::{EVENTS, Turn, status};
 
 use crate::disk::Disk;
 use crate::executor::{check, make};
@@ -23,8 +22,10 @@ use crate::ring::Ring;
 pub(crate) const DRIVER: Driver = Driver {
     name: "whimbrel-glommio",
     allocator: if cfg!(feature = "mimalloc") { "mimalloc" } else { "system" },
-    multiplexing_api: "io_uring",
+    multiplexing_api: "epoll",
     max_shards: 64,
+    check,
+    settle_in,
 };
 
 /// The shortest wait that is one.
@@ -32,65 +33,26 @@ const MOMENT: Duration = Duration::from_micros(2);
 /// Time between two looks at what is being saved before anything else is done.
 const SAVING: Duration = Duration::from_micros(100);
 
-/// A server that listens and does not serve yet.
-pub struct Server {
-    threads: Vec<Thread>,
-    stop: Stop,
-}
-
 /// A thread with an executor, which waits until it shall serve.
 struct Thread {
     thread: JoinHandle<i32>,
     go: Sender<()>,
 }
 
-impl Server {
-    /// Takes the files and ports that the configuration names. Paths in it are relative to its `dir`, `config_file` is absolute.
-    ///
-    /// # Errors
-    /// When a port, the Unix socket or nodes.conf cannot be had, nodes.conf is not what a node wrote, or the machine
-    /// has no io_uring for us.
-    pub fn bind(config: Config) -> Result<Self, StartError> {
-        Self::new(config, false)
-    }
-
-    /// The same for the program, whose signals are the server's.
-    pub(crate) fn new(config: Config, signals: bool) -> Result<Self, StartError> {
-        check()?;
-        let Prepared { config, threads, stop } = Prepared::new(config, &DRIVER, signals)?;
-        let count = threads.len();
-        let threads = threads.into_iter().enumerate();
-        let threads = threads.map(|(index, prepare)| Thread::start(prepare, index, count, config.clone()));
-        let threads = threads.collect::<Result<_, _>>()?;
-        tracing::info!("Server initialized");
-        Ok(Self { threads, stop })
-    }
-
-    /// Serves until the end; the exit status of a process that does nothing else.
-    ///
-    /// # Panics
-    /// When one of the server's threads has panicked.
-    pub fn run(self) -> i32 {
-        for Thread { go, .. } in &self.threads {
+/// Makes the loops, which begin to serve when what this gives is called.
+fn settle_in(Prepared { config, threads, .. }: Prepared) -> Result<Serve, StartError> {
+    let count = threads.len();
+    let threads = threads.into_iter().enumerate();
+    let threads = threads.map(|(index, prepare)| Thread::start(prepare, index, count, config.clone()));
+    let threads = threads.collect::<Result<Vec<_>, _>>()?;
+    Ok(Box::new(|| {
+        for Thread { go, .. } in &threads {
             let _ = go.send(());
         }
-        let codes = self.threads.into_iter().map(|Thread { thread, .. }| thread.join());
+        let codes = threads.into_iter().map(|Thread { thread, .. }| thread.join());
         let codes: Vec<_> = codes.map(|code| code.expect("a thread of a server")).collect();
         codes.first().copied().unwrap_or(1)
-    }
-
-    /// Serves on threads of its own.
-    ///
-    /// # Errors
-    /// When the operating system has no thread to give.
-    pub fn start(self) -> Result<Running, StartError> {
-        let stop = self.stop.clone();
-        let thread = thread::Builder::new()
-            .name("whimbrel".into())
-            .spawn(|| self.run())
-            .map_err(|e| StartError::because("Starting a thread", &e))?;
-        Ok(Running::new(thread, stop))
-    }
+    }))
 }
 
 impl Thread {
@@ -126,7 +88,7 @@ async fn live(
     let mut turn = match Turn::new(parts, Disk::start(places, waker), config) {
         Ok(turn) => turn,
         Err(e) => {
-            let _ = tell.send(Err(StartError::because("Creating the event loop", &e)));
+            let _ = tell.send(Err(e));
             return 1;
         }
     };
@@ -141,10 +103,7 @@ async fn live(
     // Nothing else has to be done on this thread meanwhile.
     let mut code = 0;
     if go.recv().is_ok() {
-        code = turn_on(&mut turn).await.unwrap_or_else(|e| {
-            tracing::error!("The event loop failed: {}", words(&e));
-            1
-        });
+        code = status(turn_on(&mut turn).await);
     }
     turn.disk.finish().await;
     code
@@ -159,22 +118,30 @@ async fn turn_on(turn: &mut Turn<Disk>) -> io::Result<i32> {
         if let Some(code) = exit {
             return Ok(code);
         }
-        // While sockets have something to say, the ring need not be asked.
-        look(turn, &mut events)?;
-        if events.is_empty() && !turn.patience().is_zero() && turn.fall_asleep() {
-            ring.wait(turn.patience()).await;
-            look(turn, &mut events)?;
-        } else if turn.is_saving() {
+        let mut patience = turn.patience();
+        if patience.is_zero() || !turn.fall_asleep() {
+            patience = Duration::ZERO;
+        }
+        if !turn.is_saving() {
+            // Nobody else wants this thread.
+            look(turn, &mut events, patience)?;
+        } else {
+            look(turn, &mut events, Duration::ZERO)?;
             // The disk gets on only when the executor asks its ring, which it does when all tasks wait.
-            sleep(MOMENT).await;
+            if events.is_empty() && !patience.is_zero() {
+                ring.wait(patience).await;
+                look(turn, &mut events, Duration::ZERO)?;
+            } else {
+                sleep(MOMENT).await;
+            }
         }
         exit = turn.take(&events);
     }
 }
 
-/// Asks what has happened, without waiting.
-fn look(turn: &mut Turn<Disk>, events: &mut Events) -> io::Result<()> {
-    match turn.poll.poll(events, Some(Duration::ZERO)) {
+/// Asks what has happened, or waits for it.
+fn look(turn: &mut Turn<Disk>, events: &mut Events, patience: Duration) -> io::Result<()> {
+    match turn.poll.poll(events, Some(patience)) {
         Err(e) if e.kind() != io::ErrorKind::Interrupted => Err(e),
         _ => Ok(()),
     }

@@ -7,6 +7,8 @@ mod peer;
 #[path = "../../tests/surface/mod.rs"]
 mod surface;
 
+#[path = "../../tests/scenarios/cluster_cli.rs"]
+mod cluster_cli;
 #[path = "../../tests/scenarios/differential.rs"]
 mod differential;
 #[path = "../../tests/scenarios/interop_redis.rs"]

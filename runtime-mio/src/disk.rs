@@ -1,6 +1,6 @@
 //! The one thread that writes and reads files: what it has said is written survives a power cut.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,9 @@ use std::thread::{self, JoinHandle};
 
 use mio::Waker;
 use whimbrel_core::action;
-use whimbrel_runtime::files::{self, Ended, Job, Locked, Outcome, Places, Work, folder, temporary};
+use whimbrel_runtime::files::{
+    self, Ended, Job, Locked, Outcome, Places, Work, folder, open_temporary, temporary,
+};
 use whimbrel_runtime::listen::words;
 
 /// The event loop's end of the thread.
@@ -102,14 +104,7 @@ fn flush_folder(path: &Path) -> io::Result<()> {
 fn replace(path: &Path, bytes: &[u8], lock: bool) -> io::Result<File> {
     let temporary = temporary(path);
     let written = (|| {
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&temporary)?;
-        if lock {
-            file.try_lock().map_err(io::Error::from)?;
-        }
-        if let Ok(old) = fs::metadata(path) {
-            file.set_permissions(old.permissions())?;
-        }
+        let mut file = open_temporary(&temporary, path, lock)?;
         file.write_all(bytes)?;
         // Always: a name that a power cut leaves without content would cost what was durable before. What is not
         // waited for is only the name.

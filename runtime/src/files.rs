@@ -122,6 +122,21 @@ pub fn temporary(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// Opens the [`temporary`] of a file, empty, with the permissions of that file, and locked if that is.
+///
+/// # Errors
+/// What the operating system says.
+pub fn open_temporary(temporary: &Path, path: &Path, lock: bool) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(temporary)?;
+    if lock {
+        file.try_lock().map_err(io::Error::from)?;
+    }
+    if let Ok(old) = fs::metadata(path) {
+        file.set_permissions(old.permissions())?;
+    }
+    Ok(file)
+}
+
 /// A file that one process at a time may have, and that is replaced without ever being free.
 #[derive(Debug)]
 pub struct Locked {

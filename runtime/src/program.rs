@@ -12,7 +12,7 @@ use whimbrel_core::config::{CommandLine, Config};
 use crate::descriptors;
 use crate::listen::words;
 use crate::logging;
-use crate::start::StartError;
+use crate::start::{Prepared, Serve, Server, StartError};
 
 /// Tells a process started by itself that it is the one in the background.
 const DETACHED: &str = "WHIMBREL_DETACHED";
@@ -30,17 +30,16 @@ pub struct Driver {
     pub multiplexing_api: &'static str,
     /// How many shards it can have.
     pub max_shards: u16,
+    /// Says why it cannot run on this machine, if that is so.
+    pub check: fn() -> Result<(), StartError>,
+    /// Makes loops of what is prepared, up to the point where they begin to serve.
+    pub settle_in: fn(Prepared) -> Result<Serve, StartError>,
 }
 
 /// Runs a driver's server as a program with these arguments (without its name); the exit status.
 ///
-/// Arguments are those of valkey-server: `[file] [--name value …]… [-]`, `--version`, `--help`. `bind` makes a server
-/// that has its files and ports and the signals of the process; what it gives serves to the end.
-pub fn run<S: FnOnce() -> i32>(
-    driver: &Driver,
-    arguments: impl IntoIterator<Item = String>,
-    bind: impl FnOnce(Config) -> Result<S, StartError>,
-) -> i32 {
+/// Arguments are those of valkey-server: `[file] [--name value …]… [-]`, `--version`, `--help`.
+pub fn run(driver: &Driver, arguments: impl IntoIterator<Item = String>) -> i32 {
     let arguments: Vec<String> = arguments.into_iter().collect();
     match arguments.first().map(String::as_str) {
         Some("-v" | "--version") => {
@@ -75,7 +74,7 @@ pub fn run<S: FnOnce() -> i32>(
     if config.daemonize && env::var_os(DETACHED).is_none() {
         return detach(&arguments, &from_stdin);
     }
-    serve(config, line.file.is_some(), bind)
+    serve(driver, config, line.file.is_some())
 }
 
 /// Has the kernel give us memory in pages of the usual size only. To clear a huge one takes milliseconds on some
@@ -163,11 +162,7 @@ fn detach(arguments: &[String], from_stdin: &str) -> i32 {
     }
 }
 
-fn serve<S: FnOnce() -> i32>(
-    mut config: Config,
-    has_file: bool,
-    bind: impl FnOnce(Config) -> Result<S, StartError>,
-) -> i32 {
+fn serve(driver: &Driver, mut config: Config, has_file: bool) -> i32 {
     if env::var_os(DETACHED).is_some() {
         // Fails only for the leader of a group, which a child is not.
         let _ = nix::unistd::setsid();
@@ -194,7 +189,7 @@ fn serve<S: FnOnce() -> i32>(
     }
 
     let pidfile = (!config.pidfile.is_empty()).then(|| Path::new(&config.dir).join(&config.pidfile));
-    let server = match bind(config) {
+    let server = match Server::bind(config, driver, true) {
         Ok(server) => server,
         Err(error) => {
             tracing::error!("{error}");
@@ -206,7 +201,7 @@ fn serve<S: FnOnce() -> i32>(
     {
         tracing::warn!("Failed to write PID file: {}", words(&e));
     }
-    let code = server();
+    let code = server.run();
     if let Some(path) = &pidfile {
         let _ = fs::remove_file(path);
     }

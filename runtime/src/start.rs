@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 
 use mio::{Poll, Waker};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -48,6 +48,48 @@ impl StartError {
     }
 }
 
+/// Serves until the end; the exit status of a process that does nothing else.
+pub type Serve = Box<dyn FnOnce() -> i32 + Send>;
+
+/// A server that listens and does not serve yet.
+pub struct Server {
+    serve: Serve,
+    stop: Stop,
+}
+
+impl Server {
+    /// Takes the files and ports that the configuration names. Paths in it are relative to its `dir`, `config_file` is
+    /// absolute. With `signals` those of the process are the server's.
+    ///
+    /// # Errors
+    /// When a port, the Unix socket or nodes.conf cannot be had, nodes.conf is not what a node wrote, or the driver cannot
+    /// run here.
+    pub fn bind(config: Config, driver: &Driver, signals: bool) -> Result<Self, StartError> {
+        (driver.check)()?;
+        let prepared = Prepared::new(config, driver, signals)?;
+        let stop = prepared.stop.clone();
+        let serve = (driver.settle_in)(prepared)?;
+        tracing::info!("Server initialized");
+        Ok(Self { serve, stop })
+    }
+
+    /// Serves on this thread until the end; the exit status of a process that does nothing else.
+    #[must_use]
+    pub fn run(self) -> i32 {
+        (self.serve)()
+    }
+
+    /// Serves on a thread of its own.
+    ///
+    /// # Errors
+    /// When the operating system has no thread to give.
+    pub fn start(self) -> Result<Running, StartError> {
+        let Self { serve, stop } = self;
+        let thread = thread::Builder::new().name("whimbrel".into()).spawn(serve);
+        Ok(Running { thread: thread.map_err(|e| StartError::because("Starting a thread", &e))?, stop })
+    }
+}
+
 /// How to ask a server for its end.
 #[derive(Clone, Debug)]
 pub struct Stop {
@@ -71,12 +113,6 @@ pub struct Running {
 }
 
 impl Running {
-    /// It runs on this thread and hears of `stop`.
-    #[must_use]
-    pub fn new(thread: JoinHandle<i32>, stop: Stop) -> Self {
-        Self { thread, stop }
-    }
-
     /// Asks the server to save what it must and end.
     pub fn stop(&self) {
         self.stop.ask();

@@ -29,6 +29,7 @@ use crate::listen::{Listeners, words};
 use crate::machine::{Machine, Machines, Which};
 use crate::mesh::{Carried, Mesh};
 use crate::meter::{LongTurn, Meter};
+use crate::start::StartError;
 use crate::vitals;
 
 /// Whoever has something for the loop that is not in a socket wakes it with this.
@@ -105,17 +106,28 @@ pub struct Parts {
     pub clock: Clock,
 }
 
+/// The exit status of a loop that has ended so.
+#[must_use]
+pub fn status(ended: io::Result<i32>) -> i32 {
+    ended.unwrap_or_else(|e| {
+        tracing::error!("The event loop failed: {}", words(&e));
+        1
+    })
+}
+
 impl<D: Disk> Turn<D> {
     /// A loop that has not turned yet.
     ///
     /// # Errors
     /// When the operating system refuses to tell of events.
-    pub fn new(parts: Parts, disk: D, config: &Config) -> io::Result<Self> {
+    pub fn new(parts: Parts, disk: D, config: &Config) -> Result<Self, StartError> {
+        let refused = |e| StartError::because("Creating the event loop", &e);
         let Parts { poll, machines, mesh, listeners, mut signals, stop, clock } = parts;
         if let Some(signals) = &mut signals {
-            poll.registry().register(signals, SIGNALS, Interest::READABLE)?;
+            poll.registry().register(signals, SIGNALS, Interest::READABLE).map_err(refused)?;
         }
-        let links = Links::new(poll.registry().try_clone()?, listeners.end(), mesh.index());
+        let registry = poll.registry().try_clone().map_err(refused)?;
+        let links = Links::new(registry, listeners.end(), mesh.index());
         let mut turn = Self {
             poll,
             machines,

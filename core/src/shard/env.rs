@@ -7,6 +7,7 @@ use crate::command::clusterscan::Ground;
 use crate::config::Config;
 use crate::ids::{ShardIndex, Shards};
 use crate::migration::log::JobLog;
+use crate::slots::Slot;
 use crate::time::Now;
 
 /// What all commands of a step see and none changes.
@@ -25,6 +26,12 @@ pub(crate) struct Env {
 }
 
 impl Env {
+    /// Whether commands about a slot are run in this shard.
+    #[inline]
+    pub(crate) fn here(&self) -> impl Fn(Slot) -> bool + use<'_> {
+        |slot| self.shards == Shards::ONE || self.shards.of(slot) == self.index
+    }
+
     /// Where this shard walks for CLUSTERSCAN.
     pub(crate) fn ground(&self) -> Ground<'_> {
         let Self { view, fingerprint: node, shards, index, .. } = self;

@@ -93,7 +93,7 @@ impl Graft {
         let mut upcoming = Upcoming::new(bytes);
         loop {
             if upcoming.is_empty() {
-                upcoming.look(&LIMITS, db, &data.store, place);
+                upcoming.look(&LIMITS, db, &data.store, |_| true, place);
             }
             let mut reader = Reader::default();
             let write = match upcoming.take() {

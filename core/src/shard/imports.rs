@@ -126,7 +126,7 @@ impl Importing {
             if !self.import.takes_commands() {
                 upcoming.forget();
             } else if upcoming.is_empty() {
-                upcoming.look(&LIMITS, self.import.db(), &data.store, place);
+                upcoming.look(&LIMITS, self.import.db(), &data.store, |_| true, place);
             }
             let write = if let Some(call) = upcoming.take() {
                 let db = self.import.taken(now);

@@ -70,7 +70,7 @@ impl Session {
             let Self { reader, outbox, client } = self;
             let limits = Limits { authenticated: client.authenticated, ..limits };
             if upcoming.is_empty() && reader.is_clear() {
-                upcoming.look(&limits, client.db, &data.store, |c, argv| Some(place(env, c, argv)));
+                upcoming.look(&limits, client.db, &data.store, env.here(), |c, a| Some(place(env, c, a)));
                 // The look was for all of them: it is not part of what the first takes.
                 data.scrutiny.laps.start();
             }

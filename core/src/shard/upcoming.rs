@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::command::table::{self, Command};
 use crate::shard::route::Place;
+use crate::slots::Slot;
 use crate::store::Store;
 use crate::wire::resp::plain::{self, Plain};
 use crate::wire::resp::{Argv, Limits, Span};
@@ -70,14 +71,16 @@ impl<'i> Upcoming<'i> {
         self.taken = self.calls.len();
     }
 
-    /// Looks at the commands in front of the input, as far as they are plain, known, and placed by `place`. Nothing may
-    /// be unfinished before them.
+    /// Looks at the commands in front of the input, as far as they are plain, known, and placed by `place`, and not
+    /// behind one about a slot that is not `here`: where that is, they are looked at again. Nothing may be unfinished before
+    /// them.
     #[inline]
     pub(crate) fn look(
         &mut self,
         limits: &Limits,
         db: u32,
         store: &Store,
+        here: impl Fn(Slot) -> bool,
         place: impl Fn(&'static Command, Argv<'_>) -> Option<Place>,
     ) {
         self.calls.clear();
@@ -93,6 +96,9 @@ impl<'i> Upcoming<'i> {
         {
             self.calls.push(Call { command, place, first, last, end });
             (first, from) = (last, end);
+            if matches!(place, Place::One(Some(slot)) if !here(slot)) {
+                break;
+            }
         }
         if self.calls.len() > 1 {
             self.fetch(db, store);
