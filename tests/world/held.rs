@@ -24,7 +24,9 @@ impl World {
         let slots: Vec<Slot> = paused.filter_map(|Seen { job, .. }| job.ranges.slots().next()).collect();
         for slot in slots {
             let key = format!("{{{}}}nothing", tag(slot.number()));
-            if let Some(Reply::Int(_)) = self.ask_about(p, slot, &[b"DEL", key.as_bytes()]) {
+            let reply = self.ask_about(p, slot, &[b"DEL", key.as_bytes()]);
+            // The end of the job may have been on its way to the shard, which takes in its letters first (seed 400930).
+            if matches!(reply, Some(Reply::Int(_))) && self.processes[p].holds(slot) {
                 violated(
                     "INV-OWN",
                     format!("process {p} carries out a write of slot {slot}, which it holds"),
