@@ -137,6 +137,9 @@ async fn edit_slots(console: &mut Console, p: usize) {
             line(|| format!("known hole: DELSLOTS at {p}, which had granted slot {slot}"));
             mark("DELSLOTS at a source that has granted the slot");
             ctx.0.left_copies.borrow_mut().push((p, slot));
+            // The target has it, or will: given back here it would have two owners until they hear of each other (seed
+            // 405138). If it becomes nobody's in the end, see `World::repair`.
+            return;
         }
         if !give_back(console, p, slot).await {
             // Its keys are still there, and it may be nobody's for ever: see `World::repair`.
