@@ -144,14 +144,13 @@ impl Shard {
                 self.keeper.waiting.push_back(link);
                 self.freeze_for_next(now, out);
             }
-            Freeze::Over(link) => {
-                self.keeper.waiting.retain(|waiting| *waiting != link);
-                if self.keeper.current == Some(link) {
-                    self.keeper.current = None;
-                    self.env.shards.iter().for_each(|shard| self.inform(now, shard, Freeze::End(link), out));
-                    self.freeze_for_next(now, out);
-                }
+            // Its next wish may have come before this, by another shard: that one stands.
+            Freeze::Over(link) if self.keeper.current == Some(link) => {
+                self.keeper.current = None;
+                self.env.shards.iter().for_each(|shard| self.inform(now, shard, Freeze::End(link), out));
+                self.freeze_for_next(now, out);
             }
+            Freeze::Over(link) => self.keeper.waiting.retain(|waiting| *waiting != link),
             Freeze::Begin(link) => {
                 let write = Kind { slot: None, writes: true, link, waited: false };
                 let stopped = self.data.holds.stop(&write).then_some(self.env.index);
