@@ -142,7 +142,9 @@ async fn edit_slots(console: &mut Console, p: usize) {
             return;
         }
         if !give_back(console, p, slot).await {
-            // Its keys are still there, and it may be nobody's for ever: see `World::repair`.
+            // Its keys are still there, and it may be nobody's for ever: see `World::repair`. Or it is another's, who had
+            // claimed it too (R3): then they are a copy (seed 503826).
+            ctx.0.left_copies.borrow_mut().push((p, slot));
             return;
         }
     }

@@ -13,6 +13,7 @@ mod moving;
 mod operator;
 mod pressing;
 mod siblings;
+mod stopping;
 mod together;
 mod usage;
 mod watching;
