@@ -48,8 +48,8 @@ impl Job {
 }
 
 impl Node {
-    fn start(program: &Program, core: Option<usize>) -> Result<Self, Trouble> {
-        let process = Process::start(program, core)?;
+    fn start(program: &Program, cores: &[usize]) -> Result<Self, Trouble> {
+        let process = Process::start(program, cores)?;
         let control = process.connect()?;
         let mut node = Self { process, control, id: String::new() };
         node.id = node.text("CLUSTER MYID")?;
@@ -163,10 +163,10 @@ impl Cluster {
     pub fn start(
         program: &Program,
         shares: &[Vec<SlotRange>],
-        cores: &[Option<usize>],
+        cores: &[Vec<usize>],
     ) -> Result<Self, Trouble> {
-        let core = |i: usize| cores.get(i).copied().flatten();
-        let nodes = (0..shares.len()).map(|i| Node::start(program, core(i)));
+        let cores = |i: usize| cores.get(i).map_or(&[][..], Vec::as_slice);
+        let nodes = (0..shares.len()).map(|i| Node::start(program, cores(i)));
         let mut cluster = Self { nodes: nodes.collect::<Result<_, _>>()? };
         for (at, share) in shares.iter().enumerate() {
             cluster.nodes[at].ask(&format!("CLUSTER SET-CONFIG-EPOCH {}", at + 1))?;

@@ -82,7 +82,7 @@ pub struct Process {
 
 /// To be called first in `main`: does not return in a process that [`Process::start`] has started.
 ///
-/// Its arguments are `--node <folder> <core or -> <driver> <arguments of the server>…`, or `--guard <folder> <core or ->
+/// Its arguments are `--node <folder> <cores or -> <driver> <arguments of the server>…`, or `--guard <folder> <cores or ->
 /// <program> <arguments of the program>…`.
 pub fn serve_if_started_as_node() {
     let mut arguments = env::args().skip(1);
@@ -91,8 +91,10 @@ pub fn serve_if_started_as_node() {
         return;
     }
     let folder = PathBuf::from(arguments.next().unwrap_or_default());
-    if let Some(core) = arguments.next().and_then(|core| core.parse().ok()) {
-        cores::pin(core);
+    let cores = arguments.next().unwrap_or_default();
+    let cores: Vec<usize> = cores.split(',').filter_map(|core| core.parse().ok()).collect();
+    if !cores.is_empty() {
+        cores::pin(&cores);
     }
     if role == NODE {
         thread::spawn(move || {
@@ -122,8 +124,8 @@ fn await_parent_end() {
 }
 
 impl Process {
-    /// Starts a cluster node at a free port, on a core if one is given, and waits until it answers.
-    pub fn start(program: &Program, core: Option<usize>) -> Result<Self, Trouble> {
+    /// Starts a cluster node at a free port, on these cores if any are given, and waits until it answers.
+    pub fn start(program: &Program, cores: &[usize]) -> Result<Self, Trouble> {
         let port = free_port()?;
         let folder = env::temp_dir().join(format!("whimbrel-show-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder).map_err(|e| {
@@ -137,7 +139,8 @@ impl Process {
         let own = env::current_exe().map_err(|e| format!("cannot find this program's own file: {e}"))?;
         let mut command = Command::new(own);
         command.arg(if let Program::Whimbrel(..) = program { NODE } else { GUARD }).arg(&folder);
-        command.arg(core.map_or("-".to_owned(), |core| core.to_string()));
+        let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
+        command.arg(if cores.is_empty() { "-".to_owned() } else { cores.join(",") });
         match program {
             Program::Whimbrel(runtime, _) => command.arg(runtime.name()),
             Program::Foreign(path) => command.arg(path),

@@ -51,6 +51,8 @@ Usage: cargo run --release --example compare -- [--peer PROGRAM] [--runtime NAME
                     commands  what GET and SET cost
                     memory    what a key costs
                     shards    what a second shard costs, and commands that are for the other one; with --runtime glommio
+                    shards-rate
+                              how fast keys move between nodes with two shards, beside nodes on mio; with --runtime glommio
                     turns     the longest turns with ten million keys; takes 3 GB of memory and some minutes
 
 The nodes keep nodes.conf in a folder for temporary files (TMPDIR). A hand-over waits for one durable write of it.
@@ -70,7 +72,7 @@ const SERVER_CORE: usize = 0;
 /// The core of the node that slots move to, and of all clients.
 const CLIENT_CORE: usize = 1;
 
-const PARTS: [&str; 7] = ["gap", "rate", "load", "commands", "memory", "shards", "turns"];
+const PARTS: [&str; 8] = ["gap", "rate", "load", "commands", "memory", "shards", "shards-rate", "turns"];
 
 /// What is to be measured.
 pub struct Plan {
@@ -113,7 +115,7 @@ impl Plan {
             only,
             // The client's threads inherit it; so do nodes, which then choose their own.
             cores,
-            pinned: cores > CLIENT_CORE && cores::pin(CLIENT_CORE),
+            pinned: cores > CLIENT_CORE && cores::pin(&[CLIENT_CORE]),
         }
     }
 
@@ -127,8 +129,13 @@ impl Plan {
     }
 
     /// Where the two nodes of a pair run, and where one that is alone does: as the first.
-    fn cores(&self) -> [Option<usize>; 2] {
-        if self.pinned { [Some(SERVER_CORE), Some(CLIENT_CORE)] } else { [None; 2] }
+    fn cores(&self) -> [Vec<usize>; 2] {
+        if self.pinned { [vec![SERVER_CORE], vec![CLIENT_CORE]] } else { [vec![], vec![]] }
+    }
+
+    /// Where two nodes with a shard for each of these cores run.
+    fn shared_cores(&self) -> [Vec<usize>; 2] {
+        self.cores().map(|own| if own.is_empty() { own } else { vec![SERVER_CORE, CLIENT_CORE] })
     }
 
     /// Times to wait and to measure, shorter when only to see that it works.
@@ -153,7 +160,7 @@ fn measure(plan: &Plan) -> Result<(), Trouble> {
     let begun = Instant::now();
     let mut all: Vec<(&str, Vec<Line>)> = Vec::new();
     if ["gap", "rate", "load"].iter().any(|part| plan.measures(part)) {
-        let pairs = plan.programs().map(|(name, program)| Pair::start(name, &program, plan.cores()));
+        let pairs = plan.programs().map(|(name, program)| Pair::start(name, &program, &plan.cores()));
         let mut pairs = pairs.into_iter().collect::<Result<Vec<_>, _>>()?;
         if plan.measures("gap") {
             all.push(("A writer of moving slots", gap::measure(plan, &mut pairs)?));
@@ -172,12 +179,18 @@ fn measure(plan: &Plan) -> Result<(), Trouble> {
         all.push(("Memory", memory::measure(plan)?));
     }
     let shards = if plan.measures("shards") { shards::measure(plan)? } else { Vec::new() };
+    let moving = if plan.measures("shards-rate") { rate::measure_shards(plan)? } else { Vec::new() };
     if plan.measures("turns") {
         all.push(("Longest turns and waits", turns::measure(plan)?));
     }
     all.iter().for_each(|(title, lines)| verdict::print(title, [OURS, PEER], lines));
     verdict::print("Shards of one node, all on one core, 50 clients", ["two shards", "one shard"], &shards);
-    let all = all.into_iter().flat_map(|(_, lines)| lines).chain(shards);
+    verdict::print(
+        "Migration, two shards in each node, on the same two cores",
+        ["two shards", "mio"],
+        &moving,
+    );
+    let all = all.into_iter().flat_map(|(_, lines)| lines).chain(shards).chain(moving);
     verdict::sum_up(&all.collect::<Vec<_>>());
     println!("\nIt took {} s.", begun.elapsed().as_secs());
     Ok(())

@@ -39,7 +39,7 @@ impl Watched {
     }
 }
 
-/// A cluster of two nodes, each on a core of its own.
+/// A cluster of two nodes.
 pub struct Pair {
     /// Which server it is.
     pub name: &'static str,
@@ -49,11 +49,11 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Starts both nodes.
-    pub fn start(name: &'static str, program: &Program, cores: [Option<usize>; 2]) -> Result<Self, Trouble> {
+    /// Starts both nodes, each on its cores.
+    pub fn start(name: &'static str, program: &Program, cores: &[Vec<usize>; 2]) -> Result<Self, Trouble> {
         let share = |first, last| SlotRange::new(first, last).into_iter().collect::<Vec<_>>();
         let shares = [share(0, SECOND_FROM - 1), share(SECOND_FROM, 16_383)];
-        let cluster = Cluster::start(program, &shares, &cores)?;
+        let cluster = Cluster::start(program, &shares, cores)?;
         Ok(Self { name, cluster, fresh: 0 })
     }
 

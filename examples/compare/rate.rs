@@ -3,16 +3,21 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::Plan;
 use crate::common::Trouble;
+use crate::common::process::{Program, Runtime};
 use crate::keys::Keys;
 use crate::pair::Pair;
 use crate::usage;
 use crate::verdict::{Goal, Line, Values};
+use crate::{OURS, Plan};
 
 const SLOTS: u16 = 64;
-/// What moves: how many keys of how many bytes, and how many times as fast as with the other server.
-const LOADS: [(usize, usize, f64); 2] = [(500_000, 100, 3.0), (200_000, 1024, 2.0)];
+/// What moves: how many keys of how many bytes …
+const LOADS: [(usize, usize); 2] = [(500_000, 100), (200_000, 1024)];
+/// … how many times as fast as with the other server …
+const GOALS: [f64; 2] = [3.0, 2.0];
+/// … and how many times as fast between two nodes with two shards as between two on mio, on as many cores.
+const SHARDS_GOALS: [f64; 2] = [1.0, 1.0];
 /// Between loading and moving.
 const REST: Duration = Duration::from_millis(300);
 
@@ -25,11 +30,29 @@ struct Round {
     target_ns: f64,
 }
 
-/// All rounds of all servers, in turns.
+/// Both servers.
 pub fn measure(plan: &Plan, pairs: &mut [Pair]) -> Result<Vec<Line>, Trouble> {
+    Ok(lines(&run(plan, pairs)?, pairs, GOALS))
+}
+
+/// Nodes with two shards each, which share both cores, and nodes on mio, which have one each.
+pub fn measure_shards(plan: &Plan) -> Result<Vec<Line>, Trouble> {
+    if plan.runtime != Runtime::Glommio {
+        println!("shards-rate: only nodes on glommio have more than one shard (--runtime glommio)");
+        return Ok(Vec::new());
+    }
+    let two = Program::Whimbrel(Runtime::Glommio, 2);
+    let one = Program::Whimbrel(Runtime::Mio, 1);
+    let mut pairs =
+        [Pair::start("two shards", &two, &plan.shared_cores())?, Pair::start("mio", &one, &plan.cores())?];
+    Ok(lines(&run(plan, &mut pairs)?, &pairs, SHARDS_GOALS))
+}
+
+/// All rounds of all servers, in turns.
+fn run(plan: &Plan, pairs: &mut [Pair]) -> Result<Vec<Round>, Trouble> {
     let mut rounds: Vec<Round> = Vec::new();
     for number in 1..=plan.rounds {
-        for (count, size, _) in LOADS {
+        for (count, size) in LOADS {
             for pair in pairs.iter_mut() {
                 let keys = Keys { slots: pair.fresh_slots(SLOTS), count: count / plan.divisor, size };
                 keys.load(pair.source())?;
@@ -37,14 +60,14 @@ pub fn measure(plan: &Plan, pairs: &mut [Pair]) -> Result<Vec<Line>, Trouble> {
                 let round = one(pair, &keys)?;
                 pair.clear()?;
                 println!(
-                    "rate  round {number}  {:<9} {size:>5} B  {:>10.0} keys/s  {:>5.0} and {:>5.0} ns of CPU per key",
+                    "rate  round {number}  {:<10} {size:>5} B  {:>10.0} keys/s  {:>5.0} and {:>5.0} ns of CPU per key",
                     round.server, round.keys_per_s, round.source_ns, round.target_ns
                 );
                 rounds.push(round);
             }
         }
     }
-    Ok(lines(&rounds))
+    Ok(rounds)
 }
 
 fn one(pair: &mut Pair, keys: &Keys) -> Result<Round, Trouble> {
@@ -63,11 +86,13 @@ fn one(pair: &mut Pair, keys: &Keys) -> Result<Round, Trouble> {
     })
 }
 
-fn lines(rounds: &[Round]) -> Vec<Line> {
+/// The table of two servers, ours first.
+fn lines(rounds: &[Round], pairs: &[Pair], goals: [f64; 2]) -> Vec<Line> {
     let mut lines = Vec::new();
-    for (count, size, least) in LOADS {
+    for ((count, size), least) in LOADS.into_iter().zip(goals) {
         let mut line = |name: &str, goal, value: fn(&Round) -> f64| {
             let of = |server: &str| -> Vec<f64> {
+                let server = pairs[usize::from(server != OURS)].name;
                 rounds.iter().filter(|r| r.server == server && r.size == size).map(value).collect()
             };
             lines.push(Line::new(name, 0, goal, &Values(&of)));

@@ -147,7 +147,7 @@ fn one_slot(
     program: &Program,
     phases: &mut Vec<Phase>,
 ) -> Result<(), Trouble> {
-    let mut pair = Pair::start(name, program, plan.cores())?;
+    let mut pair = Pair::start(name, program, &plan.cores())?;
     let slots = pair.fresh_slots(1);
     let prefix = format!("{{{}}}", keys::tag(slots.start));
     reset(pair.source())?;
