@@ -5,7 +5,6 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use bytes::Bytes;
 
@@ -22,6 +21,7 @@ use crate::shard::freeze::Freeze;
 use crate::shard::gather::{Part, Question};
 use crate::shard::imports::Applied;
 use crate::shard::shares::Taken;
+use crate::shard::sheaf::Sheaf;
 use crate::shard::tracking::{Gone, Notice, Tracks};
 use crate::shard::visit::Visit;
 use crate::shard::{Link, Shard};
@@ -61,7 +61,7 @@ pub(crate) enum Errand {
     /// An import of `home` begins; what is left of its slots goes.
     Graft { home: ShardIndex, job: Arc<Job>, left: Option<Confirmed> },
     /// Commands of its stream.
-    Apply { job: JobName, db: u32, bytes: Vec<u8>, commands: usize },
+    Apply { job: JobName, db: u32, sheaf: Sheaf },
     /// What became of them.
     Applied(Applied),
     /// It has failed: its keys go, where that is confirmed …
@@ -113,10 +113,8 @@ impl Shard {
                 }
             }
             Errand::Graft { home, job, left } => self.start_graft(home, job, left.as_ref()),
-            Errand::Apply { job, db, bytes, commands } => {
-                self.apply_batch(now, job, (db, bytes, commands), out);
-            }
-            Errand::Applied(applied) => self.part_applied(&applied, out),
+            Errand::Apply { job, db, sheaf } => self.apply_sheaf(now, job, db, sheaf, out),
+            Errand::Applied(applied) => self.part_applied(applied, out),
             Errand::Uproot { job, confirmed } => self.uproot(job, confirmed.as_ref(), out),
             Errand::Uprooted { job } => self.part_cleaned(now, job, out),
             Errand::Stop { job, failure } => self.stop_job(now, job, &failure, out),

@@ -5,67 +5,78 @@ use alloc::vec::Vec;
 
 use crate::action::Actions;
 use crate::cluster::takeover::Confirmed;
-use crate::config::Config;
 use crate::ids::{JobName, ShardIndex};
 use crate::link::Outbox;
-use crate::migration::LIMITS;
-use crate::migration::import::Rejected;
 use crate::migration::job::Job;
 use crate::shard::Shard;
-use crate::shard::data::Data;
 use crate::shard::errand::Errand;
 use crate::shard::imports::Applied;
-use crate::shard::upcoming::Upcoming;
-use crate::shard::write::{Write, place};
+use crate::shard::sheaf::Sheaf;
+use crate::shard::upcoming::Run;
+use crate::shard::write::Write;
 use crate::slots::SlotSet;
 use crate::time::Now;
-use crate::wire::resp::{Reader, encode_command};
 
 /// A batch for a sibling is passed on when it is so long, and at the end of what came.
 const BATCH: usize = 64 * 1024;
+/// Sheaves that are kept to be used again: as many as are under way when the link is read as fast as siblings apply.
+const SPARES: usize = 8;
 
-/// Commands of an import on their way to the shard that has their slots.
+/// Commands of an import for one sibling.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) shard: ShardIndex,
     db: u32,
-    bytes: Vec<u8>,
-    commands: usize,
+    sheaf: Sheaf,
+    /// Empty ones, whose memory is known to the kernel already.
+    spares: Vec<Sheaf>,
 }
 
 impl Batch {
     pub(crate) fn new(shard: ShardIndex) -> Self {
-        Self { shard, db: 0, bytes: Vec::new(), commands: 0 }
+        Self { shard, db: 0, sheaf: Sheaf::default(), spares: Vec::new() }
     }
 
-    /// Adds a command; how many bytes that were.
-    pub(super) fn push(&mut self, write: &Write<'_>, job: JobName, out: &mut Actions) -> usize {
-        if write.db != self.db {
+    /// Adds commands that lie behind one another; how many bytes that were.
+    pub(super) fn add(&mut self, db: u32, run: &Run<'_>, job: JobName, out: &mut Actions) -> usize {
+        self.make_room(db, run.bytes.len(), job, out);
+        let before = self.sheaf.len();
+        self.sheaf.add(run);
+        self.sheaf.len() - before
+    }
+
+    /// Adds a command that was read alone; how many bytes that were.
+    pub(super) fn add_one(&mut self, write: &Write<'_>, job: JobName, out: &mut Actions) -> usize {
+        self.make_room(write.db, write.argv.bytes(), job, out);
+        let before = self.sheaf.len();
+        self.sheaf.add_one(write);
+        self.sheaf.len() - before
+    }
+
+    fn make_room(&mut self, db: u32, bytes: usize, job: JobName, out: &mut Actions) {
+        if db != self.db || self.sheaf.len() + bytes > BATCH {
             self.pass_on(job, out);
-            self.db = write.db;
+            self.db = db;
         }
-        if self.bytes.is_empty() {
-            // In one piece, instead of growing to the same size: a sibling frees it, so it is never here to be used again.
-            self.bytes.reserve(BATCH);
+        if self.sheaf.commands() == 0 {
+            self.sheaf.reserve(BATCH);
         }
-        let before = self.bytes.len();
-        match write.argv.wire() {
-            Some(bytes) => self.bytes.extend_from_slice(bytes),
-            None => encode_command(&mut self.bytes, &write.argv.iter().collect::<Vec<_>>()),
-        }
-        self.commands += 1;
-        let added = self.bytes.len() - before;
-        if self.bytes.len() >= BATCH {
-            self.pass_on(job, out);
-        }
-        added
     }
 
     /// Sends what there is.
     pub(crate) fn pass_on(&mut self, job: JobName, out: &mut Actions) {
-        if self.commands > 0 {
-            let (bytes, commands) = (core::mem::take(&mut self.bytes), core::mem::take(&mut self.commands));
-            out.pass(self.shard, Errand::Apply { job, db: self.db, bytes, commands });
+        if self.sheaf.commands() > 0 {
+            let next = self.spares.pop().unwrap_or_default();
+            let sheaf = core::mem::replace(&mut self.sheaf, next);
+            out.pass(self.shard, Errand::Apply { job, db: self.db, sheaf });
+        }
+    }
+
+    /// A sheaf that is applied comes back.
+    pub(super) fn take_back(&mut self, mut sheaf: Sheaf) {
+        if self.spares.len() < SPARES && sheaf.len() <= BATCH {
+            sheaf.clear();
+            self.spares.push(sheaf);
         }
     }
 }
@@ -80,41 +91,6 @@ pub(crate) struct Graft {
     replies: Outbox,
 }
 
-impl Graft {
-    /// Applies commands until one fails; why it did.
-    fn apply(
-        &mut self,
-        now: Now,
-        db: u32,
-        bytes: &[u8],
-        data: &mut Data,
-        config: &Config,
-    ) -> Option<Rejected> {
-        let mut upcoming = Upcoming::new(bytes);
-        loop {
-            if upcoming.is_empty() {
-                upcoming.look(&LIMITS, db, &data.store, |_| true, place);
-            }
-            let mut reader = Reader::default();
-            let write = match upcoming.take() {
-                Some(call) => {
-                    let argv = upcoming.argv(&call);
-                    Some(Write { db, command: call.command, argv, place: call.place })
-                }
-                None => match reader.next(&LIMITS, upcoming.input()) {
-                    Ok(None) => return None,
-                    Ok(Some(argv)) => Write::found(db, argv),
-                    Err(_) => None,
-                },
-            };
-            let Some(write) = write else { return Some(Rejected::Error) };
-            if let Err(rejected) = write.apply(now, &self.slots, &mut self.replies, data, config) {
-                return Some(rejected);
-            }
-        }
-    }
-}
-
 impl Shard {
     /// An import of `home` begins: what is `left` of its slots goes, and they are hidden.
     pub(crate) fn start_graft(&mut self, home: ShardIndex, job: Arc<Job>, left: Option<&Confirmed>) {
@@ -127,16 +103,12 @@ impl Shard {
     }
 
     /// Applies commands of an import, and says so.
-    pub(crate) fn apply_batch(
-        &mut self,
-        now: Now,
-        job: JobName,
-        (db, bytes, commands): (u32, Vec<u8>, usize),
-        out: &mut Actions,
-    ) {
+    pub(crate) fn apply_sheaf(&mut self, now: Now, job: JobName, db: u32, sheaf: Sheaf, out: &mut Actions) {
         let Some(graft) = self.grafts.iter_mut().find(|graft| graft.job.name == job) else { return };
-        let failed = graft.apply(now, db, &bytes, &mut self.data, &self.env.config);
-        out.pass(graft.home, Errand::Applied(Applied { job, commands, bytes: bytes.len(), failed }));
+        let Graft { slots, replies, home, .. } = graft;
+        let failed = sheaf.apply(now, db, slots, replies, &mut self.data, &self.env.config);
+        let shard = self.env.index;
+        out.pass(*home, Errand::Applied(Applied { job, shard, sheaf, failed }));
     }
 
     /// An import has failed: its keys go.

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use crate::action::{Action, Actions, Ending, Purpose};
 use crate::cluster::takeover::Confirmed;
 use crate::config::Config;
-use crate::ids::{JobName, LinkId, Shards};
+use crate::ids::{JobName, LinkId, ShardIndex, Shards};
 use crate::link::Outbox;
 use crate::mail::Fact;
 use crate::migration::LIMITS;
@@ -21,6 +21,7 @@ use crate::shard::errand::Errand;
 use crate::shard::graft::Batch;
 use crate::shard::route::Place;
 use crate::shard::session::{Client, Session};
+use crate::shard::sheaf::Sheaf;
 use crate::shard::upcoming::Upcoming;
 use crate::shard::write::{Write, place};
 use crate::shard::{Link, Shard};
@@ -121,12 +122,25 @@ impl Importing {
         self.client.last_active = now.mono;
         self.client.bytes_in += bytes.len() as u64;
         data.totals.import_bytes += bytes.len() as u64;
+        let (home, shards) = (self.client.link.shard(), self.shards);
         let mut upcoming = Upcoming::new(bytes);
         loop {
             if !self.import.takes_commands() {
                 upcoming.forget();
             } else if upcoming.is_empty() {
-                upcoming.look(&LIMITS, self.import.db(), &data.store, |_| true, place);
+                upcoming.locate(&LIMITS, |_| false, place);
+                upcoming.fetch(self.import.db(), &data.store, |slot| shards.of(slot) == home);
+            }
+            if let Some(call) = upcoming.next()
+                && let Some(part) = part_of(&mut self.parts, shards, call.place, &self.slots)
+            {
+                let there = part.shard;
+                let run = upcoming.take_while(|call| is_for(there, shards, call.place, &self.slots));
+                for _ in run.calls {
+                    self.import.taken(now);
+                }
+                self.unapplied += part.add(self.import.db(), &run, self.job.name, out);
+                continue;
             }
             let write = if let Some(call) = upcoming.take() {
                 let db = self.import.taken(now);
@@ -141,9 +155,9 @@ impl Importing {
             let result = match write {
                 None => None,
                 Some(None) => Some(Err(Rejected::Error)),
-                Some(Some(write)) => match part_of(&mut self.parts, self.shards, &write, &self.slots) {
+                Some(Some(write)) => match part_of(&mut self.parts, shards, write.place, &self.slots) {
                     Some(part) => {
-                        self.unapplied += part.push(&write, self.job.name, out);
+                        self.unapplied += part.add_one(&write, self.job.name, out);
                         None
                     }
                     None => Some(write.apply(now, &self.slots, &mut self.replies, data, config)),
@@ -169,11 +183,15 @@ impl Importing {
     }
 
     /// A sibling has applied commands.
-    fn part_applied(&mut self, applied: &Applied, store: &mut Store, out: &mut Actions) -> After {
-        self.unapplied -= applied.bytes;
-        for _ in 0..applied.commands {
-            let result = applied.failed.map_or(Ok(()), Err);
+    fn part_applied(&mut self, applied: Applied, store: &mut Store, out: &mut Actions) -> After {
+        let Applied { shard, sheaf, failed, .. } = applied;
+        self.unapplied -= sheaf.len();
+        for _ in 0..sheaf.commands() {
+            let result = failed.map_or(Ok(()), Err);
             self.import.applied(result, &mut self.actions);
+        }
+        if let Some(part) = self.parts.iter_mut().find(|part| part.shard == shard) {
+            part.take_back(sheaf);
         }
         if self.reading_paused && self.unapplied < UNAPPLIED_FEW && self.import.is_reading() {
             self.reading_paused = false;
@@ -232,23 +250,24 @@ impl Importing {
 fn part_of<'p>(
     parts: &'p mut [Batch],
     shards: Shards,
-    write: &Write<'_>,
+    place: Place,
     slots: &SlotSet,
 ) -> Option<&'p mut Batch> {
-    if parts.is_empty() {
-        return None;
-    }
-    let Place::One(Some(slot)) = write.place else { return None };
-    let shard = shards.of(slot);
-    parts.iter_mut().find(|part| part.shard == shard && slots.contains(slot))
+    parts.iter_mut().find(|part| is_for(part.shard, shards, place, slots))
+}
+
+/// Whether a write to slots of the job is for a shard.
+#[inline]
+fn is_for(shard: ShardIndex, shards: Shards, place: Place, slots: &SlotSet) -> bool {
+    matches!(place, Place::One(Some(slot)) if shards.of(slot) == shard && slots.contains(slot))
 }
 
 /// What a sibling has done of a batch.
 #[derive(Debug)]
 pub(crate) struct Applied {
     pub(crate) job: JobName,
-    pub(crate) commands: usize,
-    pub(crate) bytes: usize,
+    pub(crate) shard: ShardIndex,
+    pub(crate) sheaf: Sheaf,
     pub(crate) failed: Option<Rejected>,
 }
 
@@ -308,7 +327,7 @@ impl Shard {
     }
 
     /// A sibling has applied commands of an import.
-    pub(crate) fn part_applied(&mut self, applied: &Applied, out: &mut Actions) {
+    pub(crate) fn part_applied(&mut self, applied: Applied, out: &mut Actions) {
         self.with_import(applied.job, out, |importing, store, out| {
             importing.part_applied(applied, store, out)
         });

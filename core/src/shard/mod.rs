@@ -49,6 +49,7 @@ mod sequencer;
 mod serve;
 mod session;
 mod shares;
+mod sheaf;
 mod slices;
 mod slot_stats;
 mod tally;

@@ -15,21 +15,51 @@ use crate::wire::resp::plain::{self, Plain};
 use crate::wire::resp::{Argv, Limits, Span};
 
 /// Commands looked at together: enough to wait for memory together, few enough to find it in the nearest cache.
-const MOST: usize = 16;
+pub(super) const MOST: usize = 16;
 /// Room for the arguments of that many usual commands.
 const ARGUMENTS: usize = 3 * MOST;
 
 /// A command that lies whole in the input.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Call {
     pub(crate) command: &'static Command,
     pub(crate) place: Place,
     /// Its arguments are the spans from here …
-    first: usize,
+    pub(super) first: u32,
     /// … to here.
-    last: usize,
+    last: u32,
     /// Index of the input behind it.
-    end: usize,
+    end: u32,
+}
+
+impl Call {
+    /// One whose arguments lie in bytes that are not the input of a link.
+    pub(super) fn found(command: &'static Command, place: Place, first: u32, last: u32) -> Self {
+        Self { command, place, first, last, end: 0 }
+    }
+
+    /// The same, whose arguments are the spans so many further on.
+    #[inline]
+    pub(super) fn moved(self, by: u32) -> Self {
+        Self { first: self.first.wrapping_add(by), last: self.last.wrapping_add(by), ..self }
+    }
+
+    /// Its words, where their `spans` are counted from the beginning of `bytes`.
+    #[inline]
+    pub(super) fn argv<'a>(&self, bytes: &'a [u8], spans: &'a [Span]) -> Argv<'a> {
+        Argv::new(bytes, &spans[self.first as usize..self.last as usize])
+    }
+}
+
+/// Calls behind one another.
+pub(crate) struct Run<'a> {
+    /// Where they lie in the input in which they were seen …
+    pub(super) start: usize,
+    /// … and what is there.
+    pub(super) bytes: &'a [u8],
+    pub(super) calls: &'a [Call],
+    /// The arguments of the first and of all behind it.
+    pub(super) spans: &'a [Span],
 }
 
 /// What a link has sent and what was seen of it ahead.
@@ -83,6 +113,18 @@ impl<'i> Upcoming<'i> {
         here: impl Fn(Slot) -> bool,
         place: impl Fn(&'static Command, Argv<'_>) -> Option<Place>,
     ) {
+        self.locate(limits, |slot| !here(slot), place);
+        self.fetch(db, store, |_| true);
+    }
+
+    /// The same without fetching anything, and up to a command about a slot that is the `last` one to look at.
+    #[inline]
+    pub(crate) fn locate(
+        &mut self,
+        limits: &Limits,
+        last_one: impl Fn(Slot) -> bool,
+        place: impl Fn(&'static Command, Argv<'_>) -> Option<Place>,
+    ) {
         self.calls.clear();
         (self.looked_at, self.taken) = (self.input, 0);
         let (mut first, mut from) = (0, 0);
@@ -94,14 +136,13 @@ impl<'i> Upcoming<'i> {
             && let Some(command) = self.like_the_last(argv).or_else(|| table::resolve(argv).ok())
             && let Some(place) = place(command, argv)
         {
-            self.calls.push(Call { command, place, first, last, end });
+            // An input of a link is far below 4 GB.
+            let call = Call { command, place, first: first as u32, last: last as u32, end: end as u32 };
+            self.calls.push(call);
             (first, from) = (last, end);
-            if matches!(place, Place::One(Some(slot)) if !here(slot)) {
+            if matches!(place, Place::One(Some(slot)) if last_one(slot)) {
                 break;
             }
-        }
-        if self.calls.len() > 1 {
-            self.fetch(db, store);
         }
     }
 
@@ -114,18 +155,10 @@ impl<'i> Upcoming<'i> {
         (same && last.command.takes(argv.len())).then_some(last.command)
     }
 
-    /// Touches what the commands will need. Nothing here waits for what another key needs, so that the processor
-    /// fetches for as many keys at a time as it can.
-    fn fetch(&self, db: u32, store: &Store) {
-        let mut seen = 0;
-        for call in &self.calls {
-            if let Place::One(Some(slot)) = call.place
-                && let Some(index) = call.command.sole_key()
-            {
-                seen |= store.peek(&store.at_in(db, slot, self.argv(call).get(index)));
-            }
-        }
-        core::hint::black_box(seen);
+    /// Touches what the commands about slots of this store will need.
+    #[inline]
+    pub(crate) fn fetch(&self, db: u32, store: &Store, is_ours: impl Fn(Slot) -> bool) {
+        fetch(&self.calls, self.looked_at, &self.spans, db, store, is_ours);
     }
 
     /// The next command that was seen.
@@ -133,13 +166,58 @@ impl<'i> Upcoming<'i> {
     pub(crate) fn take(&mut self) -> Option<Call> {
         let call = *self.calls.get(self.taken)?;
         self.taken += 1;
-        self.input = &self.looked_at[call.end..];
+        self.input = &self.looked_at[call.end as usize..];
         Some(call)
+    }
+
+    /// The command that would be taken next.
+    #[inline]
+    pub(crate) fn next(&self) -> Option<&Call> {
+        self.calls.get(self.taken)
+    }
+
+    /// The next commands that were seen, up to one that is not wanted.
+    pub(crate) fn take_while(&mut self, wanted: impl Fn(&Call) -> bool) -> Run<'_> {
+        let start = self.looked_at.len() - self.input.len();
+        let left = &self.calls[self.taken..];
+        let calls = &left[..left.iter().take_while(|call| wanted(call)).count()];
+        let end = calls.last().map_or(start, |call| call.end as usize);
+        let first = calls.first().map_or(0, |call| call.first as usize);
+        let last = calls.last().map_or(0, |call| call.last as usize);
+        self.taken += calls.len();
+        self.input = &self.looked_at[end..];
+        Run { start, bytes: &self.looked_at[start..end], calls, spans: &self.spans[first..last] }
     }
 
     /// The words of a command that was seen.
     #[inline]
     pub(crate) fn argv(&self, call: &Call) -> Argv<'_> {
-        Argv::new(self.looked_at, &self.spans[call.first..call.last])
+        call.argv(self.looked_at, &self.spans)
     }
+}
+
+/// Touches what calls will need that are about slots of the store. Nothing here waits for what another key needs, so that
+/// the processor fetches for as many keys at a time as it can.
+#[inline]
+pub(super) fn fetch(
+    calls: &[Call],
+    bytes: &[u8],
+    spans: &[Span],
+    db: u32,
+    store: &Store,
+    is_ours: impl Fn(Slot) -> bool,
+) {
+    if calls.len() < 2 {
+        return;
+    }
+    let mut seen = 0;
+    for call in calls {
+        if let Place::One(Some(slot)) = call.place
+            && is_ours(slot)
+            && let Some(index) = call.command.sole_key()
+        {
+            seen |= store.peek(&store.at_in(db, slot, call.argv(bytes, spans).get(index)));
+        }
+    }
+    core::hint::black_box(seen);
 }
