@@ -68,7 +68,7 @@ pub(crate) enum Errand {
     Uproot { job: JobName, confirmed: Option<Confirmed> },
     /// … and are gone.
     Uprooted { job: JobName },
-    /// A job has to end.
+    /// A job has to end for what a shard did with its keys.
     Stop { job: JobName, failure: Failure },
     /// A command over all shards wants this one's part.
     Ask(Arc<Question>),
@@ -117,6 +117,8 @@ impl Shard {
             Errand::Applied(applied) => self.part_applied(applied, out),
             Errand::Uproot { job, confirmed } => self.uproot(job, confirmed.as_ref(), out),
             Errand::Uprooted { job } => self.part_cleaned(now, job, out),
+            // To an import that is taking over, what a sibling did comes behind.
+            Errand::Stop { job, .. } if self.is_taking_over(job) => {}
             Errand::Stop { job, failure } => self.stop_job(now, job, &failure, out),
             Errand::Follow { .. }
             | Errand::Unfollow { .. }

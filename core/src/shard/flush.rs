@@ -7,11 +7,14 @@ use crate::command::flush;
 use crate::command::options::is;
 use crate::command::refused::lines;
 use crate::command::table::Id;
+use crate::ids::JobName;
 use crate::migration::failure::Failure;
 use crate::migration::import;
 use crate::shard::Shard;
 use crate::shard::data::Data;
 use crate::shard::debug::wrong_use;
+use crate::shard::errand::Errand;
+use crate::shard::graft::Graft;
 use crate::shard::imports::Importing;
 use crate::shard::slot_stats::{self, NO_SLOT};
 use crate::shard::whole::Request;
@@ -19,6 +22,11 @@ use crate::slots::{Slot, SlotSet};
 use crate::time::Now;
 use crate::wire::resp::number::integer;
 use crate::wire::resp::{Argv, Reply};
+
+/// Whether an import has asked to take its slots over.
+fn is_granted(importing: &Importing) -> bool {
+    importing.import.state() == import::State::FailoverGranted
+}
 
 impl Shard {
     /// FLUSHALL and FLUSHDB.
@@ -49,6 +57,10 @@ impl Shard {
         for name in hit {
             self.stop_job(now, name, &Failure::DataFlushed, out);
         }
+        let store = &self.data.store;
+        let is_hit =
+            |graft: &Graft| dbs.clone().any(|db| graft.slots.iter().any(|s| store.slot_len(db, s) > 0));
+        self.stop_grafts(is_hit, out);
         self.data.scrutiny.tracking.flushed(Some(request.link));
         let Data { store, effects, .. } = &mut self.data;
         flush::flush(store, effects, (!all).then_some(request.db), &spared);
@@ -59,10 +71,21 @@ impl Shard {
     /// the source may be gone: a client of this node cannot see these keys, so it cannot mean them either. To it the
     /// take-over comes after its command.
     fn being_taken_over(&self) -> SlotSet {
-        let granted = |i: &&Importing| i.import.state() == import::State::FailoverGranted;
-        let granted = self.importing().filter(granted).flat_map(|i| i.job.ranges.slots());
-        // What becomes of an import of a sibling is said there.
+        let granted = self.importing().filter(|i| is_granted(i)).flat_map(|i| i.job.ranges.slots());
+        // What becomes of an import of a sibling is said there: if it fails, its keys go as those of every failed import.
         granted.chain(self.grafts.iter().flat_map(|graft| graft.slots.iter())).collect()
+    }
+
+    /// Whether an import is one of those.
+    pub(crate) fn is_taking_over(&self, job: JobName) -> bool {
+        self.importing().any(|i| i.job.name == job && is_granted(i))
+    }
+
+    /// Imports of siblings have lost what they brought here, unless they are taking over.
+    fn stop_grafts(&self, is_hit: impl Fn(&Graft) -> bool, out: &mut Actions) {
+        for graft in self.grafts.iter().filter(|graft| is_hit(graft)) {
+            out.pass(graft.home, Errand::Stop { job: graft.name(), failure: Failure::DataFlushed });
+        }
     }
 
     /// SWAPDB.
@@ -115,6 +138,7 @@ impl Shard {
             return;
         }
         if self.being_taken_over().contains(slot) {
+            self.stop_grafts(|graft| graft.slots.contains(slot), out);
             reply.ok();
             return;
         }

@@ -85,10 +85,17 @@ impl Batch {
 #[derive(Debug)]
 pub(crate) struct Graft {
     job: Arc<Job>,
-    home: ShardIndex,
+    pub(crate) home: ShardIndex,
     pub(crate) slots: SlotSet,
     /// Replies of applied commands, looked at for errors and forgotten.
     replies: Outbox,
+}
+
+impl Graft {
+    /// The job's.
+    pub(crate) fn name(&self) -> JobName {
+        self.job.name
+    }
 }
 
 impl Shard {

@@ -5,6 +5,7 @@ use crate::cluster;
 use crate::cluster::takeover::{self, Confirmed};
 use crate::ids::{JobName, NodeId};
 use crate::migration::failure::Failure;
+use crate::migration::import;
 use crate::migration::job::{Job, Settlement, Timing};
 use crate::slots::{SlotRange, SlotRanges};
 
@@ -356,5 +357,48 @@ fn an_import_that_fails_in_one_shard_leaves_nothing_in_any() {
             assert!(job.ranges.slots().all(|slot| shard.data.store.slot_len_all(slot) == 0), "seed {seed}");
             assert!(job.ranges.slots().all(|slot| !shard.data.store.is_hidden(slot)), "seed {seed}");
         }
+    }
+}
+
+/// An import whose only keys are at siblings is flushed as with one shard: it fails, unless it is taking over.
+#[test]
+fn a_flush_ends_an_import_whose_keys_are_at_siblings() {
+    for seed in 0..60 {
+        let mut rng = Rng::new(seed);
+        let shards = [2, 3, 4][rng.below(3) as usize];
+        let mut process = Process::new(shards, seed);
+        let job = job();
+        let home = rng.below(shards.into()) as u16;
+        let elsewhere = |key: &&&str| Slot::of(key.as_bytes()).number() % shards != home;
+        let Some(key) = KEYS.iter().filter(elsewhere).nth(rng.index(3)) else { continue };
+        let client = process.connect(rng.below(shards.into()) as u16, 99);
+        process.ask(client, "SET {y}own 1\r\n");
+        let (link, _) = import(&mut process, &job, home, None);
+        process.feed(link, &stream(&["SET", key, "v"]));
+        process.feed(link, &stream(&["CLUSTER", "SYNCSLOTS", "SNAPSHOT-EOF"]));
+        process.feed(link, &stream(&["CLUSTER", "SYNCSLOTS", "PAUSED"]));
+        process.settle();
+        let granted = rng.one_in(2);
+        if granted {
+            process.feed(link, &stream(&["CLUSTER", "SYNCSLOTS", "FAILOVER-GRANTED"]));
+        }
+        let slot = Slot::of(key.as_bytes());
+        let (flush, empty) = [
+            ("FLUSHALL".into(), true),
+            ("FLUSHDB ASYNC".into(), true),
+            (format!("CLUSTER FLUSHSLOT {slot}"), false),
+        ][rng.index(3)]
+        .clone();
+        assert_eq!(process.ask(client, &format!("{flush}\r\n")), "+OK\r\n", "seed {seed}");
+        let state = process.shards[usize::from(home)].importing().next().map(|i| i.import.state());
+        let expected = if granted { import::State::FailoverGranted } else { import::State::CleaningUp };
+        assert_eq!(state, Some(expected), "seed {seed}: {flush}");
+        if granted {
+            for shard in 0..usize::from(shards) {
+                process.step(Whose::Shard(shard), Input::Mailed(Order::TakenOver { job: job.name }.into()));
+            }
+        }
+        let left = u32::from(granted) + u32::from(!empty);
+        assert_eq!(process.ask(client, "DBSIZE\r\n"), format!(":{left}\r\n"), "seed {seed}: {flush}");
     }
 }
