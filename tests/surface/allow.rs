@@ -182,7 +182,7 @@ fn is_by_keys(words: &[Word]) -> bool {
 }
 
 /// Whether Valkey 9.1 does not see the keys of the command when it looks for its slot. In a transaction about another slot
-/// it runs all the same, with keys in the wrong place.
+/// it runs all the same, with keys in the wrong place: all are filed under the slot of the transaction.
 pub fn has_no_place(words: &[Word]) -> bool {
     matches!(
         name(words).as_str(),
@@ -193,6 +193,7 @@ pub fn has_no_place(words: &[Word]) -> bool {
             | "debug quicklist"
             | "debug htstats-key"
             | "debug digest-value"
+            | "debug populate"
     )
 }
 
@@ -257,7 +258,8 @@ fn client_fields(line: &[u8]) -> Vec<String> {
     ];
     let line = String::from_utf8_lossy(line);
     // After FLUSHDB Valkey goes on to watch what has changed already.
-    let overtaken = line.contains(" flags=d ");
+    let flags = line.split(' ').find_map(|field| field.strip_prefix("flags="));
+    let overtaken = flags.is_some_and(|flags| flags.contains('d'));
     let field = |field: &str| {
         let name = field.split('=').next().unwrap_or_default();
         if told.contains(&name) && !(overtaken && name == "watch") {

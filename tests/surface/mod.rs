@@ -3,6 +3,7 @@
 #![allow(unreachable_pub)] // shared by the rooms of the test
 
 pub mod allow;
+pub mod ends;
 pub mod generate;
 pub mod pair;
 pub mod value;

@@ -7,14 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::allow;
+use super::ends::{Ends, is_step, sets_old};
 use super::value::{Value, shown};
 use crate::peer::{Server, encode};
 
 /// Connections a sequence uses.
 pub const CONNECTIONS: usize = 3;
-/// How far from the end of a key commands are kept, since two servers never see the same time.
-const MARGIN: Duration = Duration::from_millis(50);
-
 /// A word of a command.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Word {
@@ -29,6 +27,15 @@ pub enum Word {
 }
 
 impl Word {
+    /// The number it stands for, unless it is a point in time.
+    pub fn number(&self) -> Option<u64> {
+        match self {
+            Self::Plain(bytes) => std::str::from_utf8(bytes).ok()?.parse().ok(),
+            Self::Soon(ms) => Some(*ms),
+            Self::AtMs(_) | Self::AtSecs(_) => None,
+        }
+    }
+
     fn bytes(&self) -> Vec<u8> {
         let wall_ms = || SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_millis() as i64;
         match self {
@@ -151,8 +158,7 @@ struct Run<'a> {
     cluster: bool,
     /// Errors are not counted alike: replies were kept back, or what is not built was asked for.
     muted: bool,
-    /// When a key may end.
-    ends: Vec<(Instant, Instant)>,
+    ends: Ends,
 }
 
 type Outcome = Result<(), (String, String)>;
@@ -182,12 +188,13 @@ impl Pair {
             open: [false; CONNECTIONS],
             cluster: self.cluster,
             muted: false,
-            ends: Vec::new(),
+            ends: Ends::default(),
         };
         for (at, step) in steps.iter().enumerate() {
-            let begun = run.wait_for_ends();
+            let begun = run.ends.wait();
+            let known = run.ends.len();
             let outcome = run.take(step);
-            if run.was_close(begun) {
+            if run.ends.were_close(begun, known) {
                 return End::Unsure;
             }
             if let Err((ours, theirs)) = outcome {
@@ -206,20 +213,26 @@ fn differ(ours: impl ToString, theirs: impl ToString) -> Outcome {
 }
 
 impl Run<'_> {
-    /// Waits while a key may be ending.
-    fn wait_for_ends(&mut self) -> Instant {
-        loop {
-            let now = Instant::now();
-            match self.ends.iter().find(|(from, to)| (*from..*to).contains(&now)) {
-                Some((_, to)) => thread::sleep(*to - now),
-                None => return now,
+    /// Deletes the keys whose time is over, on both sides.
+    fn sweep(&mut self) {
+        if !self.ends.may_be_over() {
+            return;
+        }
+        for server in self.servers {
+            let mut client = server.client();
+            for db in 0..if self.cluster { 4 } else { 16 } {
+                client.ask(&["SELECT", &db.to_string()]);
+                let mut cursor = "0".to_owned();
+                loop {
+                    let reply = client.ask(&["SCAN", &cursor, "COUNT", "10000"]);
+                    cursor = reply.list()[0].text().to_owned();
+                    if cursor == "0" {
+                        break;
+                    }
+                }
             }
         }
-    }
-
-    fn was_close(&self, begun: Instant) -> bool {
-        let now = Instant::now();
-        self.ends.iter().any(|(from, to)| *from < now && begun < *to)
+        self.ends.swept();
     }
 
     fn take(&mut self, step: &Step) -> Outcome {
@@ -229,7 +242,21 @@ impl Run<'_> {
                 Ok(())
             }
             Step::Ask(at, words) if self.cluster && self.open[*at] && allow::has_no_place(words) => Ok(()),
-            Step::Ask(at, words) => self.ask(*at, words),
+            Step::Ask(at, words) | Step::Walk(at, _, words)
+                if self.open[*at] && is_step(words) && self.queued[*at].iter().any(|q| sets_old(q)) =>
+            {
+                Ok(())
+            }
+            Step::Ask(at, words) => {
+                let runs_step = match name(words).as_str() {
+                    "exec" => self.queued[*at].iter().any(|words| is_step(words)),
+                    _ => !self.open[*at] && is_step(words),
+                };
+                if runs_step {
+                    self.sweep();
+                }
+                self.ask(*at, words)
+            }
             Step::Walk(at, cursor, words) => self.walk(*at, *cursor, words),
             Step::Raw(at, bytes) => self.raw(*at, bytes),
         }
@@ -264,13 +291,15 @@ impl Run<'_> {
             "exec" | "discard" | "reset" => self.open[at] = false,
             _ => {}
         }
-        self.note_ends(begun, words, theirs.is("QUEUED"));
+        if !theirs.is("QUEUED") {
+            self.ends.note(begun, words);
+        }
         if theirs.is("QUEUED") {
             self.queued[at].push(words.to_vec());
         } else if name == "exec" {
             let queued = std::mem::take(&mut self.queued[at]);
             for words in &queued {
-                self.note_ends(begun, words, false);
+                self.ends.note(begun, words);
             }
             if let (Some(o), Some(t)) = (ours.list(), theirs.list()) {
                 for ((words, o), t) in queued.iter().zip(o).zip(t) {
@@ -287,18 +316,6 @@ impl Run<'_> {
             self.reopen(at);
         }
         if ours == theirs { Ok(()) } else { differ(ours, theirs) }
-    }
-
-    fn note_ends(&mut self, begun: Instant, words: &[Word], queued: bool) {
-        for word in words.iter().filter(|_| !queued) {
-            let after = match word {
-                Word::Soon(ms) => *ms,
-                Word::AtMs(later) if (1..2000).contains(later) => *later as u64,
-                _ => continue,
-            };
-            let after = Duration::from_millis(after);
-            self.ends.push((begun + after - MARGIN, Instant::now() + after + MARGIN));
-        }
     }
 
     fn walk(&mut self, at: usize, cursor: usize, words: &[Word]) -> Outcome {
@@ -383,7 +400,7 @@ impl Run<'_> {
 
     /// What a sequence leaves behind: keys, values, and what was counted.
     fn compare_remains(&mut self) -> Outcome {
-        self.wait_for_ends();
+        self.ends.wait();
         let counted = ["keyspace_hits", "keyspace_misses", "expired_keys", "total_error_replies"];
         let [ours, theirs] = [0, 1].map(|side| {
             let mut client = self.servers[side].client();

@@ -47,7 +47,7 @@ pub struct Effects {
 /// Names of keys, each with its database.
 pub type Keys = Vec<(u32, Box<[u8]>)>;
 
-/// Keys that some transaction waits on, with a version that grows at each change.
+/// Keys that some transaction waits on, with versions that grow at each change.
 #[derive(Debug, Default)]
 pub struct Watched {
     versions: HashMap<(u32, Box<[u8]>), Version, foldhash::fast::FixedState>,
@@ -72,21 +72,40 @@ impl hashbrown::Equivalent<(u32, Box<[u8]>)> for Name<'_> {
 #[derive(Debug, Default)]
 struct Version {
     changes: u64,
+    /// How often the key went by itself: its time was over, memory was short, or all keys went.
+    ends: u64,
     watchers: usize,
 }
 
+/// What somebody saw of a key who began to watch it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seen {
+    changes: u64,
+    /// `None`: there was no key, or its time was over. That it goes is no change then.
+    ends: Option<u64>,
+}
+
+impl Seen {
+    /// Whether there was a key.
+    #[must_use]
+    pub fn is_there(self) -> bool {
+        self.ends.is_some()
+    }
+}
+
 impl Watched {
-    /// Begins to watch a key; returns its version to compare at EXEC.
-    pub fn watch(&mut self, db: u32, key: &[u8]) -> u64 {
+    /// Begins to watch a key, which is there (and its time not over) or not; returns what to compare at EXEC.
+    pub fn watch(&mut self, db: u32, key: &[u8], is_there: bool) -> Seen {
         let version = self.versions.entry((db, key.into())).or_default();
         version.watchers += 1;
-        version.changes
+        Seen { changes: version.changes, ends: is_there.then_some(version.ends) }
     }
 
-    /// Whether the key is still at the version that [`watch`](Self::watch) returned.
+    /// Whether the key is still as it was when [`watch`](Self::watch) returned this.
     #[must_use]
-    pub fn unchanged(&self, db: u32, key: &[u8], version: u64) -> bool {
-        self.versions.get(&Name(db, key)).is_some_and(|v| v.changes == version)
+    pub fn unchanged(&self, db: u32, key: &[u8], seen: Seen) -> bool {
+        let same = |v: &Version| v.changes == seen.changes && seen.ends.is_none_or(|ends| v.ends == ends);
+        self.versions.get(&Name(db, key)).is_some_and(same)
     }
 
     /// From now on these are the keys of this shard.
@@ -135,6 +154,15 @@ impl Watched {
         }
     }
 
+    /// Watched keys for which `gone` is true, by database and name, went by themselves.
+    pub fn end_where(&mut self, mut gone: impl FnMut(u32, &[u8]) -> bool) {
+        for ((db, key), version) in &mut self.versions {
+            if gone(*db, key) {
+                version.ends += 1;
+            }
+        }
+    }
+
     /// How many keys are watched.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -161,14 +189,24 @@ impl Watched {
 
     #[inline]
     fn touch(&mut self, db: u32, key: &[u8]) {
+        if let Some(version) = self.note_change(db, key) {
+            version.changes += 1;
+        }
+    }
+
+    /// The key goes by itself.
+    fn end(&mut self, db: u32, key: &[u8]) {
+        if let Some(version) = self.note_change(db, key) {
+            version.ends += 1;
+        }
+    }
+
+    #[inline]
+    fn note_change(&mut self, db: u32, key: &[u8]) -> Option<&mut Version> {
         if let Some(noted) = &mut self.noted {
             noted.push(key.into());
         }
-        if !self.versions.is_empty()
-            && let Some(version) = self.versions.get_mut(&Name(db, key))
-        {
-            version.changes += 1;
-        }
+        if self.versions.is_empty() { None } else { self.versions.get_mut(&Name(db, key)) }
     }
 }
 
@@ -215,7 +253,7 @@ impl Effects {
     /// The shard itself deleted a key (expiry, eviction): no change that counts, but a record of its own. It comes
     /// before the command's, which may have set the key anew.
     pub fn deleted_by_us(&mut self, at: &At<'_>, word: &[u8]) {
-        self.watched.touch(at.db, at.key);
+        self.watched.end(at.db, at.key);
         if self.followed {
             let form = self.encode(&[word, at.key]);
             self.record(at.db, at, Some(form));
@@ -296,9 +334,9 @@ mod tests {
     fn a_key_is_watched_until_its_last_watcher_leaves() {
         let store = Store::new(StoreConfig { databases: 2, layout: Layout::Standalone, seed: 1 });
         let mut effects = Effects::default();
-        let first = effects.watched().watch(0, b"k");
+        let first = effects.watched().watch(0, b"k", true);
         effects.changed(&store.at(0, b"k"));
-        let second = effects.watched().watch(0, b"k");
+        let second = effects.watched().watch(0, b"k", true);
         effects.changed(&store.at(1, b"k"));
         assert!(!effects.watched().unchanged(0, b"k", first));
         assert!(effects.watched().unchanged(0, b"k", second));

@@ -24,7 +24,7 @@ pub fn is_lazy<'a>(config: &Config, argv: Argv<'a>) -> Result<bool, Refused<'a>>
 /// Takes all keys of a database out, of all databases when `None`, but for those of `spared` slots; they are freed in
 /// slices. Watched keys that were there have changed.
 pub fn flush(store: &mut Store, effects: &mut Effects, db: Option<u32>, spared: &SlotSet) {
-    effects.watched().touch_where(|watched, key| {
+    effects.watched().end_where(|watched, key| {
         db.is_none_or(|flushed| flushed == watched) && store.get(&store.at(watched, key)).is_some()
     });
     let flushed = db.map_or(0..store.databases(), |db| db..db + 1);

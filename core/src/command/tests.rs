@@ -226,14 +226,15 @@ fn only_what_changes_a_key_makes_its_version_grow() {
     ] {
         let mut bench = standalone();
         bench.run(setup);
-        let version = bench.effects.watched().watch(0, key.as_bytes());
+        let is_there = bench.store.get(&bench.store.at(0, key.as_bytes())).is_some();
+        let version = bench.effects.watched().watch(0, key.as_bytes(), is_there);
         bench.run(line);
         let unchanged = bench.effects.watched().unchanged(0, key.as_bytes(), version);
         assert_eq!(unchanged, !grows, "{line}");
     }
     let mut bench = standalone();
     bench.run("SET k v PX 10");
-    let version = bench.effects.watched().watch(0, b"k");
+    let version = bench.effects.watched().watch(0, b"k", true);
     bench.sleep_ms(11);
     bench.run("EXISTS k");
     assert!(!bench.effects.watched().unchanged(0, b"k", version), "an expired key has changed");
@@ -246,7 +247,8 @@ fn a_flush_changes_the_watched_keys_that_were_there() {
     bench.db = 1;
     bench.run("SET c 1");
     let keys: [(u32, &[u8]); 4] = [(0, b"a"), (0, b"missing"), (1, b"c"), (1, b"a")];
-    let versions = keys.map(|(db, key)| bench.effects.watched().watch(db, key));
+    let is_there = |at: (u32, &[u8])| [(0, &b"a"[..]), (1, b"c")].contains(&at);
+    let versions = keys.map(|(db, key)| bench.effects.watched().watch(db, key, is_there((db, key))));
     let unchanged = |bench: &mut Bench| {
         let watched = bench.effects.watched();
         (0..4).map(|i| watched.unchanged(keys[i].0, keys[i].1, versions[i])).collect::<Vec<_>>()

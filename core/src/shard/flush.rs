@@ -108,12 +108,16 @@ impl Shard {
         if a != b {
             self.data.store.swap(a, b);
             let Data { store, effects, .. } = &mut self.data;
-            let is_in = |db: u32, key: &[u8]| {
-                store.get(&store.at(db, key)).is_some_and(|entry| !entry.is_expired(now.wall_ms()))
-            };
+            let is_old = |db: u32, key: &[u8]| Some(store.get(&store.at(db, key))?.is_expired(now.wall_ms()));
+            let is_in = |db: u32, key: &[u8]| is_old(db, key) == Some(false);
             // What is in neither does not change.
             let changes = |db: u32, key: &[u8]| (db == a || db == b) && (is_in(a, key) || is_in(b, key));
             effects.watched().touch_where(changes);
+            // The watched one has been exchanged already.
+            effects.watched().end_where(|db, key| {
+                let other = if db == a { b } else { a };
+                (db == a || db == b) && is_old(other, key) == Some(true)
+            });
         }
         reply.ok();
     }
@@ -158,9 +162,15 @@ impl Shard {
                 }
             }
         }
-        self.keys_vanish(|other| other == slot);
-        self.data.effects.watched().touch_where(|_, key| Slot::of(key) == slot);
-        self.data.store.detach(slot);
+        let Data { store, effects, scrutiny, .. } = &mut self.data;
+        if scrutiny.tracking.clients() > 0 {
+            for db in 0..store.databases() {
+                store.keys_in_slot(db, slot, usize::MAX, &mut |e| scrutiny.tracking.changed(e.key(), None));
+            }
+        }
+        let was_there = |db: u32, key: &[u8]| store.get(&store.at_in(db, slot, key)).is_some();
+        effects.watched().end_where(|db, key| Slot::of(key) == slot && was_there(db, key));
+        store.detach(slot);
         reply.ok();
     }
 }

@@ -160,6 +160,7 @@ impl Shard {
 
     fn detach(&mut self, goes: impl Fn(Slot) -> bool, confirmed: &Confirmed) {
         self.keys_vanish(&goes);
+        // What becomes of a key is not seen here any more, also of one that was missing.
         self.data.effects.watched().touch_where(|_, key| goes(Slot::of(key)));
         for slot in confirmed.slots().slots().filter(|slot| goes(*slot)) {
             self.data.store.detach(slot);

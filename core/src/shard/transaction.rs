@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::command::effects::Watched;
+use crate::command::effects::{Seen, Watched};
 use crate::command::table::{Command, Id};
 use crate::ids::ShardIndex;
 use crate::link::Outbox;
@@ -22,11 +22,9 @@ use crate::wire::resp::{Argv, ArgvBuf};
 pub(crate) struct WatchedKey {
     db: u32,
     key: Box<[u8]>,
-    version: u64,
+    seen: Seen,
     /// The shard that it is on.
     shard: ShardIndex,
-    /// Its time was over already.
-    expired: bool,
 }
 
 /// A client's transaction.
@@ -89,8 +87,7 @@ impl Transaction {
 
     /// Whether a key was changed since it is watched.
     pub(crate) fn is_overtaken(&self, watches: &Watched) -> bool {
-        let changed =
-            |w: &WatchedKey| w.shard == watches.shard() && !watches.unchanged(w.db, &w.key, w.version);
+        let changed = |w: &WatchedKey| w.shard == watches.shard() && !watches.unchanged(w.db, &w.key, w.seen);
         match self {
             Self::Watching(keys) => keys.iter().any(changed),
             Self::Open { watched, overtaken, .. } => *overtaken || watched.iter().any(changed),
@@ -179,15 +176,15 @@ impl Transaction {
     }
 
     /// WATCH of one key.
-    pub(crate) fn watch(&mut self, db: u32, key: &[u8], expired: bool, watches: &mut Watched) {
+    pub(crate) fn watch(&mut self, db: u32, key: &[u8], is_there: bool, watches: &mut Watched) {
         if matches!(self, Self::None) {
             *self = Self::Watching(Vec::new());
         }
         if let Self::Watching(keys) = self
             && !keys.iter().any(|w| w.db == db && *w.key == *key)
         {
-            let version = watches.watch(db, key);
-            keys.push(WatchedKey { db, key: key.into(), version, shard: watches.shard(), expired });
+            let seen = watches.watch(db, key, is_there);
+            keys.push(WatchedKey { db, key: key.into(), seen, shard: watches.shard() });
         }
     }
 
@@ -245,7 +242,7 @@ impl WatchedKey {
             let entry = store.get(&store.at(self.db, &self.key));
             entry.is_some_and(|e| e.is_expired(now.wall_ms()))
         };
-        !watches.unchanged(self.db, &self.key, self.version) || (!self.expired && expired())
+        !watches.unchanged(self.db, &self.key, self.seen) || (self.seen.is_there() && expired())
     }
 }
 
@@ -286,8 +283,8 @@ fn watch(now: Now, argv: Argv<'_>, client: &mut Client, outbox: &mut Outbox, dat
     client.had_transaction = true;
     for key in argv.iter().skip(1) {
         let at = data.store.at(client.db, key);
-        let expired = data.store.get(&at).is_some_and(|e| e.is_expired(now.wall_ms()));
-        client.transaction.watch(client.db, key, expired, data.effects.watched());
+        let is_there = data.store.get(&at).is_some_and(|e| !e.is_expired(now.wall_ms()));
+        client.transaction.watch(client.db, key, is_there, data.effects.watched());
     }
     client.reply(outbox).ok();
 }

@@ -8,7 +8,7 @@ use crate::shard::data::Data;
 use crate::shard::latency::EXPIRE_CYCLE;
 use crate::shard::slices::Slices;
 use crate::shard::{Link, Shard};
-use crate::store::Due;
+use crate::store::{At, Due};
 use crate::time::{Mono, Now, Span};
 use crate::wire::resp::ArgvBuf;
 
@@ -142,18 +142,22 @@ impl Shard {
         let ended = self.data.store.expire_due(now.wall_ms(), &mut budget, &mut found);
         self.data.totals.expire_limits += u64::from(!ended);
         for Due { db, slot, key } in found {
-            if self.data.holds.writes_held(Some(slot)) {
-                continue;
-            }
-            let Data { store, effects, stats, exports, .. } = &mut self.data;
-            effects.begin(db, exports.follow(Some(slot)));
-            let at = store.at_in(db, slot, &key);
-            store.remove(&at);
-            stats.expired += 1;
-            let word: &[u8] = if self.env.config.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
-            effects.deleted_by_us(&at, word);
-            exports.append(effects, ArgvBuf::default().argv());
+            self.end_key(&self.data.store.at_in(db, slot, &key));
         }
         ended
+    }
+
+    /// Deletes a key whose time is over, unless writes to its slot are held.
+    pub(crate) fn end_key(&mut self, at: &At<'_>) {
+        let Data { store, effects, stats, exports, holds, .. } = &mut self.data;
+        if holds.writes_held(Some(at.slot)) {
+            return;
+        }
+        effects.begin(at.db, exports.follow(Some(at.slot)));
+        store.remove(at);
+        stats.expired += 1;
+        let word: &[u8] = if self.env.config.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
+        effects.deleted_by_us(at, word);
+        exports.append(effects, ArgvBuf::default().argv());
     }
 }

@@ -14,7 +14,7 @@ use crate::shard::debug::digest::{Digest, by_database, dataset, hex};
 use crate::shard::gather::Part;
 use crate::shard::session::Session;
 use crate::shard::whole::Request;
-use crate::store::{Access, Encoding, Entry, Store, Value};
+use crate::store::{Access, At, Encoding, Entry, Store, Value};
 use crate::time::Now;
 use crate::wire::resp::number::integer;
 use crate::wire::resp::{Argv, Reply};
@@ -43,7 +43,7 @@ impl Shard {
                 reply.simple(&hex(&dataset(&shards)));
             }
             2.. if is(word, b"digest-value") => self.digest_values(request, reply),
-            3..=5 if is(word, b"populate") => self.populate(request, reply),
+            3..=5 if is(word, b"populate") => self.populate(now, request, reply),
             2 if is(word, b"structsize") => {
                 let bits = usize::BITS;
                 let (entry, session) = (size_of::<Entry>(), size_of::<Session>());
@@ -91,9 +91,16 @@ impl Shard {
     /// Looks a key up as commands do; none is kept in the way that was asked for, since all are strings.
     fn looked_up(&mut self, now: Now, request: &Request<'_>, reply: &mut Reply<'_>, otherwise: &str) {
         let at = self.data.store.at(request.db, request.argv.get(2));
+        self.end_if_over(now, &at);
         let found = self.data.store.get(&at).is_some_and(|entry| !entry.is_expired(now.wall_ms()));
         self.data.stats.count(found);
         reply.error(if found { otherwise } else { NO_KEY });
+    }
+
+    fn end_if_over(&mut self, now: Now, at: &At<'_>) {
+        if self.data.store.get(at).is_some_and(|entry| entry.is_expired(now.wall_ms())) {
+            self.end_key(at);
+        }
     }
 
     fn digest_values(&self, request: &Request<'_>, reply: &mut Reply<'_>) {
@@ -118,7 +125,7 @@ impl Shard {
     }
 
     /// Makes keys that nobody else is told of. Slots are not looked at.
-    fn populate(&mut self, request: &Request<'_>, reply: &mut Reply<'_>) {
+    fn populate(&mut self, now: Now, request: &Request<'_>, reply: &mut Reply<'_>) {
         let argv = request.argv;
         let positive = |word: &[u8]| integer(word).and_then(|n| u64::try_from(n).ok());
         let (Some(count), Some(size)) = (positive(argv.get(2)), argv.opt(4).map_or(Some(0), positive)) else {
@@ -135,8 +142,11 @@ impl Shard {
             key.extend_from_slice(format!(":{n}").as_bytes());
             key.truncate(POPULATED_NAME);
             let at = self.data.store.at(request.db, &key);
-            let elsewhere = self.env.shards.of(at.slot) != self.env.index;
-            if elsewhere || self.data.store.get(&at).is_some() {
+            if self.env.shards.of(at.slot) != self.env.index {
+                continue;
+            }
+            self.end_if_over(now, &at);
+            if self.data.store.get(&at).is_some() {
                 continue;
             }
             let text = format!("value:{n}");

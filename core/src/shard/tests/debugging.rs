@@ -93,6 +93,26 @@ fn populated_keys_touch_watched_ones() {
     );
 }
 
+#[test]
+fn words_that_look_a_key_up_delete_it_when_its_time_is_over() {
+    for (line, reply, left, ended) in [
+        ("DEBUG QUICKLIST k", "-ERR no such key\r\n", ":0\r\n", 1),
+        ("DEBUG LISTPACK k", "-ERR no such key\r\n", ":0\r\n", 1),
+        ("DEBUG HTSTATS-KEY k", "-ERR no such key\r\n", ":0\r\n", 1),
+        ("DEBUG DIGEST-VALUE other", "*1\r\n+0000000000000000000000000000000000000000\r\n", ":1\r\n", 0),
+        ("DEBUG POPULATE 1 k", "+OK\r\n", ":2\r\n", 0),
+        ("DEBUG POPULATE 1 old", "+OK\r\n", ":1\r\n", 1),
+    ] {
+        let mut bench = bench();
+        let key = if line.ends_with("old") { "old:0" } else { "k" };
+        bench.feed(1, &format!("DEBUG SET-ACTIVE-EXPIRE 0\r\nSET {key} 1 PX 10\r\n"));
+        bench.pass(Span::ms(11));
+        assert_eq!(bench.feed(1, &format!("{line}\r\n")), reply, "{line}");
+        assert_eq!(bench.feed(1, "DBSIZE\r\n"), left, "{line}");
+        assert_eq!(bench.shard.data.stats.expired, ended, "{line}");
+    }
+}
+
 /// What comes before a reply makes two of one, which a search that counts replies cannot use.
 #[test]
 fn attributes_and_pushes_precede_their_replies_in_resp3() {

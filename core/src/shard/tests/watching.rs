@@ -2,6 +2,7 @@
 //! Valkey 9.1 to the same lines.
 
 use super::*;
+use crate::slots::Slot;
 
 fn invalid(key: &str) -> String {
     format!(">2\r\n$10\r\ninvalidate\r\n*1\r\n${}\r\n{key}\r\n", key.len())
@@ -236,5 +237,56 @@ fn a_swap_of_databases_changes_what_is_in_one_of_them() {
         bench.feed(1, "WATCH k\r\nMULTI\r\n");
         assert_eq!(bench.feed(2, "SWAPDB 1 0\r\n"), "+OK\r\n");
         assert_eq!(bench.feed(1, "EXEC\r\n"), reply, "{before}");
+    }
+}
+
+#[test]
+fn a_flushed_slot_changes_the_keys_that_were_in_it_and_no_others() {
+    for (before, reply, told) in
+        [("PING", "*0\r\n", 0), ("SET k 1", "*-1\r\n", 1), ("SET {k}2 1", "*0\r\n", 0)]
+    {
+        let mut bench = Bench::in_cluster(None);
+        (1..=3).for_each(|link| bench.connect(link));
+        bench.feed(3, "HELLO 3\r\nCLIENT TRACKING on\r\nGET k\r\n");
+        bench.feed(2, &format!("{before}\r\n"));
+        bench.feed(3, "GET k\r\n");
+        bench.feed(1, "WATCH k\r\nMULTI\r\n");
+        let flush = format!("CLUSTER FLUSHSLOT {}\r\n", Slot::of(b"k").number());
+        assert_eq!(bench.feed(2, &flush), "+OK\r\n");
+        assert_eq!(bench.feed(1, "EXEC\r\n"), reply, "{before}");
+        assert_eq!(bench.said(3).matches("invalidate").count(), told, "{before}");
+    }
+}
+
+/// To whom a key is already gone, nothing changes when it is deleted at last.
+#[test]
+fn the_end_of_a_key_is_a_change_to_those_who_saw_it_alive() {
+    let (alive, over) = ("WATCH k\r\n", "");
+    for (during, seen, unseen) in [
+        ("PING", false, true),
+        ("GET k", false, true),
+        ("FLUSHALL", false, true),
+        ("FLUSHDB", false, true),
+        ("SWAPDB 0 1", false, true),
+        ("SWAPDB 0 1\r\nSWAPDB 0 1", false, true),
+        ("SET k 2", false, false),
+        ("GET k\r\nSET k 2\r\nDEL k", false, false),
+        ("FLUSHALL\r\nSET k 2 PX 10", false, false),
+        ("SELECT 1\r\nSET k 2\r\nSWAPDB 0 1", false, false),
+    ] {
+        for (before, runs) in [(alive, seen), (over, unseen)] {
+            let mut bench = Bench::new(&[]);
+            bench.shard.debugging.expires_by_itself = false;
+            bench.connect(1);
+            bench.connect(2);
+            bench.feed(2, "SET k 1 PX 10\r\n");
+            bench.feed(1, before);
+            bench.pass(Span::ms(11));
+            assert_eq!(bench.feed(2, "DBSIZE\r\n"), ":1\r\n");
+            bench.feed(1, "WATCH k\r\nMULTI\r\n");
+            bench.feed(2, &format!("{during}\r\n"));
+            let reply = if runs { "*0\r\n" } else { "*-1\r\n" };
+            assert_eq!(bench.feed(1, "EXEC\r\n"), reply, "{before:?} {during:?}");
+        }
     }
 }
