@@ -27,16 +27,9 @@ fn number(name: &str) -> Option<u64> {
     env::var(name).ok().map(|text| text.parse().unwrap_or_else(|e| panic!("{name}={text}: {e}")))
 }
 
-/// Runs a sequence until its outcome is sure.
-fn run(pair: &Pair, steps: &[Step]) -> Option<Difference> {
-    for _ in 0..5 {
-        match pair.run(steps) {
-            End::Same => return None,
-            End::Different(difference) => return Some(difference),
-            End::Unsure => {}
-        }
-    }
-    None
+/// Runs a sequence until its outcome is sure, a few times at most.
+fn run(pair: &Pair, steps: &[Step]) -> End {
+    (0..5).map(|_| pair.run(steps)).find(|end| !matches!(end, End::Unsure)).unwrap_or(End::Unsure)
 }
 
 /// Leaves out steps as long as a difference remains.
@@ -49,12 +42,12 @@ fn shrink(pair: &Pair, mut steps: Vec<Step>, mut found: Difference) -> (Vec<Step
             let shorter = [&steps[..at], &steps[(at + size).min(steps.len())..]].concat();
             runs -= 1;
             match run(pair, &shorter) {
-                Some(difference) => {
+                End::Different(difference) => {
                     steps = shorter;
                     steps.truncate(difference.at + 1);
                     found = difference;
                 }
-                None => at += size,
+                _ => at += size,
             }
         }
         size /= 2;
@@ -107,14 +100,16 @@ fn search(mix: Mix, pair: &Pair) {
         }
     };
     let mut different: BTreeMap<String, String> = BTreeMap::new();
-    let (mut sequences, mut last) = (0, 0);
+    let (mut sequences, mut unsure, mut last) = (0, 0, 0);
     for seed in only.map_or(first..=most, |seed| seed..=seed) {
         if end.is_some_and(|end| Instant::now() > end) || different.len() >= 20 {
             break;
         }
         let steps = Generator::new(seed, mix.cluster, mix.proto).sequence(STEPS);
         (sequences, last) = (sequences + 1, seed);
-        if let Some(difference) = run(pair, &steps) {
+        let end_of_run = run(pair, &steps);
+        unsure += u64::from(matches!(end_of_run, End::Unsure));
+        if let End::Different(difference) = end_of_run {
             let mut steps = steps;
             let kind = kind_of(&steps, &difference);
             if different.contains_key(&kind) {
@@ -129,7 +124,7 @@ fn search(mix: Mix, pair: &Pair) {
             different.insert(kind, text);
         }
     }
-    println!("{mix}: {sequences} sequences of {STEPS} steps, up to seed {last}");
+    println!("{mix}: {sequences} sequences of {STEPS} steps, {unsure} of them unsure, up to seed {last}");
     let texts: Vec<String> = different.into_values().collect();
     assert!(texts.is_empty(), "{} of them:\n{}", texts.len(), texts.join("\n\n"));
 }

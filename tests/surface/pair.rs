@@ -368,6 +368,8 @@ impl Run<'_> {
             // An EXEC among the bytes would answer commands that may be answered differently.
             return Ok(());
         }
+        // Bytes of a client that is gone before a pause (CLIENT PAUSE) ends are not carried out.
+        self.servers.iter().for_each(|server| drop(server.ask(&["DEL", "nothing that is there"])));
         let mut all = Vec::new();
         for connection in &mut self.connections[at] {
             connection.send(bytes);
