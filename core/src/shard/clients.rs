@@ -14,6 +14,11 @@ use crate::shard::{Link, Shard, limits, whole};
 use crate::time::Now;
 use crate::wire::resp::{ArgvBuf, Reply};
 
+/// Replies of so many bytes go on their way when their session leaves. Fewer wait for it to be back, or to wait where it
+/// is: of a pipeline over two shards every other command is elsewhere, and a packet for each reply would cost more than
+/// all the rest.
+const WORTH_SENDING: usize = 16 * 1024;
+
 impl Shard {
     /// Serves a client, and looks at what it takes after that.
     pub(super) fn serve(&mut self, now: Now, link: LinkId, unread: Unread<'_>, out: &mut Actions) {
@@ -39,7 +44,7 @@ impl Shard {
             let offered = core::mem::replace(&mut unread, Unread::NOTHING);
             match served {
                 Served::Elsewhere(there, rest) => {
-                    if at_home && !session.outbox.is_empty() {
+                    if at_home && session.outbox.len() >= WORTH_SENDING {
                         out.push(Action::Flush { link });
                     }
                     self.travel(link, there, offered, rest, out);

@@ -34,7 +34,7 @@ pub(crate) enum Errand {
     Visit(Box<Visit>),
     /// A session comes home.
     Return(Box<Visit>),
-    /// What a session that is away was answered so far: its next command has to wait.
+    /// What a session that is away was answered there so far: its next command has to wait.
     Replies { link: LinkId, outbox: Outbox },
     /// The node's answer to a session that is visiting.
     Answer { link: LinkId, reply: Bytes },
@@ -101,7 +101,9 @@ impl Shard {
             Errand::Replies { link, mut outbox } => {
                 if let Some(Link::Client(session)) = self.links.get_mut(&link) {
                     session.outbox.append(&mut outbox);
-                    out.push(Action::Flush { link });
+                    if !session.outbox.is_empty() {
+                        out.push(Action::Flush { link });
+                    }
                     self.reckon(link);
                 }
             }

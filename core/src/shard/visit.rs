@@ -120,17 +120,14 @@ impl Shard {
         }
     }
 
-    /// What a client was answered so far goes on its way.
+    /// What a client was answered so far goes on its way, here and at home.
     pub(crate) fn send_replies(&mut self, link: LinkId, out: &mut Actions) {
         let Some(session) = session_of(&mut self.links, &mut self.guests, link) else { return };
-        if session.outbox.is_empty() {
-            return;
-        }
-        if link.shard() == self.env.index {
-            out.push(Action::Flush { link });
-        } else {
+        if link.shard() != self.env.index {
             let outbox = core::mem::take(&mut session.outbox);
             out.pass(link.shard(), Errand::Replies { link, outbox });
+        } else if !session.outbox.is_empty() {
+            out.push(Action::Flush { link });
         }
     }
 

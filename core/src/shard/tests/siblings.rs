@@ -1,6 +1,6 @@
 //! Several shards of one process: whatever their number, clients are told the same.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec;
 
 use super::*;
@@ -17,6 +17,8 @@ pub(super) struct Process {
     pub(super) node: Node,
     pub(super) shards: Vec<Shard>,
     rings: BTreeMap<(Whose, Whose), VecDeque<Mail>>,
+    /// Links on which what there is to say shall go.
+    due: BTreeSet<LinkId>,
     rng: Rng,
     pub(super) now: Now,
     pub(super) letters: u64,
@@ -43,7 +45,8 @@ impl Process {
         let shard = |n| Shard::nth(ShardIndex(n), config.clone(), node.view(), 2, now);
         let shards = (0..shards).map(shard).collect();
         let rings = BTreeMap::new();
-        let mut process = Self { node, shards, rings, rng: Rng::new(seed), now, letters: 0 };
+        let due = BTreeSet::new();
+        let mut process = Self { node, shards, rings, due, rng: Rng::new(seed), now, letters: 0 };
         let admin = process.connect(0, 1_000);
         assert_eq!(process.ask(admin, "CLUSTER ADDSLOTSRANGE 0 16383\r\n"), "+OK\r\n");
         for _ in 0..60 {
@@ -69,6 +72,7 @@ impl Process {
             match action {
                 Action::Persist { ticket, .. } => self.step(who, Input::Done { ticket, result: Ok(()) }),
                 Action::Close { link, ending: Ending::Flushed } => self.step(who, Input::Closed { link }),
+                Action::Flush { link } => drop(self.due.insert(link)),
                 _ => {}
             }
         }
@@ -102,7 +106,11 @@ impl Process {
         self.step(Whose::Shard(link.shard().0.into()), Input::Filled { link, bytes });
     }
 
+    /// What the client on this link has got: what was to be sent.
     pub(super) fn said(&mut self, link: LinkId) -> String {
+        if !self.due.remove(&link) {
+            return String::new();
+        }
         let Some(outbox) = self.shards[usize::from(link.shard().0)].outbox(link) else {
             return String::new();
         };
@@ -177,6 +185,20 @@ fn script(rng: &mut Rng) -> Vec<u8> {
         crate::wire::resp::encode_command(&mut bytes, &words);
     }
     bytes
+}
+
+#[test]
+fn what_was_answered_goes_out_when_the_next_command_waits_elsewhere() {
+    let mut process = Process::new(2, 5);
+    let there = process.shards.iter().position(|shard| shard.env.here()(Slot::of(b"a"))).expect("an owner");
+    let client = process.connect(1 - there as u16, 1);
+    let holds = &mut process.shards[there].data.holds;
+    let hold = holds.begin(Scope::All, Class::Writes, Reason::Migration, None);
+    assert_eq!(process.ask(client, "PING\r\nSET a 1\r\nPING\r\n"), "+PONG\r\n");
+    let shard = &mut process.shards[there];
+    shard.woken |= shard.data.holds.end(hold);
+    process.pass(Span::ms(1));
+    assert_eq!(process.said(client), "+OK\r\n+PONG\r\n");
 }
 
 #[test]
