@@ -134,7 +134,10 @@ impl Shard {
             Errand::Ask(question) => self.asked_by_sibling(now, &question, out),
             Errand::Part { link, part } => self.take_part(now, link, part, out),
             Errand::Freeze(word) => self.hear_of_freeze(now, word, out),
-            Errand::Taken(shard, taken) => self.shares.note(shard, taken),
+            Errand::Taken(shard, taken) => {
+                self.shares.note(shard, taken);
+                self.share_clients(out);
+            }
             Errand::Forget(link) => {
                 self.data.scrutiny.forget_guest(link);
                 self.note_guest(link, &Tracks::of(None));

@@ -46,7 +46,7 @@ impl Shard {
         self.data.totals.connections += 1;
         self.links.insert(link, Link::Client(session));
         self.reckon(link);
-        self.share_limits(out);
+        self.share_clients(out);
     }
 
     /// The number of the next client: no other of the process has it.
@@ -120,7 +120,7 @@ impl Shard {
                 self.forget_watcher(&mut session.client);
                 self.leave_siblings(now, &session.client, out);
                 self.holds_end_for(now, link, out);
-                self.share_limits(out);
+                self.share_clients(out);
             }
             Some(Link::Import(mut importing)) => {
                 self.data.footprint.leave(&mut importing.client);

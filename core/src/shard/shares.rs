@@ -1,5 +1,6 @@
 //! Limits of the process, where it has several shards: each tells its siblings how many clients it has and how much memory
-//! is in use, ten times a second and when a client comes or goes.
+//! is in use, ten times a second if that has changed, and at once when its clients have come or gone by more than its share
+//! of the free places: what all of them have not told never exceeds what is free.
 
 use crate::action::Actions;
 use crate::ids::{ShardIndex, Shards};
@@ -16,10 +17,12 @@ pub(crate) struct Taken {
     memory: u64,
 }
 
-/// What each shard said last.
+/// What each sibling said last.
 #[derive(Debug, Default)]
 pub(crate) struct Shares {
     told: alloc::vec::Vec<Taken>,
+    /// What this one said.
+    own: Taken,
 }
 
 impl Shares {
@@ -59,17 +62,37 @@ fn share(limit: u64, own: u64, all: u64, shards: Shards) -> u64 {
 }
 
 impl Shard {
-    /// Tells siblings what is taken here, and finds out how much may be.
+    /// Tells siblings what is taken here, if it has changed, and finds out how much may be.
     pub(crate) fn share_limits(&mut self, out: &mut Actions) {
+        if self.env.shards != Shards::ONE {
+            self.tell_siblings(out);
+            self.share_memory();
+        }
+    }
+
+    /// A client has come or gone, or a sibling has told of its own.
+    pub(crate) fn share_clients(&mut self, out: &mut Actions) {
         if self.env.shards == Shards::ONE {
             return;
         }
+        let own = self.links.len();
+        let untold = own.abs_diff(self.shares.own.clients) * usize::from(self.env.shards.count());
+        let free = (self.env.config.maxclients as usize).saturating_sub(own + self.shares.clients());
+        if untold > free {
+            self.tell_siblings(out);
+        }
+    }
+
+    fn tell_siblings(&mut self, out: &mut Actions) {
         let of_clients = self.data.footprint.clients;
         let taken = Taken { clients: self.links.len(), of_clients, memory: self.data.counted_memory() };
+        if taken == self.shares.own {
+            return;
+        }
+        self.shares.own = taken;
         for sibling in self.siblings() {
             out.pass(sibling, Errand::Taken(self.env.index, taken));
         }
-        self.share_memory();
     }
 
     /// How much the clients here may take of what all clients may.

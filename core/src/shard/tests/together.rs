@@ -292,6 +292,62 @@ fn the_limit_of_clients_is_that_of_the_process() {
     }
 }
 
+/// Whatever the shards have not told each other, no client is let in too many, and none is sent away that has a place.
+#[test]
+fn the_limit_of_clients_is_kept_while_they_come_and_go() {
+    for seed in 0..40 {
+        let mut rng = Rng::new(seed);
+        let shards = 2 + rng.below(4) as u16;
+        let most = 20 + rng.index(30);
+        let mut process = Process::with(shards, seed, &format!("maxclients {most}"));
+        let mut there: Vec<LinkId> = Vec::new();
+        // The administrator of the process is there too.
+        let others = 1;
+        let (mut full, mut number) = (false, 2_000);
+        for _ in 0..400 {
+            // They come in floods and go in floods, of one shard or of any.
+            let comes = if full { rng.one_in(4) } else { !rng.one_in(4) };
+            if comes {
+                number += 1;
+                let shard = if rng.one_in(2) { 0 } else { rng.below(shards.into()) as u16 };
+                let link = process.connect(shard, number);
+                let said = process.ask(link, "PING\r\n");
+                let has_place = there.len() + others < most;
+                assert_eq!(said == "+PONG\r\n", has_place, "seed {seed}: {} of {most}, {said}", there.len());
+                if has_place { there.push(link) } else { full = true }
+            } else if !there.is_empty() {
+                let link = there.swap_remove(rng.index(there.len()));
+                process.step(Whose::Shard(link.shard().0.into()), Input::Closed { link });
+                process.settle();
+                full &= there.len() > most / 3;
+            }
+            if rng.one_in(50) {
+                process.pass(Span::ms(30));
+            }
+        }
+    }
+}
+
+#[test]
+fn far_below_the_limit_of_clients_shards_seldom_tell_each_other_who_comes_and_goes() {
+    let mut process = Process::with(4, 1, "maxclients 10000");
+    let before = process.letters;
+    for n in 0..1_000 {
+        process.connect((n % 4) as u16, 2_000 + n);
+        process.settle();
+    }
+    assert_eq!(process.letters, before);
+    process.pass(Span::ms(100));
+    let told = process.letters - before;
+    assert!(told >= 12, "{told}: each tells the three others at the next tick");
+    let links = (0..1_000).map(|n| LinkId::accepted(2_000 + n).of(ShardIndex((n % 4) as u16)));
+    for link in links {
+        process.step(Whose::Shard(link.shard().0.into()), Input::Closed { link });
+        process.settle();
+    }
+    assert_eq!(process.letters, before + told);
+}
+
 #[test]
 fn the_limit_of_memory_is_that_of_the_process() {
     for shards in [1, 2, 4] {
