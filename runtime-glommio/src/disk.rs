@@ -14,8 +14,8 @@ use glommio::io::{Directory, OpenOptions, remove, rename};
 use glommio::{GlommioError, Task, spawn_local};
 use mio::Waker;
 use whimbrel_core::action;
+use whimbrel_runtime::failure::words;
 use whimbrel_runtime::files::{self, Ended, Job, Outcome, Places, Work, folder, open_temporary, temporary};
-use whimbrel_runtime::listen::words;
 
 /// Bytes that are read at a time.
 const READ: usize = 64 * 1024;

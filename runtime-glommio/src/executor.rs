@@ -7,8 +7,8 @@ use io_uring::{IoUring, Probe, opcode};
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::Pid;
-use whimbrel_runtime::listen::words;
-use whimbrel_runtime::start::StartError;
+use whimbrel_runtime::failure::StartError;
+use whimbrel_runtime::failure::words;
 
 /// Memory that each of an executor's three rings locks for its files, in bytes: the least that glommio takes. Sixteen
 /// executors lock 3 MiB, where a process may usually lock 8.

@@ -21,7 +21,8 @@ mod ring;
 mod server;
 
 use whimbrel_core::config::Config;
-pub use whimbrel_runtime::start::{Running, Server, StartError};
+pub use whimbrel_runtime::failure::StartError;
+pub use whimbrel_runtime::start::{Running, Server};
 
 use server::DRIVER;
 

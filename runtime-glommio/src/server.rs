@@ -10,8 +10,9 @@ use glommio::timer::sleep;
 use mio::Events;
 use whimbrel_core::config::Config;
 use whimbrel_runtime::files::Disk as _;
-use whimbrel_runtime::program::Driver;
-use whimbrel_runtime::start::{Prepare, Prepared, Serve, StartError};
+
+use whimbrel_runtime::failure::StartError;
+use whimbrel_runtime::start::{Driver, Prepare, Prepared, Serve};
 use whimbrel_runtime::turn::{EVENTS, Turn, status};
 
 use crate::disk::Disk;

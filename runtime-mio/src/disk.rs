@@ -9,10 +9,10 @@ use std::thread::{self, JoinHandle};
 
 use mio::Waker;
 use whimbrel_core::action;
+use whimbrel_runtime::failure::words;
 use whimbrel_runtime::files::{
     self, Ended, Job, Locked, Outcome, Places, Work, folder, open_temporary, temporary,
 };
-use whimbrel_runtime::listen::words;
 
 /// The event loop's end of the thread.
 pub(crate) struct Disk {

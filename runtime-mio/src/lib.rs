@@ -18,7 +18,8 @@ mod disk;
 mod server;
 
 use whimbrel_core::config::Config;
-pub use whimbrel_runtime::start::{Running, Server, StartError};
+pub use whimbrel_runtime::failure::StartError;
+pub use whimbrel_runtime::start::{Running, Server};
 
 use server::DRIVER;
 

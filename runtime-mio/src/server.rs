@@ -3,8 +3,9 @@
 use std::io;
 
 use mio::Events;
-use whimbrel_runtime::program::Driver;
-use whimbrel_runtime::start::{Prepare, Prepared, Serve, StartError};
+
+use whimbrel_runtime::failure::StartError;
+use whimbrel_runtime::start::{Driver, Prepare, Prepared, Serve};
 use whimbrel_runtime::turn::{EVENTS, Turn, status};
 
 use crate::disk::Disk;

@@ -11,7 +11,7 @@ use whimbrel_core::action;
 use whimbrel_core::config::Config;
 use whimbrel_core::ids::Ticket;
 
-use crate::listen::words;
+use crate::failure::words;
 use crate::machine::Which;
 
 /// The disk as the event loop sees it: requests go out, results come back in the same order.

@@ -7,6 +7,7 @@
 
 pub mod clock;
 pub mod descriptors;
+pub mod failure;
 pub mod files;
 mod links;
 pub mod listen;

@@ -13,7 +13,9 @@ use whimbrel_core::action::{MIGRATION_BUFFER, Purpose};
 use whimbrel_core::ids::{LinkId, ShardIndex};
 
 use crate::machine::Which;
-use crate::turn::SCRATCH;
+
+/// Size of the one buffer that all links are read into.
+pub(crate) const SCRATCH: usize = 64 * 1024;
 
 /// A link's number holds its slot in this many low bits, so that its socket is found without a search.
 const SLOT_BITS: u32 = 24;

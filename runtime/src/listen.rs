@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use whimbrel_core::config::{BUS_OFFSET, Config, Permissions};
 use whimbrel_core::input::Origin;
 
+use crate::failure::words;
 use crate::links::Stream;
 use crate::machine::Which;
 
@@ -345,13 +346,6 @@ impl Listener {
 /// An IPv4 address that came by an IPv6 socket, as IPv4.
 pub(crate) fn unmapped(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
-/// The words of the operating system for what went wrong, without its number.
-#[must_use]
-pub fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.find(" (os error").map_or(text.clone(), |at| text[..at].to_owned())
 }
 
 /// Reads an entry of `bind`: whether it may fail, and the address.

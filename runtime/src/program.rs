@@ -10,31 +10,14 @@ use std::process::{Command, Stdio};
 use whimbrel_core::config::{CommandLine, Config};
 
 use crate::descriptors;
-use crate::listen::words;
+use crate::failure::words;
 use crate::logging;
-use crate::start::{Prepared, Serve, Server, StartError};
+use crate::start::{Driver, Server};
 
 /// Tells a process started by itself that it is the one in the background.
 const DETACHED: &str = "WHIMBREL_DETACHED";
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// What a driver is to those who use it.
-#[derive(Clone, Copy, Debug)]
-pub struct Driver {
-    /// The name of its program.
-    pub name: &'static str,
-    /// The allocator that it was built with.
-    pub allocator: &'static str,
-    /// What it waits with.
-    pub multiplexing_api: &'static str,
-    /// How many shards it can have.
-    pub max_shards: u16,
-    /// Says why it cannot run on this machine, if that is so.
-    pub check: fn() -> Result<(), StartError>,
-    /// Makes loops of what is prepared, up to the point where they begin to serve.
-    pub settle_in: fn(Prepared) -> Result<Serve, StartError>,
-}
 
 /// Runs a driver's server as a program with these arguments (without its name); the exit status.
 ///

@@ -1,6 +1,5 @@
 //! What a server is made of, from its configuration.
 
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -20,36 +19,33 @@ use whimbrel_core::shard::Shard;
 use whimbrel_core::stopwatch::Stopwatch;
 
 use crate::clock::{self, Clock};
+use crate::failure::{StartError, words};
 use crate::files::{Locked, Places};
-use crate::listen::{Listeners, words};
+use crate::listen::Listeners;
 use crate::machine::{Machine, Machines};
 use crate::mesh::Mesh;
-use crate::program::Driver;
 use crate::turn::{FIRST, Parts, WAKER};
 use crate::vitals;
 
-/// Why a server cannot start, in one line.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StartError(pub String);
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for StartError {}
-
-impl StartError {
-    /// The operating system refused.
-    #[must_use]
-    pub fn because(what: &str, error: &io::Error) -> Self {
-        Self(format!("{what}: {}", words(error)))
-    }
-}
-
 /// Serves until the end; the exit status of a process that does nothing else.
 pub type Serve = Box<dyn FnOnce() -> i32 + Send>;
+
+/// What a driver is to those who use it.
+#[derive(Clone, Copy, Debug)]
+pub struct Driver {
+    /// The name of its program.
+    pub name: &'static str,
+    /// The allocator that it was built with.
+    pub allocator: &'static str,
+    /// What it waits with.
+    pub multiplexing_api: &'static str,
+    /// How many shards it can have.
+    pub max_shards: u16,
+    /// Says why it cannot run on this machine, if that is so.
+    pub check: fn() -> Result<(), StartError>,
+    /// Makes loops of what is prepared, up to the point where they begin to serve.
+    pub settle_in: fn(Prepared) -> Result<Serve, StartError>,
+}
 
 /// A server that listens and does not serve yet.
 pub struct Server {
@@ -242,10 +238,11 @@ fn machines(
     // The same for all: what a client sees of it (run_id, cursors of CLUSTERSCAN) is the process's.
     let seed = seed()?;
     for index in Shards::new(config.shards).iter() {
+        let process = vitals::process(config, driver.multiplexing_api, driver.allocator);
         let mut shard = Shard::nth(index, config.clone(), view.clone(), seed, now);
         shard.lend(Stopwatch::Lent(clock::nanos));
         shard.set_secret(secret);
-        shard.handle(now, Input::Introduced(vitals::process(config, driver)), &mut Actions::default());
+        shard.handle(now, Input::Introduced(process), &mut Actions::default());
         machines.push(Machines { node: node.take(), shard: Box::new(shard) });
     }
     Ok(machines)

@@ -23,13 +23,13 @@ use whimbrel_core::time::{Mono, Now};
 
 use crate::clock::Clock;
 use crate::descriptors;
+use crate::failure::{StartError, words};
 use crate::files::{Disk, Ended, Job, Outcome, Work};
-use crate::links::{Links, Phase};
-use crate::listen::{Listeners, words};
+use crate::links::{Links, Phase, SCRATCH};
+use crate::listen::Listeners;
 use crate::machine::{Machine, Machines, Which};
 use crate::mesh::{Carried, Mesh};
 use crate::meter::{LongTurn, Meter};
-use crate::start::StartError;
 use crate::vitals;
 
 /// Whoever has something for the loop that is not in a socket wakes it with this.
@@ -38,8 +38,6 @@ const SIGNALS: Token = Token(1);
 /// Tokens of listeners, then of links, begin here.
 pub const FIRST: usize = 2;
 
-/// Size of the one buffer that all links are read into.
-pub(crate) const SCRATCH: usize = 64 * 1024;
 /// Events taken from the kernel at a time.
 pub const EVENTS: usize = 1024;
 /// Time between two looks at the process, in microseconds.

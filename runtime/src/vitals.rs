@@ -7,8 +7,6 @@ use nix::sys::time::TimeValLike;
 use whimbrel_core::config::Config;
 use whimbrel_core::input::{Process, Vitals};
 
-use crate::program::Driver;
-
 /// Asks the operating system; the turns of the event loop are the caller's.
 pub(crate) fn observe() -> Vitals {
     let mut vitals = Vitals {
@@ -32,7 +30,7 @@ pub(crate) fn observe() -> Vitals {
 }
 
 /// What the process is.
-pub(crate) fn process(config: &Config, driver: &Driver) -> Process {
+pub(crate) fn process(config: &Config, multiplexing_api: &str, allocator: &str) -> Process {
     let text = |s: &std::ffi::OsStr| s.to_string_lossy().into_owned();
     let os = nix::sys::utsname::uname().map(|names| {
         format!("{} {} {}", text(names.sysname()), text(names.release()), text(names.machine()))
@@ -42,8 +40,8 @@ pub(crate) fn process(config: &Config, driver: &Driver) -> Process {
         executable: std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default(),
         config_file: config.config_file.clone(),
         os: os.unwrap_or_default(),
-        multiplexing_api: driver.multiplexing_api.into(),
-        allocator: driver.allocator.into(),
+        multiplexing_api: multiplexing_api.into(),
+        allocator: allocator.into(),
     }
 }
 

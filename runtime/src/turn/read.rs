@@ -6,10 +6,11 @@ use whimbrel_core::ids::LinkId;
 use whimbrel_core::input::Input;
 use whimbrel_core::time::Mono;
 
-use super::{SCRATCH, Turn};
+use super::Turn;
+use crate::failure::words;
 use crate::files::Disk;
-use crate::links::{Phase, Stream};
-use crate::listen::{unmapped, words};
+use crate::links::{Phase, SCRATCH, Stream};
+use crate::listen::unmapped;
 use crate::machine::Which;
 
 /// Reads from one link before the others have their turn, into the memory of a large value: that costs little.

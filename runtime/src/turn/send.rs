@@ -10,9 +10,9 @@ use whimbrel_core::input::Input;
 use whimbrel_core::link::Outbox;
 
 use super::{EVENTS, Late, Turn};
+use crate::failure::words;
 use crate::files::Disk;
 use crate::links::{Phase, Stream};
-use crate::listen::words;
 use crate::machine::Which;
 
 /// Bytes sent on one link before the others have their turn.
