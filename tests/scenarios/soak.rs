@@ -1,5 +1,5 @@
-//! A node in bad company: clients that come and go, that ask and do not read, that are never heard of again, and ten thousand
-//! that say nothing; meanwhile others count. Afterwards nothing is left of them, and nobody has miscounted.
+//! A node in bad company: clients that come and go, that ask and do not read, that are never heard of again, that vanish,
+//! and ten thousand that say nothing; meanwhile others count. Afterwards nothing is left of them, and nobody has miscounted.
 //!
 //! One round of it takes seconds. `WHIMBREL_SECONDS=n` goes on for so long, and prints what a round leaves.
 
@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
+use socket2::{SockFilter, SockRef};
 use whimbrel_runtime::descriptors;
 
 use crate::cluster::{self, eventually, program};
@@ -29,6 +31,8 @@ const STORMS: usize = 5;
 const SLOW: usize = 10;
 /// Clients that are never heard of again.
 const SILENT: usize = 100;
+/// Clients that vanish at once.
+const VANISHED: usize = 20;
 /// Clients that count, and commands they send at once.
 const COUNTERS: usize = 4;
 const BATCH: usize = 25;
@@ -216,6 +220,53 @@ fn silent(server: &Server) {
     set("client-output-buffer-limit", "normal 0 0 0");
 }
 
+/// Who is gone without a word, as when a cable is pulled: its kernel answers nothing that the server's sends. Who has nothing
+/// to be sent is found out by `tcp-keepalive`; of who has, nothing is known but that he is idle.
+#[cfg(target_os = "linux")]
+fn vanished(server: &Server) {
+    let drop_all = [SockFilter::new(RETURN, 0, 0, 0)];
+    let vanish = |name: &str, before: &[u8], question: &[u8]| -> Vec<TcpStream> {
+        let name = [&encode(&["CLIENT", "SETNAME", name]), before].concat();
+        let one = || {
+            let mut stream = connect(server.port());
+            stream.write_all(&name).expect("to be heard");
+            stream.read_exact(&mut [0; 5]).expect("an answer");
+            SockRef::from(&stream).attach_filter(&drop_all).expect("a filter");
+            stream.write_all(question).expect("to be sent");
+            stream
+        };
+        (0..VANISHED).map(|_| one()).collect()
+    };
+    let left = |name: &str, how: &str| {
+        let name = format!(" name={name} ");
+        eventually(how, || {
+            let list = server.ask(&["CLIENT", "LIST"]);
+            match list.text().matches(&name).count() {
+                0 => Ok(()),
+                left => Err(left),
+            }
+        });
+    };
+    let set = |name: &str, value: &str| assert!(server.ask(&["CONFIG", "SET", name, value]).is("OK"));
+    set("tcp-keepalive", "1");
+    let mut stays = connect(server.port());
+    let quiet = [vanish("quiet", b"*2\r\n$3\r\nGET\r\n$4\r\nha", b""), vanish("quiet", b"", b"")];
+    left("quiet", "who vanished is noticed");
+    stays.write_all(b"PING\r\n").expect("to be heard");
+    stays.read_exact(&mut [0; 7]).expect("who is there stays");
+    let asking = vanish("asking", b"", &encode(&["GET", "big"]).repeat(20));
+    set("timeout", "1");
+    left("asking", "who vanished with answers under way is idle");
+    set("timeout", "0");
+    set("tcp-keepalive", "300");
+    // They were there all the time.
+    drop((quiet, asking));
+}
+
+/// In the language of filters: take so many bytes of a packet.
+#[cfg(target_os = "linux")]
+const RETURN: u16 = 6;
+
 /// Bytes of the value that is asked for.
 const BIG: usize = 100_000;
 
@@ -250,6 +301,8 @@ fn round(server: &Server, pid: u32, quiet: usize, number: usize, clients: usize)
     storm(server.port());
     slow_readers(server.port());
     silent(server);
+    #[cfg(target_os = "linux")]
+    vanished(server);
     let (counts, longest) = counters.stop();
     assert!(longest < WAIT, "a batch took {longest:?}");
     await_quiet(pid, quiet);
