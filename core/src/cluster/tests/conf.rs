@@ -91,10 +91,12 @@ fn the_lines_of_redis_and_older_are_read() {
     assert_eq!(view.myself().shard.as_bytes().len(), 40);
 }
 
+const TWO_PRIMARIES: &str = "{a} 127.0.0.1:7001@17001,,tls-port=0,shard-id={a} master - 0 0 2 connected 0-10\n\
+    {m} 127.0.0.1:7000@17000,,tls-port=0,shard-id={m} myself,master - 0 0 3 connected 20-22 25\n";
+
 #[test]
 fn slots_taken_over_are_remembered_until_their_source_is_heard_without_them() {
-    let lines = ids("{a} 127.0.0.1:7001@17001,,tls-port=0,shard-id={a} master - 0 0 2 connected 0-10\n\
-         {m} 127.0.0.1:7000@17000,,tls-port=0,shard-id={m} myself,master - 0 0 3 connected 20-22 25\n");
+    let lines = ids(TWO_PRIMARIES);
     let vars = ids("vars currentEpoch 3 lastVoteEpoch 0 takenOver {a},20-22,25-25\n");
     let saved = text(&load(&(lines.clone() + &vars)));
     assert!(saved.ends_with(&vars), "{saved}");
@@ -109,8 +111,7 @@ fn slots_taken_over_are_remembered_until_their_source_is_heard_without_them() {
 
 #[test]
 fn slots_that_may_have_been_granted_are_remembered_while_they_are_this_nodes() {
-    let lines = ids("{a} 127.0.0.1:7001@17001,,tls-port=0,shard-id={a} master - 0 0 2 connected 0-10\n\
-         {m} 127.0.0.1:7000@17000,,tls-port=0,shard-id={m} myself,master - 0 0 3 connected 20-22 25\n");
+    let lines = ids(TWO_PRIMARIES);
     let vars = ids("vars currentEpoch 3 lastVoteEpoch 0 mayBeGranted {a},3,1,20-22,25-25\n");
     let saved = text(&load(&(lines.clone() + &vars)));
     assert!(saved.ends_with(&vars), "{saved}");

@@ -143,14 +143,20 @@ fn a_transaction_with_a_write_without_keys_waits_for_any_slot() {
     assert_eq!(bench.shard.data.store.slot_len_all(moved()), 1);
 }
 
-#[test]
-fn the_pause_waits_for_a_transaction_that_waits_for_the_node() {
+/// A client's EXEC waits for the node with one of its two writes made, and the target asks for the pause.
+fn in_the_middle_of_an_exec() -> Bench {
     let mut bench = Bench::in_cluster(None);
     bench.start_export();
     bench.stream();
     bench.feed(1, "MULTI\r\nSET {x}a 1\r\nCONFIG SET maxclients 5\r\nSET {x}b 2\r\nEXEC\r\n");
     assert_eq!(bench.sent(), "SELECT 0\nSET {x}a 1\n");
     bench.target(REQUEST_PAUSE);
+    bench
+}
+
+#[test]
+fn the_pause_waits_for_a_transaction_that_waits_for_the_node() {
+    let mut bench = in_the_middle_of_an_exec();
     assert_eq!(bench.sent(), "", "PAUSED would be a lie: the transaction has another write to make");
     bench.feed(2, "SET {x}c 3\r\n");
     bench.order(Order::Answer { link: link(1), reply: "+OK\r\n".into() });
@@ -160,12 +166,7 @@ fn the_pause_waits_for_a_transaction_that_waits_for_the_node() {
 
 #[test]
 fn the_pause_comes_when_the_transaction_of_a_client_that_left_has_made_its_last_write() {
-    let mut bench = Bench::in_cluster(None);
-    bench.start_export();
-    bench.stream();
-    bench.feed(1, "MULTI\r\nSET {x}a 1\r\nCONFIG SET maxclients 5\r\nSET {x}b 2\r\nEXEC\r\n");
-    assert_eq!(bench.sent(), "SELECT 0\nSET {x}a 1\n");
-    bench.target(REQUEST_PAUSE);
+    let mut bench = in_the_middle_of_an_exec();
     bench.shard.handle(bench.now, Input::Closed { link: link(1) }, &mut bench.out);
     assert_eq!(bench.sent(), "", "half of it was done");
     bench.order(Order::Answer { link: link(1), reply: "+OK\r\n".into() });
