@@ -26,6 +26,8 @@ enum Allowance {
     AnyPairs,
     /// Clients are each server's own; none is none.
     List,
+    /// How many clients are gone is a matter of the moment; none is none.
+    Gone,
     /// What INFO tells is each server's own, and not every command is built.
     Own,
     /// These fields of HELLO are each server's own: its version, the id of the client, and its modules.
@@ -66,6 +68,7 @@ fn allowance(words: &[Word]) -> Allowance {
         "debug object" | "debug sdslen" => Allowance::Kept,
         "cluster slot-stats" => Allowance::SlotStats,
         "client list" => Allowance::List,
+        "client kill" => Allowance::Gone,
         "client info" => Allowance::Client,
         "cluster nodes" | "cluster slots" | "cluster shards" | "cluster myid" | "cluster myshardid" => {
             Allowance::Cluster
@@ -88,6 +91,11 @@ pub fn fit(words: &[Word], ours: &mut Value, theirs: &mut Value) {
         Allowance::Own => *ours = theirs.clone(),
         Allowance::List => {
             if [&*ours, &*theirs].map(|v| v.text().is_some_and(|t| !t.is_empty())) == [true; 2] {
+                *ours = theirs.clone();
+            }
+        }
+        Allowance::Gone => {
+            if let (Some(1..), Some(1..)) = (ours.number(), theirs.number()) {
                 *ours = theirs.clone();
             }
         }
@@ -181,7 +189,7 @@ fn is_by_keys(words: &[Word]) -> bool {
     is(2, b"slotsrange") || is(3, b"key-count")
 }
 
-/// Whether Valkey 9.1 does not see the keys of the command when it looks for its slot. In a transaction about another slot
+/// Whether Valkey 9.1 does not see the keys or the slot of the command when it looks for its slot. In a transaction about another slot
 /// it runs all the same, with keys in the wrong place: all are filed under the slot of the transaction.
 pub fn has_no_place(words: &[Word]) -> bool {
     matches!(
@@ -194,6 +202,7 @@ pub fn has_no_place(words: &[Word]) -> bool {
             | "debug htstats-key"
             | "debug digest-value"
             | "debug populate"
+            | "cluster flushslot"
     )
 }
 

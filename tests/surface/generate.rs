@@ -320,6 +320,8 @@ impl Generator {
             "WAIT",
             "CONFIG SET (port",
             "DEBUG SLEEP",
+            // A real one keeps values in another form.
+            "DEBUG RELOAD",
             "DEBUG (SET-SKIP-CHECKSUM-VALIDATION",
             "SHUTDOWN",
             "CLUSTER MEET",

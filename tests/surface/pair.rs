@@ -112,7 +112,11 @@ impl Connection {
         let stream = TcpStream::connect(("127.0.0.1", server.port())).expect("a server that listens");
         stream.set_nodelay(true).expect("a socket option");
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket option");
-        Self { stream: BufReader::new(stream) }
+        let mut connection = Self { stream: BufReader::new(stream) };
+        // Who has an answer is known to the server: CLIENT KILL reaches it.
+        connection.send(b"PING\r\n");
+        assert!(connection.read().is_ok_and(|reply| reply.is("PONG")), "a server that answers");
+        connection
     }
 
     fn send(&mut self, bytes: &[u8]) {
@@ -121,7 +125,13 @@ impl Connection {
     }
 
     fn read(&mut self) -> Result<Value, String> {
-        Value::read(&mut self.stream).map_err(|e| e.to_string())
+        Value::read(&mut self.stream).map_err(|e| match e.kind() {
+            // How the end shows is a matter of the moment.
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                io::Error::from(io::ErrorKind::UnexpectedEof).to_string()
+            }
+            _ => e.to_string(),
+        })
     }
 
     fn read_to_the_end(&mut self) -> Result<Vec<Value>, String> {
@@ -194,7 +204,7 @@ impl Pair {
             let begun = run.ends.wait();
             let known = run.ends.len();
             let outcome = run.take(step);
-            if run.ends.were_close(begun, known) {
+            if !matches!(step, Step::Sleep(_)) && run.ends.were_close(begun, known) {
                 return End::Unsure;
             }
             if let Err((ours, theirs)) = outcome {
@@ -321,12 +331,18 @@ impl Run<'_> {
     fn walk(&mut self, at: usize, cursor: usize, words: &[Word]) -> Outcome {
         let mut found: [Vec<Value>; 2] = [Vec::new(), Vec::new()];
         let mut last = [Value::Null(b'$'), Value::Null(b'$')];
+        let mut broken = [None, None];
         for (side, connection) in self.connections[at].iter_mut().enumerate() {
             let mut bytes: Vec<Vec<u8>> = words.iter().map(Word::bytes).collect();
             for _ in 0..100_000 {
                 connection.send(&encode(&bytes));
-                let mut reply =
-                    connection.read().map_err(|e| (format!("side {side}: {e}"), String::new()))?;
+                let mut reply = match connection.read() {
+                    Ok(reply) => reply,
+                    Err(error) => {
+                        broken[side] = Some(error);
+                        break;
+                    }
+                };
                 let next = match reply.list().map(Vec::as_mut_slice) {
                     Some([next, Value::List(_, keys)]) => {
                         found[side].append(keys);
@@ -343,6 +359,12 @@ impl Run<'_> {
                     break;
                 }
             }
+        }
+        if broken != [None, None] {
+            // CLIENT KILL may have closed it.
+            let [ours, theirs] = broken.map(|error| format!("no reply: {error:?}"));
+            self.reopen(at);
+            return if ours == theirs { Ok(()) } else { differ(ours, theirs) };
         }
         if last[1].is("QUEUED") {
             // The cursor of a walk that is not walked says nothing.
