@@ -22,7 +22,8 @@ const BOTH: &[(&str, u32)] = &[
     ("PSETEX $k $q $v", 1),
     ("GETSET $k $v", 3),
     ("GETDEL $k", 3),
-    ("GETEX $k [EX $t|PX $T|EXAT $a|PXAT $A|PERSIST]", 8),
+    ("GETEX $k [EX $t|PX $T|EXAT $a|PXAT $A]", 7),
+    ("GETEX $k PERSIST", 2),
     ("GETEX $k PX $q", 1),
     ("DELIFEQ $k $v", 3),
     ("APPEND $k $v", 5),
@@ -276,8 +277,13 @@ impl Generator {
         let timed = seed.is_multiple_of(4);
         let mut lines = [BOTH, more].concat();
         lines.retain(|(line, _)| timed || !line.contains("$q"));
-        // How a short string is kept follows in Valkey from the name it had when it was set, here from the one it has.
-        let renames = |line: &str| ["RENAME", "COPY", "MOVE"].iter().any(|word| line.starts_with(word));
+        // How a short string is kept follows in Valkey from the name it had when it was set, and from whether it ever had
+        // an expiry, here from what it has.
+        let renames = |line: &str| {
+            ["RENAME", "COPY", "MOVE", "PERSIST", "GETEX $k PERSIST"]
+                .iter()
+                .any(|word| line.starts_with(word))
+        };
         let [named, renamed] = [!seed.is_multiple_of(2), seed.is_multiple_of(2)];
         lines.retain(|(line, _)| !(named && renames(line) || renamed && line.starts_with("OBJECT")));
         Self { rng: Rng::new(seed), cluster, proto, timed, lines }
