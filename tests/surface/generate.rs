@@ -4,6 +4,7 @@
 //! a kind, `[…|…]` for one of these or nothing, `(…|…)` for one of these, and `+` behind either for several of them.
 //! Options that follow one another come in any order. Now and then a line is spoilt, for the sake of errors.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use whimbrel_core::rng::Rng;
@@ -22,8 +23,7 @@ const BOTH: &[(&str, u32)] = &[
     ("PSETEX $k $q $v", 1),
     ("GETSET $k $v", 3),
     ("GETDEL $k", 3),
-    ("GETEX $k [EX $t|PX $T|EXAT $a|PXAT $A]", 7),
-    ("GETEX $k PERSIST", 2),
+    ("GETEX $k [EX $t|PX $T|EXAT $a|PXAT $A|PERSIST]", 8),
     ("GETEX $k PX $q", 1),
     ("DELIFEQ $k $v", 3),
     ("APPEND $k $v", 5),
@@ -236,6 +236,9 @@ const JUNK: &[&[u8]] = &[
     b"16384",
     b"help2",
 ];
+/// Lengths of values that are neither short nor long. In between how they are kept depends in Valkey, with one of the keys,
+/// on whether there was ever an expiry.
+const LENGTHS: &[Range<usize>] = &[30..49, 60..86, 94..101, 114..130];
 const FLOATS: &[&str] = &[
     "0.1",
     "1.5",
@@ -277,13 +280,8 @@ impl Generator {
         let timed = seed.is_multiple_of(4);
         let mut lines = [BOTH, more].concat();
         lines.retain(|(line, _)| timed || !line.contains("$q"));
-        // How a short string is kept follows in Valkey from the name it had when it was set, and from whether it ever had
-        // an expiry, here from what it has.
-        let renames = |line: &str| {
-            ["RENAME", "COPY", "MOVE", "PERSIST", "GETEX $k PERSIST"]
-                .iter()
-                .any(|word| line.starts_with(word))
-        };
+        // How a short string is kept follows in Valkey from the name it had when it was set, here from the one it has.
+        let renames = |line: &str| ["RENAME", "COPY", "MOVE"].iter().any(|word| line.starts_with(word));
         let [named, renamed] = [!seed.is_multiple_of(2), seed.is_multiple_of(2)];
         lines.retain(|(line, _)| !(named && renames(line) || renamed && line.starts_with("OBJECT")));
         Self { rng: Rng::new(seed), cluster, proto, timed, lines }
@@ -511,7 +509,10 @@ impl Generator {
         match self.rng.below(10) {
             0..4 => plain(NUMBERS[self.rng.index(NUMBERS.len())]),
             4 => plain(FLOATS[self.rng.index(FLOATS.len())]),
-            5 => plain(&"x".repeat(30 + self.rng.index(100))),
+            5 => {
+                let fits = LENGTHS[self.rng.index(LENGTHS.len())].clone();
+                plain(&"x".repeat(fits.start + self.rng.index(fits.len())))
+            }
             6 => plain(&"abcde".repeat(self.rng.index(6))),
             7 => self.junk(),
             _ => plain(["v", "w", "hello", "world", "ohello"][self.rng.index(5)]),
