@@ -310,7 +310,8 @@ impl Listeners {
 fn check_bus_port(config: &Config) -> Result<(), Trouble> {
     if config.cluster_enabled && config.cluster_port == 0 && config.port > u16::MAX - BUS_OFFSET {
         return Err(format!(
-            "Cluster port number too high: the cluster bus port, the client port plus {BUS_OFFSET}, cannot be above 65535"
+            "Cluster port number too high: the cluster bus port, the client port plus {BUS_OFFSET}, cannot be above \
+             65535. Choose a lower port, or set cluster-port."
         ));
     }
     Ok(())

@@ -34,7 +34,7 @@ pub fn run(driver: &Driver, arguments: impl IntoIterator<Item = String>) -> i32 
             return 0;
         }
         Some("-h" | "--help") => {
-            print!("{}", usage(driver.name));
+            print!("{}", usage(driver));
             return 0;
         }
         _ => {}
@@ -222,13 +222,22 @@ fn make_room(config: &mut Config) {
     }
 }
 
-fn usage(name: &str) -> String {
+fn usage(driver: &Driver) -> String {
+    let Driver { name, max_shards, .. } = driver;
+    let (mut settings, mut example) = (String::new(), String::new());
+    if *max_shards > 1 {
+        settings = format!(
+            "`--shards n` (1 to {max_shards}) is our own: so many threads, each with its share of the slots; with\n\
+             --cluster-enabled yes.\n\n"
+        );
+        example = format!("       {name} --port 7000 --cluster-enabled yes --shards 4\n");
+    }
     format!(
         "Whimbrel {VERSION}: a Valkey-compatible cluster node\n\n\
          Usage: {name} [/path/to/valkey.conf] [--name value ...] [-]\n       \
          {name} -v | --version\n       {name} -h | --help\n\n\
          The file and the names are Valkey's; `-` reads more of the same from standard input.\n\n\
-         Examples:\n       {name} --port 7000 --cluster-enabled yes\n       \
+         {settings}Examples:\n       {name} --port 7000 --cluster-enabled yes\n{example}       \
          echo 'maxclients 100' | {name} -\n       {name} /etc/valkey/7000.conf --loglevel verbose\n"
     )
 }

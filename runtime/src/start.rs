@@ -197,17 +197,16 @@ impl Prepared {
 }
 
 fn check_shards(config: &Config, driver: &Driver) -> Result<(), StartError> {
-    let shards = config.shards;
-    if shards > driver.max_shards {
-        let most = match driver.max_shards {
-            1 => "one shard".to_owned(),
-            most => format!("{most} shards"),
-        };
-        return Err(StartError(format!("'shards' is {shards}, and {} has at most {most}.", driver.name)));
+    let (shards, Driver { name, max_shards, .. }) = (config.shards, driver);
+    if shards > *max_shards {
+        return Err(StartError(format!(
+            "'shards' is {shards}, and {name} has at most {max_shards}: set fewer, or start whimbrel-glommio."
+        )));
     }
     if shards > 1 && !config.cluster_enabled {
-        let why = "slots are divided among shards, and there are none without 'cluster-enabled yes'";
-        return Err(StartError(format!("'shards' is {shards}: {why}.")));
+        return Err(StartError(format!(
+            "'shards' is {shards}: slots are divided among shards, so set 'cluster-enabled yes' too, or 'shards 1'."
+        )));
     }
     Ok(())
 }
@@ -225,9 +224,10 @@ fn machines(
         path => Some(fs::read_to_string(path).map_err(|e| StartError::because(path, &e))?),
     };
     let node = Node::new(config.clone(), config_text, nodes_conf, seed()?, now).map_err(|corrupt| {
+        let path = Path::new(&config.dir).join(&config.cluster_config_file);
         StartError(format!(
-            "Unrecoverable error: corrupted cluster config file {}: {corrupt}",
-            config.cluster_config_file
+            "Unrecoverable error: {corrupt}. Put a good copy in place of {}, or move it away to begin as a new node.",
+            path.display()
         ))
     })?;
     let view = node.view();

@@ -33,7 +33,9 @@ fn version_and_usage_are_printed() {
     }
     for flag in ["-h", "--help"] {
         let usage = format!("Usage: {} [/path/to/valkey.conf]", program().file_name().unwrap().display());
-        assert!(text(&run(&[flag]).stdout).contains(&usage));
+        let said = text(&run(&[flag]).stdout);
+        assert!(said.contains(&usage), "{said}");
+        assert_eq!(said.contains("--shards n"), program().ends_with("whimbrel-glommio"), "{said}");
     }
 }
 
@@ -97,9 +99,9 @@ fn more_shards_than_there_can_be_are_refused_in_one_line() {
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stdout);
     let why = match program().ends_with("whimbrel-mio") {
-        true => "'shards' is 2, and whimbrel-mio has at most one shard.",
+        true => "'shards' is 2, and whimbrel-mio has at most 1: set fewer, or start whimbrel-glommio.",
         false => {
-            "'shards' is 2: slots are divided among shards, and there are none without 'cluster-enabled yes'."
+            "'shards' is 2: slots are divided among shards, so set 'cluster-enabled yes' too, or 'shards 1'."
         }
     };
     assert!(said.ends_with(&format!("# {why}\n")), "{said}");

@@ -1,5 +1,7 @@
 //! The links of the cluster bus: what the cluster machine wants sent, behind what has to be durable first.
 
+use alloc::string::ToString;
+
 use hashbrown::HashMap;
 
 use crate::action::{Action, Actions, Ending, File, Purpose};
@@ -84,7 +86,8 @@ impl Node {
                     out.push(Action::Persist { ticket, file: File::NodesConf, bytes, fsync });
                 }
                 cluster::Action::Lost { slots, to, reason, confirmed } => {
-                    tracing::info!("Slots {slots} are no longer mine ({reason:?}), now of {to:?}");
+                    let owner = to.map_or_else(|| "nobody".into(), |owner| owner.to_string());
+                    tracing::info!("Slots {slots} are no longer mine ({reason:?}), now of {owner}");
                     if let Some(confirmed) = confirmed {
                         self.losses.push(confirmed);
                     }

@@ -94,7 +94,10 @@ impl Jobs {
     pub(super) fn entered(&mut self, name: JobName, stage: Stage, now: Now) {
         self.edit(|log| {
             if let Some(row) = log.find(&name) {
-                tracing::info!("Slot migration {name} state transition: {} -> {stage}", row.stage);
+                // The first one is where the row began.
+                if row.stage != stage {
+                    tracing::info!("Slot migration {name} state transition: {} -> {stage}", row.stage);
+                }
                 row.enter(stage, now.wall);
             }
         });
