@@ -60,7 +60,7 @@ impl Node {
         } else if is(0, b"shutdown") {
             self.shutdown(now, asked, &words[1..], out)
         } else if self.cluster.is_none() {
-            refused(asked.proto, "ERR This instance has cluster support disabled")
+            refused(asked.proto, lines::NO_CLUSTER)
         } else if is(1, b"migrateslots") {
             self.migrate_slots(now, asked.proto, &words[2..], out)
         } else if is(1, b"cancelslotmigrations") {

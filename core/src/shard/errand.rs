@@ -1,7 +1,8 @@
 //! What shards of one process send each other, and where each errand is run.
 //!
 //! A session has one letter under way at a time; batches of a migration are bounded by what their link has sent
-//! ([`branch`](super::branch)) or what is not applied yet ([`imports`](super::imports)). So rings need no bound of their own.
+//! ([`branch`](super::branch)) or what is not applied yet ([`imports`](super::imports)). So nobody here has to ask whether
+//! there is room: what finds none in a ring of the driver waits with its sender, and that is bounded by all this.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;

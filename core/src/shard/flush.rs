@@ -23,7 +23,7 @@ use crate::time::Now;
 use crate::wire::resp::number::integer;
 use crate::wire::resp::{Argv, Reply};
 
-/// Whether an import has asked to take its slots over.
+/// Whether an import was granted its slots and is taking them over.
 fn is_granted(importing: &Importing) -> bool {
     importing.import.state() == import::State::FailoverGranted
 }
@@ -43,7 +43,7 @@ impl Shard {
             return;
         }
         let all = id == Id::Flushall;
-        let spared = self.being_taken_over();
+        let spared = self.spared();
         // A job whose slots hold no key in what is flushed loses nothing and goes on.
         let dbs = if all { 0..self.env.config.databases_in_use() } else { request.db..request.db + 1 };
         let store = &self.data.store;
@@ -67,10 +67,10 @@ impl Shard {
         reply.ok();
     }
 
-    /// The slots of imports that have asked to take them over. Whether they are ours already is not known here, and
-    /// the source may be gone: a client of this node cannot see these keys, so it cannot mean them either. To it the
-    /// take-over comes after its command.
-    fn being_taken_over(&self) -> SlotSet {
+    /// The slots that a flush leaves alone: those of imports that are taking them over, and all that imports of siblings
+    /// bring. Whether they are ours already is not known here, and the source may be gone: a client of this node cannot see
+    /// these keys, so it cannot mean them either. To it the take-over comes after its command.
+    fn spared(&self) -> SlotSet {
         let granted = self.importing().filter(|i| is_granted(i)).flat_map(|i| i.job.ranges.slots());
         // What becomes of an import of a sibling is said there: if it fails, its keys go as those of every failed import.
         granted.chain(self.grafts.iter().flat_map(|graft| graft.slots.iter())).collect()
@@ -141,7 +141,7 @@ impl Shard {
             reply.error(lines::SYNTAX);
             return;
         }
-        if self.being_taken_over().contains(slot) {
+        if self.spared().contains(slot) {
             self.stop_grafts(|graft| graft.slots.contains(slot), out);
             reply.ok();
             return;

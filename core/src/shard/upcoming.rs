@@ -117,12 +117,12 @@ impl<'i> Upcoming<'i> {
         self.fetch(db, store, |_| true);
     }
 
-    /// The same without fetching anything, and up to a command about a slot that is the `last` one to look at.
+    /// The same without fetching anything; a command about a slot that `ends` the look is the last one of it.
     #[inline]
     pub(crate) fn locate(
         &mut self,
         limits: &Limits,
-        last_one: impl Fn(Slot) -> bool,
+        ends: impl Fn(Slot) -> bool,
         place: impl Fn(&'static Command, Argv<'_>) -> Option<Place>,
     ) {
         self.calls.clear();
@@ -140,7 +140,7 @@ impl<'i> Upcoming<'i> {
             let call = Call { command, place, first: first as u32, last: last as u32, end: end as u32 };
             self.calls.push(call);
             (first, from) = (last, end);
-            if matches!(place, Place::One(Some(slot)) if last_one(slot)) {
+            if matches!(place, Place::One(Some(slot)) if ends(slot)) {
                 break;
             }
         }

@@ -28,10 +28,12 @@ pub(crate) struct Request<'a> {
     pub(crate) parts: &'a [Part],
 }
 
-/// Whether the client that gave the command is closed by it.
+/// What becomes of the client that gave the command.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Caller {
+    /// It has its reply and goes on.
     Stays,
+    /// It has its reply and is closed.
     Killed,
     /// Its reply comes later.
     Waits,

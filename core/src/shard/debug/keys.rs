@@ -8,7 +8,7 @@ use core::fmt::Write as _;
 
 use crate::command::object::encoding_name;
 use crate::command::options::is;
-use crate::command::refused::not_built;
+use crate::command::refused::{lines, not_built};
 use crate::shard::Shard;
 use crate::shard::debug::digest::{Digest, by_database, dataset, hex};
 use crate::shard::gather::Part;
@@ -211,7 +211,7 @@ fn lengths(entry: &Entry, reply: &mut Reply<'_>) {
 
 /// The database that DEBUG HTSTATS is about.
 fn database(argv: Argv<'_>, databases: u32) -> Result<u32, &'static str> {
-    let db = integer(argv.get(2)).ok_or("ERR value is not an integer or out of range")?;
+    let db = integer(argv.get(2)).ok_or(lines::NOT_AN_INTEGER)?;
     u32::try_from(db).ok().filter(|db| *db < databases).ok_or("ERR Out of range database")
 }
 

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use crate::action::{Action, Actions};
 use crate::command::glob;
 use crate::command::options::is;
-use crate::command::refused::not_built;
+use crate::command::refused::{lines, not_built};
 use crate::config::{Allowed, Config};
 use crate::ids::JobName;
 use crate::input::Origin;
@@ -292,7 +292,7 @@ impl Shard {
             4 if is(word, b"replybuffer") && is(argv.get(2), b"peak-reset-time") => {
                 let known = [&b"never"[..], b"reset"].iter().any(|w| is(argv.get(3), w));
                 if !known && integer(argv.get(3)).is_none() {
-                    reply.error("ERR value is not an integer or out of range");
+                    reply.error(lines::NOT_AN_INTEGER);
                     return true;
                 }
             }
