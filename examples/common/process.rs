@@ -15,6 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::client::Connection;
+use super::words::refuse;
 use super::{Trouble, cores};
 
 /// How long a server may take to answer its first PING, on a busy machine.
@@ -39,10 +40,7 @@ impl Runtime {
         match word {
             None | Some("mio") => Self::Mio,
             Some("glommio") if cfg!(target_os = "linux") => Self::Glommio,
-            Some(other) => {
-                eprintln!("--runtime is mio or, on Linux, glommio, not {other}");
-                exit(2);
-            }
+            Some(other) => refuse(&format!("--runtime is mio or, on Linux, glommio, not {other}")),
         }
     }
 

@@ -53,13 +53,17 @@ impl Words {
         let Some(text) = self.value(name) else { return otherwise };
         let number = text.replace(['_', ','], "").parse().ok().filter(|number| bounds.contains(number));
         number.unwrap_or_else(|| {
-            eprintln!("--{name} is a number from {} to {}, not {text}", bounds.start(), bounds.end());
-            exit(2);
+            refuse(&format!("--{name} is a number from {} to {}, not {text}", bounds.start(), bounds.end()))
         })
     }
 }
 
 fn wrong(usage: &str, what: &str) -> ! {
-    eprintln!("{what}\n\n{usage}");
+    refuse(&format!("{what}\n\n{usage}"))
+}
+
+/// Says what is wrong with the arguments, and ends with status 2.
+pub fn refuse(what: &str) -> ! {
+    eprintln!("{what}");
     exit(2);
 }

@@ -1,7 +1,8 @@
 //! Whimbrel beside Valkey on this machine, in one run: the same loads, in turns, each server on the same cores.
 //!
 //! `cargo run --release --example compare -- --peer /path/to/valkey-server`; what the numbers mean and how they are
-//! taken is told in `docs/performance.md`. One file per measurement; all of them get a [`Pair`](pair::Pair) of nodes.
+//! taken is told in `docs/performance.md`. One file per measurement, of a [`Pair`](pair::Pair) of nodes or of a
+//! [`Single`](single::Single) one.
 
 #![allow(unreachable_pub)] // a program: nothing is reached from outside
 
@@ -29,7 +30,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use common::process::{Program, Runtime, installed_peer, serve_if_started_as_node};
-use common::words::Words;
+use common::words::{Words, refuse};
 use common::{Trouble, cores, give_up};
 use pair::Pair;
 use verdict::Line;
@@ -92,7 +93,7 @@ impl Plan {
         let words = Words::read(USAGE, &["peer", "runtime", "rounds", "only"], &["quick"]);
         let quick = words.has("quick");
         let Some(peer) = words.value("peer").map(PathBuf::from).or_else(installed_peer) else {
-            give_up(
+            refuse(
                 "there is no server to compare with: give one with --peer, or let .ci/peers install Valkey",
             );
         };
@@ -104,7 +105,7 @@ impl Plan {
             .map(str::to_owned)
             .collect();
         if let Some(unknown) = only.iter().find(|part| !PARTS.contains(&part.as_str())) {
-            give_up(&format!("there is no part {unknown}; there are {}", PARTS.join(", ")));
+            refuse(&format!("--only knows {}, and not {unknown}", PARTS.join(", ")));
         }
         let cores = cores::available();
         Self {
