@@ -116,7 +116,8 @@ pub fn sum_up(lines: &[Line]) {
         if line.met() == Some(false) {
             let cells = line.cells();
             let name = more.map_or(line.name.clone(), |more| format!("{about}: {more}"));
-            missed.push(format!("{name}: {} (beside {}, {}), goal {}", cells[1], cells[2], cells[3], cells[4]));
+            missed
+                .push(format!("{name}: {} (beside {}, {}), goal {}", cells[1], cells[2], cells[3], cells[4]));
         }
     }
     println!("\n{} of {judged} goals met.", judged - missed.len());

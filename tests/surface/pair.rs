@@ -13,6 +13,7 @@ use crate::peer::{Server, encode};
 
 /// Connections a sequence uses.
 pub const CONNECTIONS: usize = 3;
+
 /// A word of a command.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Word {

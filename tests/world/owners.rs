@@ -49,7 +49,7 @@ impl World {
 
     /// A write that changes nothing is offered to both: at most one may carry it out.
     fn probe(&mut self, a: usize, b: usize, slot: Slot) {
-        // Shards tell each other of every client that comes: each probe would lead to the next.
+        // Shards may tell each other of a client that comes, and what they tell would lead to the next probe.
         let rest = if self.plan.shards > 1 { 5_000 } else { 1 };
         if self.now < self.watch.looked_at + rest {
             return;
