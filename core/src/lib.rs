@@ -3,9 +3,10 @@
 //! Nothing in this crate touches a socket, file, thread, clock or the random numbers of the operating system: time
 //! is an argument, randomness a seed, and what a machine wants from the world it says as [`action::Action`]s.
 //!
-//! Two machines carry a process: a [`shard::Shard`] has the keys and the clients, a [`node::Node`] the cluster, the
-//! migrations and the configuration. A driver feeds them [`input::Input`]s, carries out their actions, and takes what
-//! is to be sent from their outboxes. A whole server without a socket:
+//! Two kinds of machines carry a process: [`shard::Shard`]s, one or one per core, have the keys and the clients, a
+//! [`node::Node`] has the cluster, the migrations and the configuration. A driver feeds them [`input::Input`]s, carries out
+//! their actions, takes what they send each other from one to the other, and what is to be sent from their outboxes. A
+//! whole server without a socket:
 //!
 //! ```
 //! use std::sync::Arc;

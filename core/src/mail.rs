@@ -200,7 +200,7 @@ pub struct Asked {
     pub argv: ArgvBuf,
     /// Whether the client is on the same machine.
     pub local: bool,
-    /// Keys in all databases.
+    /// Keys in all databases, of all shards where the command depends on it.
     pub keys: u64,
     /// Keys in the slot that the command names, if it names one.
     pub keys_in_slot: u64,

@@ -112,14 +112,9 @@ fn over(world: &World) -> bool {
     world.processes.iter().all(|p| p.is_up() && ended(p))
 }
 
-/// Runs until no process has a job, and checks that every row of every log is final.
+/// Runs until no process has a job, and every row of every log is final.
 fn finish(world: &mut World) {
-    assert!(world.run_until(30 * SECOND, over), "a job does not end:\n{}", journal::last_lines());
-    for process in &world.processes {
-        for row in process.jobs.iter() {
-            assert!(row.stage.is_finished(), "LIV-JOB: {} at {}", row.stage, process.index);
-        }
-    }
+    assert!(world.run_until(30 * SECOND, over), "LIV-JOB: a job does not end:\n{}", journal::last_lines());
 }
 
 /// The stages that the two ends of the only job report.
