@@ -29,8 +29,8 @@ use server::DRIVER;
 /// Takes the files and ports that the configuration names. Paths in it are relative to its `dir`, `config_file` is absolute.
 ///
 /// # Errors
-/// When a port, the Unix socket or nodes.conf cannot be had, or nodes.conf is not what a node wrote, or the machine has no
-/// io_uring for us.
+/// When a port, the Unix socket, nodes.conf or the ACL file cannot be had, one of the files cannot be believed, `shards` is
+/// more than one outside of cluster mode, or the machine has no io_uring for us.
 pub fn bind(config: Config) -> Result<Server, StartError> {
     Server::bind(config, &DRIVER, false)
 }

@@ -58,8 +58,8 @@ impl Server {
     /// absolute. With `signals` those of the process are the server's.
     ///
     /// # Errors
-    /// When a port, the Unix socket or nodes.conf cannot be had, nodes.conf is not what a node wrote, or the driver cannot
-    /// run here.
+    /// When a port, the Unix socket, nodes.conf or the ACL file cannot be had, one of the files cannot be believed, or the
+    /// driver cannot run here, or not with as many shards.
     pub fn bind(config: Config, driver: &Driver, signals: bool) -> Result<Self, StartError> {
         (driver.check)()?;
         let prepared = Prepared::new(config, driver, signals)?;
@@ -149,8 +149,8 @@ impl Prepared {
     /// absolute. With `signals` those of the process are the server's.
     ///
     /// # Errors
-    /// When a port, the Unix socket or nodes.conf cannot be had, nodes.conf is not what a node wrote, or the driver
-    /// cannot have as many shards.
+    /// When a port, the Unix socket, nodes.conf or the ACL file cannot be had, one of the files cannot be believed, or the
+    /// driver cannot have as many shards.
     pub fn new(config: Config, driver: &Driver, signals: bool) -> Result<Self, StartError> {
         let config = Arc::new(with_users(config)?);
         check_shards(&config, driver)?;
