@@ -80,9 +80,10 @@ fn run_data(
     data: &mut Data,
     env: &Env,
 ) {
-    // A walk over all keys may find expired ones in any slot.
-    let followed = data.exports.follow(slot);
-    let held = data.holds.writes_held(slot);
+    // A walk may find expired keys in any slot, whatever slot its cursor names.
+    let touched = slot.filter(|_| command.id != Id::Clusterscan);
+    let followed = data.exports.follow(touched);
+    let held = data.holds.writes_held(touched);
     let slot = slot.unwrap_or_default();
     let Data { store, effects, stats, rng, exports, .. } = data;
     if followed && command.is(flags::WRITE) {
