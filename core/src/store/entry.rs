@@ -269,6 +269,12 @@ impl Entry {
         }
     }
 
+    /// The first byte of the entry: of no use but to have its first line near, where the key begins.
+    #[inline]
+    pub(super) fn peek_start(&self) -> u8 {
+        self.flags()
+    }
+
     /// The bytes of a string; nothing for a value of another type.
     #[must_use]
     pub fn string(&self) -> Option<&[u8]> {

@@ -56,6 +56,11 @@ impl Leaf {
         core::hint::black_box(self.table.iter().fold(0, |seen, e| seen | e.peek_end()));
     }
 
+    /// The same for their keys alone, which have to be hashed again.
+    fn fetch_keys(&self) {
+        core::hint::black_box(self.table.iter().fold(0, |seen, e| seen | e.peek_start()));
+    }
+
     /// Memory of the table; entries have theirs from the slab.
     pub(super) fn bytes(&self) -> usize {
         self.table.allocation_size()
@@ -74,6 +79,7 @@ impl Leaf {
         } else {
             let before = self.table.allocation_size();
             change.moved += self.table.len();
+            self.fetch_keys();
             self.table.insert_unique(hash, entry, |e| hashes.of(e.key()));
             change.bytes += self.table.allocation_size() as i64 - before as i64;
         }
@@ -124,6 +130,7 @@ impl Leaf {
     pub(super) fn split(&mut self, bit: u64, hashes: &Hashes, change: &mut Change) -> Self {
         change.moved += self.table.len();
         change.bytes -= self.table.allocation_size() as i64;
+        self.fetch_keys();
         let entries: SmallVec<[(u64, Entry); FULL]> =
             self.take_table().into_iter().map(|e| (hashes.of(e.key()), e)).collect();
         let high_len = entries.iter().filter(|(hash, _)| hash & bit != 0).count();
