@@ -31,6 +31,8 @@ const STORMS: usize = 5;
 const SLOW: usize = 10;
 /// Clients that are never heard of again.
 const SILENT: usize = 100;
+/// Who says nothing for so long is closed; nobody who counts does, however busy the machine.
+const IDLE_SECONDS: &str = "3";
 /// Clients that vanish at once.
 const VANISHED: usize = 20;
 /// Clients that count, and commands they send at once.
@@ -208,7 +210,7 @@ fn silent(server: &Server) {
         stream.write_all(&encode(&["GET", "big"]).repeat(200)).expect("to be heard");
     }
     let set = |name: &str, value: &str| assert!(server.ask(&["CONFIG", "SET", name, value]).is("OK"));
-    set("timeout", "1");
+    set("timeout", IDLE_SECONDS);
     set("client-output-buffer-limit", "normal 0 1mb 1");
     for stream in all.iter_mut().chain(&mut deaf) {
         let mut end = Vec::new();
@@ -255,7 +257,7 @@ fn vanished(server: &Server) {
     stays.write_all(b"PING\r\n").expect("to be heard");
     stays.read_exact(&mut [0; 7]).expect("who is there stays");
     let asking = vanish("asking", b"", &encode(&["GET", "big"]).repeat(20));
-    set("timeout", "1");
+    set("timeout", IDLE_SECONDS);
     left("asking", "who vanished with answers under way is idle");
     set("timeout", "0");
     set("tcp-keepalive", "300");

@@ -94,6 +94,8 @@ impl Shard {
         self.data.totals.writes += 1;
         match self.links.get_mut(&link) {
             Some(Link::Client(session)) => {
+                // Who takes what it asked for is not idle.
+                session.client.last_active = now.mono;
                 self.rooms.take_back(&mut session.outbox);
                 self.reckon(link);
             }

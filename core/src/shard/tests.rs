@@ -86,6 +86,20 @@ fn pipelined_commands_are_answered_in_order() {
 }
 
 #[test]
+fn who_asks_or_takes_its_answers_is_not_idle() {
+    let mut bench = Bench::new(&[("timeout", "2")]);
+    (1..=3).for_each(|n| bench.connect(n));
+    for _ in 0..10 {
+        bench.pass(Span::ms(1500));
+        bench.feed(1, "PING\r\n");
+        bench.shard.handle(bench.now, Input::Drained { link: link(2) }, &mut bench.out);
+        bench.pass(Span::ms(200));
+    }
+    let closed = |n: u64| bench.out.list.contains(&Action::Close { link: link(n), ending: Ending::Abrupt });
+    assert_eq!([1, 2, 3].map(closed), [false, false, true]);
+}
+
+#[test]
 fn keys_past_their_time_are_deleted_in_slices_until_none_is_left() {
     let mut bench = Bench::new(&[]);
     bench.connect(1);
