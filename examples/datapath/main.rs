@@ -6,6 +6,8 @@
 //! cargo run --release --example datapath -- get 100 16 50000 # one row, for profilers: command, pipeline, bytes, rounds
 //! ```
 //!
+//! The commands are `get`, `set`, and `followed`: a SET that a slot migration follows.
+//!
 //! Instructions per command do not depend on what else the machine does: run one row under
 //! `valgrind --tool=callgrind --toggle-collect='*exchange*'` and divide by the number of commands.
 
@@ -28,10 +30,23 @@ const PIPELINES: usize = 64;
 const ROUNDS: usize = 200;
 const MEASUREMENTS: usize = 15;
 
+/// Which command.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Get,
+    Set,
+    /// SET of a key whose slot moves: it goes into the stream of the migration, too.
+    Followed,
+}
+
+impl Kind {
+    const ALL: [(Self, &str); 3] = [(Self::Set, "set"), (Self::Get, "get"), (Self::Followed, "followed")];
+}
+
 /// What is measured.
 #[derive(Clone, Copy)]
 struct Load {
-    set: bool,
+    kind: Kind,
     pipeline: usize,
     bytes: usize,
 }
@@ -39,9 +54,9 @@ struct Load {
 impl Load {
     fn command(self, rng: &mut Rng) -> Vec<u8> {
         let key = format!("key:{:012}", rng.index(KEYS));
-        match self.set {
-            true => command(&[b"SET", key.as_bytes(), &vec![b'x'; self.bytes]]),
-            false => command(&[b"GET", key.as_bytes()]),
+        match self.kind {
+            Kind::Get => command(&[b"GET", key.as_bytes()]),
+            Kind::Set | Kind::Followed => command(&[b"SET", key.as_bytes(), &vec![b'x'; self.bytes]]),
         }
     }
 
@@ -57,6 +72,9 @@ impl Load {
         for n in 0..KEYS {
             let key = format!("key:{n:012}");
             assert_eq!(plane.ask(&command(&[b"SET", key.as_bytes(), &value])), b"+OK\r\n");
+        }
+        if self.kind == Kind::Followed {
+            plane.follow();
         }
         plane
     }
@@ -79,17 +97,19 @@ fn main() {
     let words: Vec<String> = env::args().skip(1).collect();
     let number = |at: usize| words.get(at).and_then(|word| word.parse().ok());
     if let (Some(name), Some(pipeline), Some(bytes)) = (words.first(), number(1), number(2)) {
-        let load = Load { set: name == "set", pipeline, bytes };
+        let named = Kind::ALL.into_iter().find(|(_, known)| known == name);
+        let kind = named.map_or(Kind::Get, |(kind, _)| kind);
+        let load = Load { kind, pipeline, bytes };
         println!("{:.0} ns per command", load.measure(number(3).unwrap_or(ROUNDS), 1));
         return;
     }
-    println!("command  pipeline  bytes  ns per command");
-    for (pipeline, bytes) in [(1, 16), (16, 16), (100, 16), (16, 4096)] {
-        for set in [true, false] {
-            let load = Load { set, pipeline, bytes };
+    println!("command   pipeline  bytes  ns per command");
+    for (pipeline, bytes) in [(1, 16), (16, 16), (100, 16), (100, 512), (16, 4096)] {
+        for (kind, name) in Kind::ALL {
+            let load = Load { kind, pipeline, bytes };
             // Every measurement runs as many commands, and touches as many keys.
             let ns = load.measure(ROUNDS * 100 / pipeline, MEASUREMENTS);
-            println!("{:7}  {pipeline:8}  {bytes:5}  {ns:14.0}", if set { "SET" } else { "GET" });
+            println!("{name:8}  {pipeline:8}  {bytes:5}  {ns:14.0}");
         }
     }
 }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use whimbrel_core::action::{Action, Actions, To};
 use whimbrel_core::config::Config;
-use whimbrel_core::ids::LinkId;
-use whimbrel_core::input::{Input, Origin};
-use whimbrel_core::mail::Mail;
+use whimbrel_core::ids::{JobName, LinkId, NodeId};
+use whimbrel_core::input::{Input, Origin, Progress};
+use whimbrel_core::mail::{Mail, Order};
+use whimbrel_core::migration::job::{Job, Timing};
 use whimbrel_core::node::Node;
 use whimbrel_core::shard::Shard;
+use whimbrel_core::slots::{SlotRange, SlotRanges};
 use whimbrel_core::time::{Mono, Now, Wall};
 use whimbrel_core::wire::resp::encode_command;
 
@@ -22,6 +24,8 @@ pub(crate) struct Plane {
     shard: Shard,
     now: Now,
     actions: Actions,
+    /// The link of the migration that follows all slots, if one does.
+    stream: Option<LinkId>,
 }
 
 impl Plane {
@@ -32,7 +36,7 @@ impl Plane {
         let config = Arc::new(load.expect("a configuration"));
         let node = Node::new(config.clone(), None, None, 1, now).expect("a new node");
         let shard = Shard::new(config, node.view(), 2, now);
-        let mut plane = Self { node, shard, now, actions: Actions::default() };
+        let mut plane = Self { node, shard, now, actions: Actions::default(), stream: None };
         plane.settle(false, Input::Opened { link: LINK, origin: Origin::Unix });
         plane.settle(false, Input::Filled { link: LINK, bytes: b"CLUSTER ADDSLOTSRANGE 0 16383\r\n" });
         for _ in 0..100 {
@@ -44,11 +48,60 @@ impl Plane {
         plane
     }
 
+    /// From now on a migration of all slots follows every write: its snapshot is over, and its target never asks for the
+    /// pause.
+    pub(crate) fn follow(&mut self) {
+        let [name, source, target] = [b"a", b"b", b"c"].map(|byte| byte.repeat(40));
+        let job = Job {
+            name: JobName::parse(&name).expect("a name"),
+            source: NodeId::parse(&source).expect("a name"),
+            target: NodeId::parse(&target).expect("a name"),
+            ranges: SlotRange::new(0, 16_383).into_iter().collect::<SlotRanges>(),
+        };
+        let to = "127.0.0.1:1".parse().ok();
+        let (job, timing) = (Arc::new(job), Timing::default());
+        let order = Order::StartExport { job, to, credentials: None, timing };
+        self.shard.handle(self.now, Input::Mailed(Mail::Order(order)), &mut self.actions);
+        let connect = self.actions.list.drain(..).find_map(|action| match action {
+            Action::Connect { link, .. } => Some(link),
+            _ => None,
+        });
+        let link = connect.expect("a link to the target");
+        self.stream = Some(link);
+        let local = "127.0.0.1:2".parse().expect("an address");
+        self.shard.handle(self.now, Input::Connected { link, local }, &mut self.actions);
+        self.send_stream();
+        self.shard.handle(self.now, Input::Filled { link, bytes: b"+OK\r\n" }, &mut self.actions);
+        self.send_stream();
+        loop {
+            let progress = self.shard.handle(self.now, Input::Ticked, &mut self.actions);
+            (self.now.mono.0, self.now.wall.0) = (self.now.mono.0 + 100, self.now.wall.0 + 100);
+            if !self.send_stream() && progress == Progress::Idle {
+                break;
+            }
+        }
+    }
+
+    /// Takes what the stream has to send, if it is to be sent now, and says that it is sent. Whether it was.
+    fn send_stream(&mut self) -> bool {
+        let flushed =
+            |action: &Action| matches!(action, Action::Flush { link } if Some(*link) == self.stream);
+        let due = self.actions.list.iter().any(flushed);
+        self.actions.clear();
+        if let Some(link) = self.stream.filter(|_| due) {
+            let outbox = self.shard.outbox(link).expect("the stream's outbox");
+            outbox.advance(outbox.len());
+            self.shard.handle(self.now, Input::Drained { link }, &mut self.actions);
+            self.actions.clear();
+        }
+        due
+    }
+
     /// Gives one machine an input; then mail goes back and forth, and files are written, until nobody wants anything.
     fn settle(&mut self, to_node: bool, input: Input<'_>) {
         let mut mail: VecDeque<(bool, Mail)> = VecDeque::new();
         let mut step = |plane: &mut Self, to_node: bool, input: Input<'_>| {
-            let Self { node, shard, now, actions } = plane;
+            let Self { node, shard, now, actions, .. } = plane;
             match to_node {
                 true => node.handle(*now, input, actions),
                 false => shard.handle(*now, input, actions),
@@ -80,7 +133,7 @@ impl Plane {
     #[inline(never)]
     pub(crate) fn exchange(&mut self, bytes: &[u8]) -> usize {
         self.shard.handle(self.now, Input::Filled { link: LINK, bytes }, &mut self.actions);
-        self.actions.clear();
+        self.send_stream();
         let sent = self.taken();
         self.shard.handle(self.now, Input::Drained { link: LINK }, &mut self.actions);
         self.actions.clear();

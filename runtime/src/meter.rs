@@ -49,6 +49,12 @@ impl Meter {
         }
     }
 
+    /// The most CPU time that anything since the turn began may have taken; reads the clock.
+    pub(crate) fn spent(&self, now: Mono) -> Span {
+        let before = self.read.map_or(0, |(_, before)| before);
+        Span((self.cpu_clock)().saturating_sub(before).min(now.since(self.begun).0))
+    }
+
     /// The turn is over; what it took if that was long.
     #[inline]
     pub(crate) fn end(&mut self, now: Mono) -> Option<LongTurn> {
@@ -119,6 +125,15 @@ mod tests {
         assert_eq!(told.cpu, Span(300));
         let told = turn(&mut meter, 10_340, 300, 200).unwrap();
         assert_eq!(told.cpu, Span(200), "it begins with the reading at the end of the one before");
+    }
+
+    #[test]
+    fn what_was_spent_so_far_is_no_more_than_the_wall_says() {
+        let mut meter = meter();
+        meter.begin(Mono(1000));
+        CPU_US.set(CPU_US.get() + 40);
+        assert_eq!(meter.spent(Mono(9000)), Span(40));
+        assert_eq!(meter.spent(Mono(1030)), Span(30));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use alloc::{format, vec};
 
 use super::context::{Caller, Cx, KeyStats};
-use super::effects::Effects;
+use super::effects::{Effects, Followed};
 use super::table;
 use crate::config::Config;
 use crate::link::Outbox;
@@ -28,7 +28,7 @@ pub(crate) struct Bench {
     pub(crate) rng: Rng,
     pub(crate) no_touch: bool,
     /// Whether somebody follows the writes.
-    pub(crate) followed: bool,
+    pub(crate) followed: Followed,
     last: ArgvBuf,
 }
 
@@ -45,7 +45,7 @@ impl Bench {
             config: Config::default(),
             rng: Rng::new(1),
             no_touch: false,
-            followed: true,
+            followed: Followed::Keys,
             last: ArgvBuf::default(),
         }
     }

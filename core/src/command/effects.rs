@@ -20,17 +20,38 @@ pub struct Record {
     pub slot: Slot,
     /// Hash of its first key.
     pub hash: u64,
-    /// Its first key, as a range of [`Effects::bytes`].
+    /// Its first key, as a range of [`Effects::bytes`]; empty where no follower has to know it.
     pub key: Range<usize>,
     /// Its RESP form as a range of [`Effects::bytes`]; `None` when it is the command as it was given.
     pub rewritten: Option<Range<usize>>,
 }
 
+/// What those who follow a slot have to know of the writes there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Followed {
+    /// Nobody follows it.
+    #[default]
+    Nothing,
+    /// What was written: they have all keys.
+    Writes,
+    /// Of which key, too: some of them have not come to all keys.
+    Keys,
+}
+
+impl Followed {
+    /// Whether anybody follows it.
+    #[inline]
+    #[must_use]
+    pub fn is_any(self) -> bool {
+        self != Self::Nothing
+    }
+}
+
 /// The changes of one command, and the versions of watched keys.
 #[derive(Debug, Default)]
 pub struct Effects {
-    /// Somebody follows the slot of this command: records have to be made.
-    followed: bool,
+    /// What has to be recorded of this command.
+    followed: Followed,
     /// The database the command was given in; its own record belongs there, also when it wrote to another (COPY, MOVE).
     db: u32,
     /// Changes by the command itself.
@@ -211,9 +232,9 @@ impl Watched {
 }
 
 impl Effects {
-    /// Starts a command given in database `db`; `followed` says whether anybody follows the writes of its slot.
+    /// Starts a command given in database `db`; `followed` says what followers of its slot have to know.
     #[inline]
-    pub fn begin(&mut self, db: u32, followed: bool) {
+    pub fn begin(&mut self, db: u32, followed: Followed) {
         self.db = db;
         self.followed = followed;
         self.dirty = 0;
@@ -230,7 +251,7 @@ impl Effects {
         self.dirty += 1;
         self.total += 1;
         self.watched.touch(at.db, at.key);
-        if self.followed && self.own.is_none() {
+        if self.followed.is_any() && self.own.is_none() {
             self.own = Some(self.records.len());
             self.record(self.db, at, None);
         }
@@ -254,7 +275,7 @@ impl Effects {
     /// before the command's, which may have set the key anew.
     pub fn deleted_by_us(&mut self, at: &At<'_>, word: &[u8]) {
         self.watched.end(at.db, at.key);
-        if self.followed {
+        if self.followed.is_any() {
             let form = self.encode(&[word, at.key]);
             self.record(at.db, at, Some(form));
             if let Some(own) = &mut self.own {
@@ -267,7 +288,7 @@ impl Effects {
     /// Whether records are made: without, there is no need to build what [`rewrite`](Self::rewrite) takes.
     #[must_use]
     pub fn is_followed(&self) -> bool {
-        self.followed
+        self.followed.is_any()
     }
 
     /// Changes by the command so far.
@@ -313,7 +334,9 @@ impl Effects {
 
     fn record(&mut self, db: u32, at: &At<'_>, rewritten: Option<Range<usize>>) {
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(at.key);
+        if self.followed == Followed::Keys {
+            self.bytes.extend_from_slice(at.key);
+        }
         let key = start..self.bytes.len();
         self.records.push(Record { db, slot: at.slot, hash: at.hash, key, rewritten });
     }
@@ -353,7 +376,7 @@ mod tests {
         let store = Store::new(StoreConfig { databases: 2, layout: Layout::Cluster, seed: 1 });
         let (gone, key) = (store.at(1, b"{a}gone"), store.at(1, b"{a}key"));
         let mut effects = Effects::default();
-        effects.begin(1, true);
+        effects.begin(1, Followed::Keys);
         effects.changed(&key);
         effects.rewrite(&[b"PERSIST", b"{a}key"]);
         effects.deleted_by_us(&gone, b"UNLINK");
@@ -367,11 +390,15 @@ mod tests {
             assert_eq!(&effects.bytes()[record.rewritten.clone().unwrap()], form);
         }
         assert_eq!((effects.dirty(), effects.total()), (1, 1));
-        effects.begin(0, false);
+        effects.begin(1, Followed::Writes);
+        effects.changed(&key);
+        let [own] = effects.records() else { panic!("{:?}", effects.records()) };
+        assert_eq!((own.slot, own.hash, own.key.len(), &own.rewritten), (key.slot, key.hash, 0, &None));
+        effects.begin(0, Followed::Nothing);
         effects.changed(&key);
         effects.rewrite(&[b"PERSIST", b"{a}key"]);
         effects.deleted_by_us(&gone, b"UNLINK");
         assert_eq!((effects.records(), effects.bytes()), (&[][..], &[][..]));
-        assert_eq!((effects.dirty(), effects.total()), (1, 2));
+        assert_eq!((effects.dirty(), effects.total()), (1, 3));
     }
 }

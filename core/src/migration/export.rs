@@ -193,6 +193,7 @@ impl Export {
     ///
     /// After the snapshot the database counts as unknown. A 9.1 target stays in the database of the snapshot's last
     /// SELECT where a 9.1 source believes it in 0; a SELECT of its own is right for both.
+    #[inline]
     #[must_use]
     pub fn select(&mut self, db: u32) -> Option<Bytes> {
         if self.selected.replace(db) == Some(db) { None } else { Some(syncslots::select(db)) }

@@ -18,6 +18,9 @@ pub(crate) fn emit(
     command: &'static Command,
     argv: Argv<'_>,
 ) {
+    if command.sole_key().is_some() && command.id != Id::Move {
+        return;
+    }
     let elsewhere = elsewhere(command.id, argv);
     let mut keys = keys_of(command, argv);
     let (first, second) = (keys.next(), keys.next());

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
+use crate::command::effects::{Effects, Record};
 use crate::ids::ShardIndex;
 use crate::link::Outbox;
 use crate::migration::job::Job;
@@ -11,7 +12,9 @@ use crate::shard::exporting::Surroundings;
 use crate::shard::feed::Feed;
 use crate::shard::pressure::Passed;
 use crate::shard::sequencer::Batch;
+use crate::store::At;
 use crate::time::Mono;
+use crate::wire::resp::Argv;
 use crate::wire::syncslots;
 
 /// What a shard has for the stream of a job that another one has the link of.
@@ -60,6 +63,11 @@ impl Branch {
         let Self { feed, selected, .. } = self;
         let select = &mut |db| (selected.replace(db) != Some(db)).then(|| syncslots::select(db));
         f(feed, select)
+    }
+
+    /// Appends a write that was made here.
+    pub(crate) fn append(&mut self, at: &At<'_>, record: &Record, effects: &Effects, argv: Argv<'_>) {
+        self.with_feed(|feed, select| feed.append(at, record, effects, argv, select));
     }
 
     /// Whether the cursor could go on at once.

@@ -35,6 +35,7 @@ pub(crate) fn entry(out: &mut Outbox, entry: &Entry) {
 }
 
 /// A command as it was given.
+#[inline]
 pub(crate) fn command(out: &mut Outbox, argv: Argv<'_>) {
     match argv.wire() {
         Some(bytes) => out.write(bytes),

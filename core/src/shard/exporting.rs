@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use crate::action::{Action, Actions, Ending, Purpose};
+use crate::command::effects::{Effects, Record};
 use crate::config::Config;
 use crate::ids::{LinkId, ShardIndex, Shards};
 use crate::mail::Fact;
@@ -24,8 +25,9 @@ use crate::shard::pressure::Passed;
 use crate::shard::rates::Pauses;
 use crate::shard::sequencer::{Sequencer, Stretch};
 use crate::shard::session::Client;
-use crate::store::Store;
+use crate::store::{At, Store};
 use crate::time::{Mono, Now, Wall};
+use crate::wire::resp::Argv;
 
 /// One export job with its link.
 pub(crate) struct Exporting {
@@ -209,6 +211,13 @@ impl Exporting {
     pub(crate) fn with_feed<T>(&mut self, f: impl FnOnce(&mut Feed, Select<'_>) -> T) -> T {
         let Self { feed, export, .. } = self;
         f(feed, &mut |db| export.select(db))
+    }
+
+    /// Appends a write that was made here.
+    #[inline]
+    pub(crate) fn append(&mut self, at: &At<'_>, record: &Record, effects: &Effects, argv: Argv<'_>) {
+        let Self { feed, export, .. } = self;
+        feed.append(at, record, effects, argv, |db| export.select(db));
     }
 
     /// Whether the cursor could go on at once.

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use crate::action::{Action, Ending};
-use crate::command::effects::Effects;
+use crate::command::effects::{Effects, Followed};
 use crate::ids::{JobName, LinkId, ShardIndex};
 use crate::link::Outbox;
 use crate::migration::export::{self, Credentials, Export};
@@ -35,6 +35,8 @@ pub(crate) struct Exports {
     /// Slots whose writes some job follows.
     followed: SlotSet,
     following: bool,
+    /// Some cursor has not come to all keys.
+    walking: bool,
     /// Scratch of the machines' actions.
     actions: Vec<export::Action>,
     /// Links of jobs that ended, for the shard to forget.
@@ -62,10 +64,14 @@ impl Exports {
         self.carry_out(self.list.len() - 1, s);
     }
 
-    /// Whether any job follows writes to `slot`, or to any slot.
+    /// What the jobs that follow writes to `slot`, or to any slot, have to know of them.
     #[inline]
-    pub(crate) fn follow(&self, slot: Option<Slot>) -> bool {
-        self.following && slot.is_none_or(|slot| self.followed.contains(slot))
+    pub(crate) fn follow(&self, slot: Option<Slot>) -> Followed {
+        match self.following && slot.is_none_or(|slot| self.followed.contains(slot)) {
+            false => Followed::Nothing,
+            true if self.walking => Followed::Keys,
+            true => Followed::Writes,
+        }
     }
 
     /// The jobs.
@@ -158,14 +164,15 @@ impl Exports {
     /// Appends what a command changed to the streams that have passed its keys; a cursor that has not will meet
     /// the new value.
     pub(crate) fn append(&mut self, effects: &Effects, argv: Argv<'_>) {
+        debug_assert!(self.walking || !self.is_walking(), "a cursor has to know keys");
         for record in effects.records() {
             let key = &effects.bytes()[record.key.clone()];
             let at = At { db: record.db, slot: record.slot, hash: record.hash, key };
             for exporting in self.list.iter_mut().filter(|e| e.feed.follows(at.slot)) {
-                exporting.with_feed(|feed, select| feed.append(&at, record, effects, argv, select));
+                exporting.append(&at, record, effects, argv);
             }
             for branch in self.branches.iter_mut().filter(|b| b.feed.follows(at.slot)) {
-                branch.with_feed(|feed, select| feed.append(&at, record, effects, argv, select));
+                branch.append(&at, record, effects, argv);
             }
             self.position += 1;
         }
@@ -208,6 +215,7 @@ impl Exports {
         for branch in self.branches.iter_mut().filter(|b| b.can_walk()) {
             branch.walk(budget, self.position, s);
         }
+        self.walking = self.is_walking();
     }
 
     /// Slows writers that outrun their link and announces what the streams have to send; at the end of every step.
@@ -253,9 +261,17 @@ impl Exports {
     }
 
     fn refollow(&mut self) {
-        let feeds = self.list.iter().map(|e| &e.feed).chain(self.branches.iter().map(|b| &b.feed));
-        self.followed = feeds.flat_map(Feed::followed_slots).collect();
+        self.followed = self.feeds().flat_map(Feed::followed_slots).collect();
         self.following = !self.followed.is_empty();
+        self.walking = self.is_walking();
+    }
+
+    fn is_walking(&self) -> bool {
+        self.feeds().any(|feed| !feed.has_arrived())
+    }
+
+    fn feeds(&self) -> impl Iterator<Item = &Feed> {
+        self.list.iter().map(|e| &e.feed).chain(self.branches.iter().map(|b| &b.feed))
     }
 
     /// Does what a sibling asks for.

@@ -135,23 +135,22 @@ impl Feed {
     }
 
     /// Appends a write that was made here, unless the cursor will meet its key.
+    #[inline]
     pub(crate) fn append(
         &mut self,
         at: &At<'_>,
         record: &Record,
         effects: &Effects,
         argv: Argv<'_>,
-        select: Select<'_>,
+        select: impl FnMut(u32) -> Option<Bytes>,
     ) {
         if !self.has_passed(at) {
             return;
         }
-        let before = self.waiting();
-        self.write(record.db, select, |outbox| match &record.rewritten {
+        let appended = self.write(record.db, select, |outbox| match &record.rewritten {
             Some(form) => outbox.write(&effects.bytes()[form.clone()]),
             None => encode::command(outbox, argv),
         });
-        let appended = self.waiting() - before;
         self.appended += appended;
         self.written += appended as u64;
     }
@@ -163,14 +162,27 @@ impl Feed {
         }
     }
 
-    /// Appends a live write.
+    /// Appends a live write; how many bytes it takes.
     #[inline]
-    fn write(&mut self, db: u32, select: Select<'_>, f: impl FnOnce(&mut Outbox)) {
+    fn write(
+        &mut self,
+        db: u32,
+        mut select: impl FnMut(u32) -> Option<Bytes>,
+        f: impl FnOnce(&mut Outbox),
+    ) -> usize {
         match &mut self.live {
-            Some(live) => live.append(db, f),
+            Some(live) => {
+                let before = live.len();
+                live.append(db, f);
+                live.len() - before
+            }
             None => {
-                select(db).into_iter().for_each(|words| self.outbox.push(words));
+                let before = self.outbox.len();
+                if let Some(words) = select(db) {
+                    self.outbox.push(words);
+                }
                 f(&mut self.outbox);
+                self.outbox.len() - before
             }
         }
     }
@@ -193,6 +205,7 @@ impl Feed {
     }
 
     /// Whether the target has, or will be sent, what is at `at` now: a change of it has to follow in the stream.
+    #[inline]
     fn has_passed(&self, at: &At<'_>) -> bool {
         self.cursor.as_ref().is_none_or(|cursor| cursor.passed(at))
     }

@@ -151,7 +151,7 @@ impl Shard {
         for name in imports.collect::<Vec<_>>() {
             self.stop_job(now, name, &Failure::DataFlushed, out);
         }
-        if self.data.exports.follow(Some(slot)) {
+        if self.data.exports.follow(Some(slot)).is_any() {
             // The target has to hear of it, or the keys would come back with the slot.
             for db in 0..self.env.config.databases_in_use() {
                 let mut keys: Vec<Vec<u8>> = Vec::new();

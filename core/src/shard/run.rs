@@ -86,7 +86,7 @@ fn run_data(
     let held = data.holds.writes_held(touched);
     let slot = slot.unwrap_or_default();
     let Data { store, effects, stats, rng, exports, .. } = data;
-    if followed && command.is(flags::WRITE) {
+    if followed.is_any() && command.is(flags::WRITE) {
         ahead::emit(exports, store, client.db, slot, command, argv);
     }
     effects.begin(client.db, followed);

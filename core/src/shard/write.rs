@@ -2,6 +2,7 @@
 
 use crate::command;
 use crate::command::context::{Caller, Cx};
+use crate::command::effects::Followed;
 use crate::command::table::{self, Command, flags};
 use crate::config::Config;
 use crate::link::Outbox;
@@ -52,7 +53,7 @@ impl<'a> Write<'a> {
         if !slots.contains(slot) {
             return Err(Rejected::Error);
         }
-        data.effects.begin(db, false);
+        data.effects.begin(db, Followed::Nothing);
         let Data { store, effects, stats, rng, .. } = data;
         let mut cx = Cx {
             now,

@@ -16,10 +16,10 @@ use crate::machine::Which;
 /// Reads from one link before the others have their turn, into the memory of a large value: that costs little.
 const READS: usize = 4;
 
-/// A link whose bytes took longer than this, in microseconds, is given half as many the next time …
+/// A link whose bytes took longer than this, in microseconds of CPU time, is given half as many the next time …
 const LONG_US: u64 = 500;
-/// … and one whose took less than this, twice as many.
-const SHORT_US: u64 = 200;
+/// … and one that had as many as it was given, as many more as would take so long; twice as many at most.
+const AIM_US: u64 = 400;
 /// Fewer are never given, and not worth a look at the clock.
 const LEAST: usize = 4 * 1024;
 
@@ -176,12 +176,16 @@ impl<D: Disk> Turn<D> {
     /// Decides how much of a link is read next time: what `len` bytes cost depends on what is in them and in memory,
     /// and nobody else is served meanwhile.
     fn deal(&mut self, slot: usize, len: usize, begun: Mono) {
-        let took = self.clock.mono().since(begun).0;
+        let now = self.clock.mono();
+        let took = now.since(begun).0;
+        // Whoever took the core away meanwhile does so with fewer bytes, too; and commands that come in halves cost more.
+        let is_long = took > LONG_US && self.meter.spent(now).0 > LONG_US;
         if let Some(conn) = self.links.get(slot) {
-            if took > LONG_US {
+            if is_long {
                 conn.share = (len / 2).max(LEAST);
-            } else if took < SHORT_US && len == conn.share {
-                conn.share = (2 * len).min(SCRATCH);
+            } else if took < AIM_US && len == conn.share {
+                let aim = len * AIM_US as usize / took.max(1) as usize;
+                conn.share = aim.min(2 * len).min(SCRATCH);
             }
         }
     }

@@ -111,17 +111,31 @@ impl<'a> Argv<'a> {
 
     /// The command as an array of strings on the wire, if it came as one and its bytes still lie there: to be copied in
     /// one piece instead of being written anew.
+    ///
+    /// What lies between two arguments is the line of the second one's length if it has a line feed: whoever found the
+    /// arguments has read that number, and here it only has to have no more digits than it needs.
     #[must_use]
     pub fn wire(self) -> Option<&'a [u8]> {
-        let end = self.spans.last()?.end as usize + 2;
-        let mut next = end;
-        for &Span { start, end } in self.spans.iter().rev() {
-            if next != end as usize + 2 || self.buf.get(end as usize..next)? != b"\r\n" {
+        let (first, others) = self.spans.split_first()?;
+        let mut at = first.end as usize;
+        for span in others {
+            let (start, end) = (span.start as usize, span.end as usize);
+            let digits = match span.end - span.start {
+                0..10 => 1,
+                10..100 => 2,
+                100..1000 => 3,
+                len => len.ilog10() as usize + 1,
+            };
+            if start.wrapping_sub(at) != LINE_ENDS + digits || *self.buf.get(at..at + 3)? != *b"\r\n$" {
                 return None;
             }
-            next = header_before(self.buf, start as usize, b'$', (end - start) as usize)?;
+            at = end;
         }
-        let start = header_before(self.buf, next, b'*', self.len())?;
+        let end = at + 2;
+        if *self.buf.get(at..end)? != *b"\r\n" {
+            return None;
+        }
+        let start = front_before(self.buf, first.start as usize, self.len(), first.end - first.start)?;
         Some(&self.buf[start..end])
     }
 
@@ -132,10 +146,28 @@ impl<'a> Argv<'a> {
     }
 }
 
-/// Where the line of `kind` and `n` begins that ends at index `end`; nothing if something else is there.
+/// What stands between two arguments besides the digits of a length: two line ends and a marker.
+const LINE_ENDS: usize = 5;
+
+/// Where an array of `count` strings begins whose first one has `len` bytes and begins at `start`; nothing if something
+/// else stands before that.
 #[inline]
+fn front_before(buf: &[u8], start: usize, count: usize, len: u32) -> Option<usize> {
+    const LINES: u64 = u64::from_le_bytes(*b"*0\r\n$0\r\n");
+    if count < 10
+        && len < 10
+        && let Some(front) = start.checked_sub(8)
+    {
+        let lines = u64::from_le_bytes(buf.get(front..start)?.try_into().ok()?);
+        return (lines == LINES + ((count as u64) << 8) + (u64::from(len) << 40)).then_some(front);
+    }
+    let before = header_before(buf, start, b'$', len as usize)?;
+    header_before(buf, before, b'*', count)
+}
+
+/// Where the line of `kind` and `n` begins that ends at index `end`; nothing if something else is there.
 fn header_before(buf: &[u8], end: usize, kind: u8, n: usize) -> Option<usize> {
-    let line = buf[..end].strip_suffix(b"\r\n")?;
+    let line = buf.get(..end)?.strip_suffix(b"\r\n")?;
     let (mut at, mut left) = (line.len(), n);
     loop {
         at = at.checked_sub(1)?;
