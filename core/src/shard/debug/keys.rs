@@ -211,7 +211,7 @@ fn lengths(entry: &Entry, reply: &mut Reply<'_>) {
 
 /// The database that DEBUG HTSTATS is about.
 fn database(argv: Argv<'_>, databases: u32) -> Result<u32, &'static str> {
-    let db = integer(argv.get(2)).ok_or(lines::NOT_AN_INTEGER)?;
+    let db = argv.opt(2).and_then(integer).ok_or(lines::NOT_AN_INTEGER)?;
     u32::try_from(db).ok().filter(|db| *db < databases).ok_or("ERR Out of range database")
 }
 
