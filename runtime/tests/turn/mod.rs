@@ -492,31 +492,6 @@ fn saver(file: File) -> Box<dyn Machine> {
 }
 
 #[test]
-fn a_link_whose_bytes_take_long_is_read_in_smaller_pieces_until_they_do_not() {
-    const SLOW: usize = 300_000;
-    let (tell, told) = mpsc::channel();
-    let mut got = 0;
-    let server = run(puppet(move |_, _, input, _| {
-        if let Input::Filled { bytes, .. } = input {
-            if got < SLOW {
-                thread::sleep(Duration::from_millis(1));
-            }
-            got += bytes.len();
-            tell.send((got, bytes.len())).unwrap();
-        }
-        Progress::Idle
-    }));
-    server.client().write_all(&noise(6_000_000)).unwrap();
-    let pieces: Vec<_> = std::iter::from_fn(|| told.recv_timeout(Duration::from_secs(10)).ok())
-        .take_while(|&(got, _)| got < 6_000_000)
-        .collect();
-    let longest =
-        |from: usize, to: usize| pieces.iter().filter(|p| (from..to).contains(&p.0)).map(|p| p.1).max();
-    assert_eq!(longest(SLOW / 2, SLOW), Some(4096), "at last as little as is worth a read");
-    assert_eq!(longest(SLOW, 6_000_000), Some(64 * 1024), "and then as much as there is room for");
-}
-
-#[test]
 fn files_are_replaced_before_their_tickets_are_done() {
     let server = run(saver(File::NodesConf));
     let path = server.folder.join("nodes.conf");
