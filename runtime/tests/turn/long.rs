@@ -82,5 +82,6 @@ fn a_link_whose_bytes_take_long_is_read_in_smaller_pieces_until_they_do_not() {
 #[test]
 fn a_link_is_read_in_large_pieces_when_its_thread_only_waited_for_a_core() {
     let pieces = pieces(|| thread::sleep(Duration::from_millis(1)));
-    assert_eq!(longest(&pieces, SLOW / 2, SLOW + 64 * 1024), Some(64 * 1024));
+    // As large as what had come by then.
+    assert!(longest(&pieces, SLOW / 2, SLOW + 64 * 1024) > Some(4096));
 }
