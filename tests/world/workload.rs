@@ -97,7 +97,8 @@ async fn write(client: &mut Client, key: usize, kind: Kind) {
     let waits = commands.iter().any(|c| c.windows(6).any(|word| word == b"CONFIG"));
     let fate = client.run(slot, db, &commands).await;
     if waits {
-        // Everything at a process waits while a transaction waits for its node.
+        // Everything at a process waits while a transaction waits for its node, which waits for no disk to change a
+        // setting (seed 20194): a client that lost its answer knows that it is over soon.
         let all = (0..plan.processes).map(|p| (p, invoke, ctx.now() + 1_000_000));
         match &fate {
             Fate::Answered(answer) => ctx.0.orders.borrow_mut().push((answer.process, invoke, ctx.now())),

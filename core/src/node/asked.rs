@@ -44,6 +44,7 @@ impl Node {
         let argv = asked.argv.argv();
         let words: Vec<&[u8]> = argv.iter().collect();
         let is = |i: usize, word: &[u8]| argv.opt(i).is_some_and(|w| w.eq_ignore_ascii_case(word));
+        let about_settings = is(0, b"config") || is(0, b"acl");
         let verdict = if is(0, b"config") && is(1, b"set") {
             self.config_set(asked, &words[2..], out)
         } else if is(0, b"config") {
@@ -70,7 +71,10 @@ impl Node {
         } else {
             self.administer(now, asked, &words, out)
         };
-        if let Verdict::Reply(reply) = verdict {
+        let Verdict::Reply(reply) = verdict else { return };
+        if about_settings {
+            self.answer(asked.link, reply, out);
+        } else {
             self.post(Order::Answer { link: asked.link, reply }, out);
         }
     }
@@ -108,8 +112,14 @@ impl Node {
         if let Some(cluster) = &mut self.cluster {
             cluster.configure(ClusterConfig::from(&*self.config));
         }
+        self.configure_shards(out);
+    }
+
+    /// Tells the shards which settings are in force. None of them is in `nodes.conf`, so what is being saved there need
+    /// not be waited for: a transaction that sets one holds every client of the process meanwhile.
+    pub(super) fn configure_shards(&mut self, out: &mut Actions) {
         let order = Order::Configure(self.config.clone(), settings::of_migrations(&self.config));
-        self.post(order, out);
+        self.deliver(order, out);
     }
 
     /// The driver listens where settings that were tried say, or it cannot.
@@ -125,7 +135,7 @@ impl Node {
                 write(proto, |reply| reply.error(&text))
             }
         };
-        self.post(Order::Answer { link, reply }, out);
+        self.answer(link, reply, out);
     }
 
     fn shutdown(&mut self, now: Now, asked: &Asked, words: &[&[u8]], out: &mut Actions) -> Verdict {

@@ -1,7 +1,8 @@
 //! What shards are told when: at once, or when what was saved before it is durable.
 //!
 //! One queue has everything that waits, in the order in which it was decided; a save that is durable lets go of all
-//! that waited for it or for an earlier one, in that order. Only news of losses pass it, see [`Node::post_news`].
+//! that waited for it or for an earlier one, in that order. Only news of losses pass it, see [`Node::post_news`], and
+//! settings, which are saved elsewhere if at all.
 
 use alloc::collections::VecDeque;
 

@@ -144,6 +144,9 @@ impl Bench {
                 Mail::Order(Order::Settled { settlement, .. }) => Some(format!("settled {settlement:?}")),
                 Mail::Order(Order::TakenOver { .. }) => Some("taken over".into()),
                 Mail::Order(Order::Drop(confirmed)) => Some(format!("drop {}", confirmed.slots())),
+                Mail::Order(Order::Configure(config, _)) => {
+                    Some(format!("hz {}, {} users", config.hz, config.users.lines().count()))
+                }
                 _ => None,
             })
             .collect()
@@ -278,4 +281,21 @@ fn what_is_granted_cannot_be_cancelled() {
     bench.tell(Fact::Ended { job: first, outcome: Outcome::Success, pause: None });
     bench.ask(9, "CLUSTER CANCELSLOTMIGRATIONS");
     assert_eq!(bench.orders(), ["-ERR No migrations ongoing"]);
+}
+
+/// A client's transaction that sets one holds every write of the process until it is answered (seed 20194).
+#[test]
+fn settings_do_not_wait_until_something_else_is_saved() {
+    let mut bench = Bench::new();
+    bench.ask(9, "CLUSTER BUMPEPOCH");
+    assert_eq!(bench.orders(), ["publish 100"], "and the answer waits for the disk");
+    bench.ask(10, "CONFIG SET hz 12");
+    assert_eq!(bench.orders(), ["hz 12, 1 users", "+OK", "publish 100"]);
+    bench.ask(10, "CONFIG SET hz 12 hz 13");
+    let orders = bench.orders();
+    assert!(orders[0].starts_with("-ERR CONFIG SET failed"), "{orders:?}");
+    bench.ask(11, "ACL SETUSER somebody on");
+    assert_eq!(bench.orders(), ["hz 12, 2 users", "+OK"]);
+    bench.write();
+    assert_eq!(bench.orders(), ["+BUMPED 3", "publish 100"]);
 }

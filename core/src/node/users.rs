@@ -6,12 +6,12 @@ use alloc::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Node;
 use super::asked::write;
-use super::{Node, settings};
 use crate::acl::{Invalid, Users};
 use crate::action::{Action, Actions, File};
 use crate::ids::Ticket;
-use crate::mail::{Asked, Order};
+use crate::mail::Asked;
 
 const NO_FILE: &str = "ERR This instance is not configured to use an ACL file. You may want to specify users via the ACL SETUSER command and then issue a CONFIG REWRITE (assuming you have a configuration file set) in order to store users in the configuration.";
 
@@ -82,7 +82,6 @@ impl Node {
 
     fn replace_users(&mut self, users: Users, out: &mut Actions) {
         Arc::make_mut(&mut self.config).users = Arc::new(users);
-        let order = Order::Configure(self.config.clone(), settings::of_migrations(&self.config));
-        self.post(order, out);
+        self.configure_shards(out);
     }
 }
