@@ -49,7 +49,7 @@ pub fn program() -> PathBuf {
 }
 
 /// How many shards the program has in cluster mode: `WHIMBREL_SHARDS`, or two in the tests named so, or what is the default.
-fn shards() -> Option<OsString> {
+pub fn shards() -> Option<OsString> {
     let named = (env!("CARGO_CRATE_NAME") == "two_shards").then(|| "2".into());
     env::var_os("WHIMBREL_SHARDS").or(named)
 }

@@ -2,6 +2,7 @@
 
 use super::pair::{Word, name};
 use super::value::Value;
+use crate::peer::shards;
 
 /// How a reply is compared.
 enum Allowance {
@@ -266,16 +267,17 @@ fn client_fields(line: &[u8]) -> Vec<String> {
         "resp", "lib-name", "lib-ver",
     ];
     let line = String::from_utf8_lossy(line);
-    // After FLUSHDB Valkey goes on to watch what has changed already.
+    // After FLUSHDB Valkey goes on to watch what has changed already. What changed in another shard than that of the connection
+    // shows at EXEC; in Valkey both fields tell before.
     let flags = line.split(' ').find_map(|field| field.strip_prefix("flags="));
-    let overtaken = flags.is_some_and(|flags| flags.contains('d'));
-    let field = |field: &str| {
-        let name = field.split('=').next().unwrap_or_default();
-        if told.contains(&name) && !(overtaken && name == "watch") {
-            field.to_owned()
-        } else {
-            name.to_owned()
-        }
+    let several = shards().is_some();
+    let unsure = several || flags.is_some_and(|flags| flags.contains('d'));
+    let field = |field: &str| match field.split_once('=') {
+        Some(("watch", _)) if unsure => "watch".to_owned(),
+        Some(("flags", "N" | "d")) if several => "flags=N".to_owned(),
+        Some(("flags", flags)) if several => format!("flags={}", flags.replace('d', "")),
+        Some((name, _)) if !told.contains(&name) => name.to_owned(),
+        _ => field.to_owned(),
     };
     // Only our own lines end with the shard of the connection.
     line.split(' ').map(field).filter(|field| field != "shard").collect()
