@@ -14,6 +14,7 @@
 mod plane;
 
 use std::env;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use plane::{Plane, command};
@@ -93,15 +94,29 @@ impl Load {
     }
 }
 
-fn main() {
+/// One row: the command, how many at a time, the bytes of a value, and, if it is said, the rounds.
+fn row(words: &[String]) -> Option<(Load, usize)> {
+    let (name, numbers) = words.split_first()?;
+    let (kind, _) = Kind::ALL.into_iter().find(|(_, known)| known == name)?;
+    let numbers: Vec<usize> = numbers.iter().map(|word| word.parse().ok()).collect::<Option<_>>()?;
+    match numbers[..] {
+        [pipeline @ 1..=usize::MAX, bytes] => Some((Load { kind, pipeline, bytes }, ROUNDS)),
+        [pipeline @ 1..=usize::MAX, bytes, rounds @ 1..=usize::MAX] => {
+            Some((Load { kind, pipeline, bytes }, rounds))
+        }
+        _ => None,
+    }
+}
+
+fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
-    let number = |at: usize| words.get(at).and_then(|word| word.parse().ok());
-    if let (Some(name), Some(pipeline), Some(bytes)) = (words.first(), number(1), number(2)) {
-        let named = Kind::ALL.into_iter().find(|(_, known)| known == name);
-        let kind = named.map_or(Kind::Get, |(kind, _)| kind);
-        let load = Load { kind, pipeline, bytes };
-        println!("{:.0} ns per command", load.measure(number(3).unwrap_or(ROUNDS), 1));
-        return;
+    if !words.is_empty() {
+        let Some((load, rounds)) = row(&words) else {
+            eprintln!("usage: datapath [get|set|followed <commands at a time> <bytes of a value> [rounds]]");
+            return ExitCode::FAILURE;
+        };
+        println!("{:.0} ns per command", load.measure(rounds, 1));
+        return ExitCode::SUCCESS;
     }
     println!("command   pipeline  bytes  ns per command");
     for (pipeline, bytes) in [(1, 16), (16, 16), (100, 16), (100, 512), (16, 4096)] {
@@ -112,4 +127,5 @@ fn main() {
             println!("{name:8}  {pipeline:8}  {bytes:5}  {ns:14.0}");
         }
     }
+    ExitCode::SUCCESS
 }

@@ -39,8 +39,9 @@ mod monitor;
 mod notices;
 mod orders;
 mod pressure;
+mod published;
 mod rates;
-mod reads;
+
 mod redact;
 mod route;
 mod run;

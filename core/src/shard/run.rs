@@ -11,7 +11,7 @@ use crate::shard::env::Env;
 use crate::shard::home::{Home, home};
 use crate::shard::session::Client;
 use crate::shard::transaction::{Exec, Transaction};
-use crate::shard::{ahead, connection, gather, reads};
+use crate::shard::{ahead, connection, gather, published};
 use crate::slots::Slot;
 use crate::time::Now;
 use crate::wire::resp::Argv;
@@ -51,7 +51,7 @@ pub(super) fn run(
         }
         Home::Session => connection::run(now, command, argv, client, outbox, data, env),
         Home::View => {
-            reads::run(command, argv, client, outbox, data, env);
+            published::run(command, argv, client, outbox, data, env);
             Ran::Done
         }
         Home::Whole => Ran::Whole,
