@@ -81,6 +81,15 @@ pub enum Action {
         /// The link.
         link: LinkId,
     },
+    /// The link is another shard's from now on: take its socket to the thread of that shard, in order behind the mail of
+    /// this step. There it is a new link, told with `Moved`; of the old one nothing is heard any more. If it cannot be
+    /// taken in there, that shard is told `Closed` with the old name.
+    Move {
+        /// The link, one that was accepted.
+        link: LinkId,
+        /// Whose it is.
+        to: ShardIndex,
+    },
     /// An accepted link turned out to have this purpose: set its socket up for it.
     Tune {
         /// The link.

@@ -70,6 +70,13 @@ pub enum Input<'a> {
         /// How many bytes of the inbox are new.
         len: usize,
     },
+    /// A link that was another shard's has come here, as that shard wanted with [`Action::Move`](crate::action::Action::Move).
+    Moved {
+        /// Its name here, from [`LinkId::accepted`].
+        link: LinkId,
+        /// Its name there.
+        from: LinkId,
+    },
     /// The driver wrote bytes of the link's outbox to the socket; there is room again.
     Drained {
         /// The link.

@@ -158,6 +158,8 @@ fn run(prepare: Prepare, config: &Config) -> i32 {
 }
 
 #[cfg(test)]
+mod moving;
+#[cfg(test)]
 mod several;
 
 #[cfg(test)]

@@ -213,6 +213,27 @@ impl Links {
         self.free.push(slot);
     }
 
+    /// Takes out a link that another thread will have.
+    pub(crate) fn give(&mut self, slot: usize) -> Option<Conn> {
+        let mut conn = self.slots.get_mut(slot)?.conn.take()?;
+        let _ = self.registry.deregister(conn.stream.source());
+        self.free.push(slot);
+        Some(conn)
+    }
+
+    /// Takes in a link that another thread had; its name here.
+    pub(crate) fn adopt(&mut self, conn: Conn) -> io::Result<LinkId> {
+        let link = self.accept(conn.which, conn.stream)?;
+        if let Some(slot) = self.find(conn.which, link)
+            && let Some(adopted) = self.get(slot)
+        {
+            (adopted.paused, adopted.ending, adopted.share) = (conn.paused, conn.ending, conn.share);
+            // What the kernel had announced there it may not announce again.
+            self.mark_unread(slot);
+        }
+        Ok(link)
+    }
+
     /// Puts a link on the list of those with bytes to send.
     pub(crate) fn mark_dirty(&mut self, slot: usize) {
         if let Some(conn) = self.get(slot)

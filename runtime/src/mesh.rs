@@ -13,9 +13,10 @@ use mio::Waker;
 use mio::net::TcpListener;
 use rtrb::{Consumer, Producer, RingBuffer};
 use whimbrel_core::action::To;
-use whimbrel_core::ids::ShardIndex;
+use whimbrel_core::ids::{LinkId, ShardIndex};
 use whimbrel_core::mail::Mail;
 
+use crate::links::Conn;
 use crate::machine::Which;
 
 /// Rooms of all rings that end at a thread, together.
@@ -32,6 +33,8 @@ pub(crate) enum Carried {
     Mail(Which, Mail),
     /// Where clients knock from now on.
     Listeners(Vec<TcpListener>),
+    /// A link that is at home there from now on. It had this name.
+    Link(LinkId, Box<Conn>),
 }
 
 /// What all threads of a process see of one of them. Its own cache lines: others look often.

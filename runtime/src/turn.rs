@@ -14,7 +14,7 @@ use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use smallvec::SmallVec;
-use whimbrel_core::action::{Action, Actions, Ending, Letter};
+use whimbrel_core::action::{Action, Actions, Ending, Letter, To};
 use whimbrel_core::config::Config;
 use whimbrel_core::ids::{LinkId, Ticket};
 use whimbrel_core::input::{Input, Progress};
@@ -69,7 +69,10 @@ pub struct Turn<D> {
     clock: Clock,
     now: Now,
     actions: Actions,
-    mail: VecDeque<(Which, Mail)>,
+    /// For the machines of this thread, and links that come to it, in order.
+    mail: VecDeque<Carried>,
+    /// Links that leave with the mail of this step, by the thread they go to.
+    leaving: Vec<(Option<usize>, Carried)>,
     late: VecDeque<(Which, Late)>,
     /// How long to hang, once the mail is handed over (DEBUG SLEEP).
     nap: Duration,
@@ -141,6 +144,7 @@ impl<D: Disk> Turn<D> {
             clock,
             actions: Actions::default(),
             mail: VecDeque::new(),
+            leaving: Vec::new(),
             late: VecDeque::new(),
             nap: Duration::ZERO,
             more: [false; 2],
@@ -256,11 +260,8 @@ impl<D: Disk> Turn<D> {
         if !self.mesh.has_news() {
             return;
         }
-        let (mail, listeners) = (&mut self.mail, &mut self.listeners);
-        self.mesh.take(|carried| match carried {
-            Carried::Mail(which, letter) => mail.push_back((which, letter)),
-            Carried::Listeners(sockets) => listeners.take_over(sockets, self.poll.registry()),
-        });
+        let mail = &mut self.mail;
+        self.mesh.take(|carried| mail.push_back(carried));
         self.settle();
     }
 
@@ -369,11 +370,8 @@ impl<D: Disk> Turn<D> {
                         self.step(which, Input::Done { ticket, result });
                     }
                 }
-            } else if let Some((to, mail)) = self.mail.pop_front() {
-                if let Mail::Order(Order::Configure(config, _)) = &mail {
-                    self.configure(config);
-                }
-                self.step(to, Input::Mailed(mail));
+            } else if let Some(carried) = self.mail.pop_front() {
+                self.receive(carried);
             } else {
                 break;
             }
@@ -381,6 +379,29 @@ impl<D: Disk> Turn<D> {
         self.mesh.hand_over();
         // Who was asked to sleep at the same time has the mail that says so.
         std::thread::sleep(std::mem::take(&mut self.nap));
+    }
+
+    /// Takes in what was sent to this thread.
+    fn receive(&mut self, carried: Carried) {
+        match carried {
+            Carried::Mail(to, mail) => {
+                if let Mail::Order(Order::Configure(config, _)) = &mail {
+                    self.configure(config);
+                }
+                self.step(to, Input::Mailed(mail));
+            }
+            Carried::Listeners(sockets) => self.listeners.take_over(sockets, self.poll.registry()),
+            Carried::Link(from, conn) => {
+                let input = match self.links.adopt(*conn) {
+                    Ok(link) => Input::Moved { link, from },
+                    Err(e) => {
+                        tracing::warn!("Error taking over a client connection: {}", words(&e));
+                        Input::Closed { link: from }
+                    }
+                };
+                self.step(Which::Shard, input);
+            }
+        }
     }
 
     /// Gives a machine one input and carries out what it wants.
@@ -393,8 +414,14 @@ impl<D: Disk> Turn<D> {
         }
         for Letter { to, mail } in actions.mail.drain(..) {
             match self.mesh.place(to) {
-                (None, which) => self.mail.push_back((which, mail)),
+                (None, which) => self.mail.push_back(Carried::Mail(which, mail)),
                 (Some(thread), which) => self.mesh.send(thread, Carried::Mail(which, mail)),
+            }
+        }
+        for (thread, carried) in self.leaving.drain(..) {
+            match thread {
+                None => self.mail.push_back(carried),
+                Some(thread) => self.mesh.send(thread, carried),
             }
         }
         self.actions = actions;
@@ -421,6 +448,13 @@ impl<D: Disk> Turn<D> {
                         self.links.mark_dirty(slot);
                     }
                     _ => self.links.remove(slot),
+                }
+            }
+            Action::Move { link, to } => {
+                let slot = self.links.find(which, link);
+                if let Some(conn) = slot.and_then(|slot| self.links.give(slot)) {
+                    let (thread, _) = self.mesh.place(To::Shard(to));
+                    self.leaving.push((thread, Carried::Link(link, Box::new(conn))));
                 }
             }
             Action::PauseReading { link } => self.pause(which, link, true),

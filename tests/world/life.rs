@@ -61,11 +61,21 @@ impl World {
             Progress::More => process.more.insert(which),
             Progress::Idle => process.more.remove(&which),
         };
+        let mut leaving = Vec::new();
         for action in actions.list.drain(..) {
-            self.carry_out(p, which, action);
+            match action {
+                Action::Move { link, to } => {
+                    self.give_away(p, which, link);
+                    leaving.push((link, Which::Shard(to.0)));
+                }
+                action => self.carry_out(p, which, action),
+            }
         }
         for letter in actions.mail.drain(..) {
             self.post(p, which, letter);
+        }
+        for (link, to) in leaving {
+            self.post_link(p, which, link, to);
         }
         self.processes[p].actions = actions;
     }
@@ -174,7 +184,7 @@ impl World {
             }
             Action::PauseReading { link } => self.pause_reading(p, which, link, true),
             Action::ResumeReading { link } => self.pause_reading(p, which, link, false),
-            Action::Tune { .. } => {}
+            Action::Tune { .. } | Action::Move { .. } => {}
             Action::Persist { ticket, file, bytes, fsync } => {
                 self.check_saved(p, &bytes);
                 let idle = self.processes[p].disk.queue.is_empty();
@@ -252,7 +262,9 @@ impl World {
         });
         journal::mark("a process crashed");
         self.note_crash(p);
-        let conns: Vec<(usize, usize)> = self.processes[p].links.values().copied().collect();
+        let process = &self.processes[p];
+        let moving = process.moving.values().map(|&(conn, end, _)| (conn, end));
+        let conns: Vec<(usize, usize)> = process.links.values().copied().chain(moving).collect();
         for (conn, end) in conns {
             self.abandon(conn, end, silently);
         }

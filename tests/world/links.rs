@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use whimbrel_core::action::Purpose;
-use whimbrel_core::ids::LinkId;
+use whimbrel_core::ids::{LinkId, ShardIndex};
 use whimbrel_core::input::{Input, Origin};
 
 use super::journal;
@@ -308,19 +308,27 @@ impl World {
                 self.after(us, Event::Room { conn: c, end: 1 - end });
             }
             match owner {
-                Some(Owner::Machine { process, which, link, .. }) => self.feed(process, which, link, &bytes),
+                Some(Owner::Machine { process, which, link, .. }) => {
+                    let left = self.feed(process, which, link, &bytes);
+                    let e = &mut self.conns[c].ends[end];
+                    if left > 0 && !e.closed {
+                        // Its link was moved: who has it now reads the rest.
+                        e.unread.push_front(bytes[len - left..].to_vec());
+                        self.conns[c].pipes[1 - end].used += left;
+                    }
+                }
                 Some(Owner::Task(id)) => self.caller_received(id, &bytes),
                 None => {}
             }
         }
     }
 
-    /// Hands bytes to a machine, as far as it likes into its own memory.
-    fn feed(&mut self, p: usize, which: Which, link: LinkId, mut bytes: &[u8]) {
+    /// Hands bytes to a machine, as far as it likes into its own memory. How many are left, because the link is gone.
+    fn feed(&mut self, p: usize, which: Which, link: LinkId, mut bytes: &[u8]) -> usize {
         while !bytes.is_empty() {
             // What other threads have sent comes first; it may be the end of the link.
             if !self.look(p, which.thread()) || !self.processes[p].links.contains_key(&(which, link)) {
-                return;
+                return bytes.len();
             }
             let inbox = self.processes[p].machines.as_mut().and_then(|m| m.inbox(which, link));
             if let Some(inbox) = inbox.filter(|inbox| !inbox.is_empty()) {
@@ -331,9 +339,53 @@ impl World {
                 self.turn(p, which, Input::InboxFilled { link, len });
             } else {
                 self.turn(p, which, Input::Filled { link, bytes });
-                return;
+                return 0;
             }
         }
+        0
+    }
+
+    /// A machine gives a connection away.
+    pub fn give_away(&mut self, p: usize, which: Which, link: LinkId) {
+        let process = &mut self.processes[p];
+        let Some((c, end)) = process.links.remove(&(which, link)) else {
+            panic!("there is no {link} to move")
+        };
+        let e = &mut self.conns[c].ends[end];
+        process.moving.insert(link, (c, end, e.paused));
+        // Nobody hears of it meanwhile.
+        (e.owner, e.paused) = (None, true);
+        journal::mix(&[6, c as u64, end as u64]);
+    }
+
+    /// A machine takes in a connection that another thread has given away.
+    pub fn adopt(&mut self, p: usize, which: Which, from: LinkId) {
+        let process = &mut self.processes[p];
+        let Some((c, end, paused)) = process.moving.remove(&from) else {
+            panic!("there is no {from} to take")
+        };
+        if self.conns[c].ends[end].closed {
+            journal::mark("a connection was lost while its link moved");
+            if self.rng.one_in(2) {
+                return self.step(p, which, Input::Closed { link: from });
+            }
+        }
+        let process = &mut self.processes[p];
+        process.next_accepted += 1;
+        let link = LinkId::accepted(process.next_accepted).of(ShardIndex(which.thread() as u16));
+        if self.conns[c].ends[end].closed {
+            process.late.push_back((which, link));
+            return self.step(p, which, Input::Moved { link, from });
+        }
+        process.links.insert((which, link), (c, end));
+        let e = &mut self.conns[c].ends[end];
+        e.owner = Some(Owner::Machine { process: p, life: process.life, which, link });
+        e.paused = paused;
+        if !paused {
+            self.after(1, Event::Arrived { conn: c, from: 1 - end });
+        }
+        journal::mark("a link moved to another shard");
+        self.step(p, which, Input::Moved { link, from });
     }
 
     /// A sender learns that its window has room.

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use whimbrel_core::action::Letter;
+use whimbrel_core::ids::LinkId;
 use whimbrel_core::input::Input;
 use whimbrel_core::mail::{Mail, Order};
 
@@ -14,14 +15,21 @@ use super::journal::mark;
 use super::process::Which;
 use super::{Event, World};
 
+/// What goes from thread to thread.
+enum Parcel {
+    Mail(Which, Mail),
+    /// A link that is at home there from now on. It had this name.
+    Link(Which, LinkId),
+}
+
 /// What is in a ring, with the time at which it was sent.
-type Ring = VecDeque<(u64, Which, Mail)>;
+type Ring = VecDeque<(u64, Parcel)>;
 
 /// The mail of a process that is under way.
 #[derive(Default)]
 pub struct Post {
     /// What a thread delivers next.
-    local: BTreeMap<usize, VecDeque<(Which, Mail)>>,
+    local: BTreeMap<usize, VecDeque<Parcel>>,
     /// From thread to thread.
     rings: BTreeMap<(usize, usize), Ring>,
     /// Threads that will look, and when.
@@ -31,7 +39,7 @@ pub struct Post {
 }
 
 impl Post {
-    fn next(&mut self, thread: usize) -> Option<(Which, Mail)> {
+    fn next(&mut self, thread: usize) -> Option<Parcel> {
         self.local.get_mut(&thread)?.pop_front()
     }
 
@@ -62,14 +70,29 @@ impl World {
         let thread = to.thread();
         let post = &mut self.processes[p].post;
         if from.thread() == thread {
-            post.local.entry(thread).or_default().push_back((to, mail));
+            post.local.entry(thread).or_default().push_back(Parcel::Mail(to, mail));
             return;
         }
         let ring = post.rings.entry((from.thread(), thread)).or_default();
-        if ring.front().is_some_and(|(since, ..)| *since < now) && matches!(mail, Mail::Pass(_)) {
+        if ring.front().is_some_and(|(since, _)| *since < now) && matches!(mail, Mail::Pass(_)) {
             mark("something was forwarded while the ring was late");
         }
-        ring.push_back((now, to, mail));
+        ring.push_back((now, Parcel::Mail(to, mail)));
+        self.ring_later(p, thread);
+    }
+
+    /// A machine sends a link to another thread, behind its mail.
+    pub fn post_link(&mut self, p: usize, from: Which, link: LinkId, to: Which) {
+        let ring = (from.thread(), to.thread());
+        let now = self.now;
+        let rings = &mut self.processes[p].post.rings;
+        rings.entry(ring).or_default().push_back((now, Parcel::Link(to, link)));
+        self.ring_later(p, to.thread());
+    }
+
+    /// Has a thread look into its rings, sooner or later.
+    fn ring_later(&mut self, p: usize, thread: usize) {
+        let (post, now) = (&mut self.processes[p].post, self.now);
         if !post.looks.contains_key(&thread) {
             let most = if self.rng.one_in(4) { self.plan.lateness } else { self.plan.lateness.min(30) };
             let at = now + self.rng.below(most.max(1));
@@ -106,11 +129,11 @@ impl World {
             let count = post.rings.iter_mut().filter(full).count() as u64;
             let chosen = if count > 1 { self.rng.below(count) as usize } else { 0 };
             let Some((_, ring)) = post.rings.iter_mut().filter(full).nth(chosen) else { break };
-            let Some((since, to, mail)) = ring.pop_front() else { break };
-            if since < self.now && matches!(mail, Mail::Pass(_)) {
+            let Some((since, parcel)) = ring.pop_front() else { break };
+            if since < self.now && matches!(parcel, Parcel::Mail(_, Mail::Pass(_))) {
                 mark("what shards sent each other came late");
             }
-            post.local.entry(thread).or_default().push_back((to, mail));
+            post.local.entry(thread).or_default().push_back(parcel);
         }
         self.carry_mail(p, thread)
     }
@@ -128,7 +151,14 @@ impl World {
 
     /// Delivers a thread's next letter, if there is one.
     pub fn deliver(&mut self, p: usize, thread: usize) -> bool {
-        let Some((to, mail)) = self.processes[p].post.next(thread) else { return false };
+        let (to, mail) = match self.processes[p].post.next(thread) {
+            None => return false,
+            Some(Parcel::Link(to, link)) => {
+                self.adopt(p, to, link);
+                return true;
+            }
+            Some(Parcel::Mail(to, mail)) => (to, mail),
+        };
         if !matches!(mail, Mail::Fact(_)) {
             self.overhear(p, to, &mail);
         }

@@ -144,6 +144,8 @@ pub struct Process {
     /// Connections by machine and link: number and end.
     pub links: BTreeMap<(Which, LinkId), (usize, usize)>,
     pub next_accepted: u64,
+    /// Connections under way between threads, by the names of their links: number, end, and whether nobody reads.
+    pub moving: BTreeMap<LinkId, (usize, usize, bool)>,
     pub actions: Actions,
     pub post: Post,
     pub dirty: BTreeSet<(Which, LinkId)>,
@@ -183,6 +185,7 @@ impl Process {
             rate: 0,
             links: BTreeMap::new(),
             next_accepted: 0,
+            moving: BTreeMap::new(),
             actions: Actions::default(),
             post: Post::default(),
             dirty: BTreeSet::new(),

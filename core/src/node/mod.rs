@@ -175,6 +175,7 @@ impl Node {
             | Input::Mailed(Mail::Order(_) | Mail::Pass(_))
             | Input::Introduced(_)
             | Input::Observed(_)
+            | Input::Moved { .. }
             | Input::Turned { .. } => {}
         }
         self.publish(now, out);

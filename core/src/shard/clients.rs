@@ -7,6 +7,7 @@ use crate::link::Outbox;
 use crate::mail::Fact;
 use crate::shard::gather::Part;
 use crate::shard::hold::{Class, Reason, Scope};
+use crate::shard::route::Way;
 use crate::shard::serve::Served;
 use crate::shard::session::Waiting;
 use crate::shard::visit::{Unread, session_of};
@@ -43,7 +44,11 @@ impl Shard {
             let executing = session.client.transaction.is_running();
             let offered = core::mem::replace(&mut unread, Unread::NOTHING);
             match served {
-                Served::Elsewhere(there, rest) => {
+                Served::Elsewhere(Way::Move(there), rest) => {
+                    self.settle(link, there, offered, rest, out);
+                    return;
+                }
+                Served::Elsewhere(Way::Visit(there), rest) => {
                     if at_home && session.outbox.len() >= WORTH_SENDING {
                         out.push(Action::Flush { link });
                     }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::action::{Action, Actions, Letter, To};
 use crate::cluster::takeover::Confirmed;
 use crate::command::effects::Keys;
-use crate::ids::{JobName, LinkId, ShardIndex};
+use crate::ids::{ClientId, JobName, LinkId, ShardIndex};
 use crate::link::Outbox;
 use crate::mail::{Mail, Pass};
 use crate::migration::failure::Failure;
@@ -21,6 +21,7 @@ use crate::shard::branch::Fed;
 use crate::shard::freeze::Freeze;
 use crate::shard::gather::{Part, Question};
 use crate::shard::imports::Applied;
+use crate::shard::settle::Settling;
 use crate::shard::shares::Taken;
 use crate::shard::sheaf::Sheaf;
 use crate::shard::tracking::{Gone, Notice, Tracks};
@@ -41,6 +42,12 @@ pub(crate) enum Errand {
     Answer { link: LinkId, reply: Bytes },
     /// The link of a session that is visiting is gone.
     Left { link: LinkId },
+    /// A session whose home is the shard that gets this, from now on; its socket, which had this name, is behind it.
+    Settle { from: LinkId, settling: Box<Settling> },
+    /// The link that was known by this name has another home.
+    Settled { from: LinkId },
+    /// A client that has moved is to be closed.
+    Expel(ClientId),
     /// A job of `home` has its snapshot made and its writes followed.
     Follow { home: ShardIndex, job: Arc<Job> },
     /// It is over, and its slots stay here.
@@ -115,6 +122,9 @@ impl Shard {
                     self.discard(visit.session);
                 }
             }
+            Errand::Settle { from, settling } => drop(self.settlers.insert(from, settling)),
+            Errand::Settled { from } => self.hear_settled(from, out),
+            Errand::Expel(id) => self.expel(now, id, out),
             Errand::Graft { home, job, left } => self.start_graft(home, job, left.as_ref()),
             Errand::Apply { job, db, sheaf } => self.apply_sheaf(now, job, db, sheaf, out),
             Errand::Applied(applied) => self.part_applied(applied, out),

@@ -29,7 +29,7 @@ use crate::shard::info::sums::Sums;
 use crate::shard::latency::Latency;
 use crate::shard::session::Waiting;
 use crate::shard::slot_stats;
-use crate::shard::tracking::{self, Tracks};
+use crate::shard::tracking::Tracks;
 use crate::shard::visit::session_of;
 use crate::shard::whole::{Caller, Request};
 use crate::shard::{Link, Shard, jobs, users};
@@ -85,13 +85,36 @@ pub(crate) struct Question {
 
 /// A command whose parts are being gathered.
 #[derive(Debug)]
-pub(crate) struct Gathering {
+struct Gathering {
+    /// Which question of this shard it is.
+    number: u64,
     question: Arc<Question>,
     parts: Vec<Part>,
 }
 
 /// Those of the clients that are at home here, by their links.
-pub(crate) type Gatherings = HashMap<LinkId, Gathering, foldhash::fast::FixedState>;
+#[derive(Debug, Default)]
+pub(crate) struct Gatherings {
+    map: HashMap<LinkId, Gathering, foldhash::fast::FixedState>,
+    asked: u64,
+}
+
+impl Gatherings {
+    /// How many questions were asked so far.
+    pub(crate) fn asked(&self) -> u64 {
+        self.asked
+    }
+
+    /// The oldest that is not answered, by its number.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        self.map.values().map(|gathering| gathering.number).min()
+    }
+
+    /// Nobody waits for the answer any more.
+    pub(crate) fn forget(&mut self, link: LinkId) {
+        self.map.remove(&link);
+    }
+}
 
 /// Whether all shards have a part in what a command does.
 pub(crate) fn is_wide(command: &Command, argv: Argv<'_>) -> bool {
@@ -194,7 +217,9 @@ impl Shard {
         for sibling in self.siblings() {
             out.pass(sibling, Errand::Ask(question.clone()));
         }
-        self.gatherings.insert(question.link, Gathering { question, parts: Vec::new() });
+        let gathering = Gathering { number: self.gatherings.asked, question, parts: Vec::new() };
+        self.gatherings.asked += 1;
+        self.gatherings.map.insert(gathering.question.link, gathering);
     }
 
     /// The other shards of the process.
@@ -219,12 +244,12 @@ impl Shard {
     /// A sibling has done its part; after the last the client is answered.
     pub(crate) fn take_part(&mut self, now: Now, link: LinkId, part: Part, out: &mut Actions) {
         let siblings = usize::from(self.env.shards.count()) - 1;
-        let Some(gathering) = self.gatherings.get_mut(&link) else { return };
+        let Some(gathering) = self.gatherings.map.get_mut(&link) else { return };
         gathering.parts.push(part);
         if gathering.parts.len() < siblings {
             return;
         }
-        let Some(Gathering { question, parts }) = self.gatherings.remove(&link) else { return };
+        let Some(Gathering { question, parts, .. }) = self.gatherings.map.remove(&link) else { return };
         if home(question.command) == Home::Node {
             let keys = parts.iter().map(Part::count).sum();
             self.ask_node(link, question.command, &question.words, keys, out);
@@ -263,7 +288,7 @@ impl Shard {
             Id::ClusterReset | Id::ClusterFlushslots | Id::ClusterReplicate => {
                 Part::Count((0..self.env.config.databases_in_use()).map(|db| self.data.store.len(db)).sum())
             }
-            Id::ClientTracking => Part::Found(tracking::listener(argv).and_then(|id| self.client_with(id))),
+            Id::ClientTracking => Part::Found(self.listener(argv)),
             Id::AclLog => Part::Refused(users::refused(argv, &mut self.data, &self.env)),
             Id::LatencyLatest | Id::LatencyHistory | Id::LatencyGraph | Id::LatencyDoctor => {
                 Part::Latency(Box::new(self.data.scrutiny.latency.clone()))

@@ -115,8 +115,10 @@ impl Shard {
         match self.links.remove(&link) {
             Some(Link::Client(mut session)) => {
                 self.data.footprint.clients -= session.client.share.total;
-                if let Some(there) = session.client.waiting.away() {
-                    out.pass(there, Errand::Left { link });
+                match session.client.waiting {
+                    Waiting::Away(there) => out.pass(there, Errand::Left { link }),
+                    Waiting::Moving { there, .. } => out.pass(there, Errand::Expel(session.client.id)),
+                    _ => {}
                 }
                 session.client.transaction.discard(self.data.effects.watched());
                 self.forget_watcher(&mut session.client);
@@ -135,7 +137,7 @@ impl Shard {
             Some(Link::Export) => {
                 self.with_exports(now, out, |e, s| e.closed(link, s));
             }
-            None => {}
+            None => self.lost(link, out),
         }
     }
 }

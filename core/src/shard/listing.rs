@@ -90,6 +90,8 @@ impl Shard {
             }
         }
         rows.sort_by_key(|(id, _)| *id);
+        // Of a client that moves between shards there is one in both.
+        rows.dedup_by_key(|(id, _)| *id);
         let mut text = String::new();
         for (_, row) in rows {
             text.push_str(&row);

@@ -49,6 +49,7 @@ mod scrutiny;
 mod sequencer;
 mod serve;
 mod session;
+mod settle;
 mod shares;
 mod sheaf;
 mod slices;
@@ -105,6 +106,7 @@ pub(crate) use crate::shard::links::Link;
 use crate::shard::rates::{LongTurns, Loops, Pauses, Rates};
 use crate::shard::scrutiny::Scrutiny;
 use crate::shard::session::Waiting;
+use crate::shard::settle::Settlers;
 use crate::shard::shares::Shares;
 use crate::shard::tally::Tally;
 use crate::shard::upkeep::Upkeep;
@@ -123,6 +125,12 @@ pub struct Shard {
     links: HashMap<LinkId, Link, foldhash::fast::FixedState>,
     /// Sessions of siblings that are served here.
     guests: Guests,
+    /// Sessions of siblings that will be at home here when their sockets come.
+    settlers: Settlers,
+    /// Stand-ins of clients whose new homes all shards know, and how many questions had been asked here then.
+    departed: Vec<(LinkId, u64)>,
+    /// How many configurations it was given.
+    configured: u64,
     /// Imports of siblings that bring slots of this shard.
     grafts: Vec<Graft>,
     /// Memory for outboxes of clients.
@@ -216,6 +224,9 @@ impl Shard {
             data,
             links: HashMap::default(),
             guests: Guests::default(),
+            settlers: Settlers::default(),
+            departed: Vec::new(),
+            configured: 0,
             grafts: Vec::new(),
             rooms: Rooms::default(),
             imports: 0,
@@ -261,6 +272,7 @@ impl Shard {
                 self.filled(now, link, &[], out);
             }
             Input::Opened { link, origin } => self.opened(now, link, origin, out),
+            Input::Moved { link, from } => self.moved(now, link, from, out),
             Input::Drained { link } => self.drained(now, link, out),
             Input::Closed { link } => self.closed(now, link, out),
             Input::Connected { link, .. } => self.with_exports(now, out, |e, s| e.connected(link, s)),
@@ -286,6 +298,9 @@ impl Shard {
             | Input::Done { .. }
             | Input::Read { .. }
             | Input::Mailed(Mail::Fact(_)) => {}
+        }
+        if !self.departed.is_empty() {
+            self.drop_stand_ins(out);
         }
         self.evict_clients(now, out);
         self.wake(now, out);

@@ -11,7 +11,7 @@ use crate::shard::tracking::{self, Gone, Notice, Tracks};
 use crate::shard::whole::{Caller, Request};
 use crate::shard::{Link, Shard};
 use crate::slots::Slot;
-use crate::wire::resp::Reply;
+use crate::wire::resp::{Argv, Reply};
 
 impl Shard {
     /// CLIENT TRACKING. Where there are siblings they are asked for the client that is to hear, then told what the client
@@ -23,7 +23,7 @@ impl Shard {
         }
         let found = |part: &Part| if let Part::Found(link) = part { *link } else { None };
         let sibling = request.parts.iter().find_map(found);
-        let listener = tracking::listener(request.argv).and_then(|id| self.client_with(id)).or(sibling);
+        let listener = self.listener(request.argv).or(sibling);
         let Some(Link::Client(session)) = self.links.get_mut(&request.link) else { return Caller::Stays };
         let tracking = &mut self.data.scrutiny.tracking;
         let set = tracking.set(request.argv, request.link, &mut session.client.tracker, |_| listener);
@@ -36,10 +36,14 @@ impl Shard {
         Caller::Stays
     }
 
-    /// The link of the client of ours with this number.
-    pub(crate) fn client_with(&self, id: u64) -> Option<LinkId> {
-        self.links.iter().find_map(|(link, l)| match l {
-            Link::Client(session) => (session.client.id.0 == id).then_some(*link),
+    /// The client of ours that is named to hear for another; from now on it stays here.
+    pub(crate) fn listener(&mut self, argv: Argv<'_>) -> Option<LinkId> {
+        let id = tracking::listener(argv)?;
+        self.links.iter_mut().find_map(|(link, l)| match l {
+            Link::Client(session) if session.client.id.0 == id && !session.client.waiting.is_moving() => {
+                session.client.hears_for_others = true;
+                Some(*link)
+            }
             _ => None,
         })
     }

@@ -69,6 +69,7 @@ impl Shard {
     }
 
     fn configure(&mut self, now: Now, config: Arc<Config>, timing: Timing, out: &mut Actions) {
+        self.configured += 1;
         self.data.configure(&config);
         let users_changed = self.env.config.users != config.users;
         self.env.config = config;

@@ -15,7 +15,7 @@ use crate::shard::gather::is_wide;
 use crate::shard::hold::Kind;
 use crate::shard::session::Client;
 use crate::shard::transaction::Transaction;
-use crate::shard::{debug, freeze, slot_stats};
+use crate::shard::{debug, freeze, settle, slot_stats};
 use crate::slots::Slot;
 use crate::store::Store;
 use crate::time::Now;
@@ -80,6 +80,15 @@ fn place_of_all(command: &'static Command, argv: Argv<'_>) -> Place {
     Place::One(found)
 }
 
+/// How a session gets to the shard where its next command has to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It goes there and comes back.
+    Visit(ShardIndex),
+    /// Its home is there from now on.
+    Move(ShardIndex),
+}
+
 /// The shard where a client's next command has to run, if that is not this one: commands with keys where their slot is,
 /// a transaction where its keys are, all others where the client is at home.
 #[inline]
@@ -91,14 +100,14 @@ pub(crate) fn elsewhere(
     client: &mut Client,
     data: &mut Data,
     env: &Env,
-) -> Option<ShardIndex> {
+) -> Option<Way> {
     if env.shards == Shards::ONE || (client.transaction.is_running() && !client.frozen) {
         return None;
     }
     let home = client.link.shard();
     if freeze::is_due(command, client, env) {
         let stays = stopped_by_hold(command, client.transaction.slot(env), client, data);
-        return (!stays && home != env.index).then_some(home);
+        return (!stays && home != env.index).then_some(Way::Visit(home));
     }
     let there = match place {
         Place::One(Some(_)) if command.id == Id::Clusterscan && is_wide(command, argv) => home,
@@ -111,7 +120,12 @@ pub(crate) fn elsewhere(
         Place::One(None) => shard_named(command, argv, env).unwrap_or(home),
         Place::Several => return None,
     };
-    (there != env.index).then_some(there)
+    if there != env.index {
+        return Some(Way::Visit(there));
+    }
+    let is_keyless = matches!(place, Place::One(None));
+    let home = if is_keyless { settle::home_for(command, argv, env) } else { None };
+    home.filter(|home| *home != env.index && client.may_move()).map(Way::Move)
 }
 
 /// The slot that a command without keys names as an argument, if what it does is about keys there.

@@ -5,13 +5,12 @@ use alloc::format;
 
 use crate::action::Ending;
 use crate::command::table::Command;
-use crate::ids::ShardIndex;
 use crate::link::Outbox;
 use crate::mail::Asked;
 use crate::shard::admit::{admit, look_up};
 use crate::shard::data::Data;
 use crate::shard::env::Env;
-use crate::shard::route::{Route, elsewhere, place, route_begun};
+use crate::shard::route::{Route, Way, elsewhere, place, route_begun};
 use crate::shard::run::{Ran, run};
 use crate::shard::session::{Client, Queued, Session, Waiting};
 use crate::shard::transaction::Transaction;
@@ -25,8 +24,8 @@ use crate::wire::resp::{ArgvBuf, Limits, Wrong};
 pub(crate) enum Served {
     /// Everything that came is done.
     Idle,
-    /// Its next command is for this shard; so many bytes of the input are not looked at.
-    Elsewhere(ShardIndex, usize),
+    /// Its next command is for another shard; so many bytes of the input are not looked at.
+    Elsewhere(Way, usize),
     /// Its next command waits for a hold.
     Held,
     /// Its command is for the node; serving goes on after the answer.
@@ -87,13 +86,13 @@ impl Session {
                     (command, argv, place(env, command, argv), true)
                 }
             };
-            if let Some(there) = elsewhere(now, command, argv, place, client, data, env) {
+            if let Some(way) = elsewhere(now, command, argv, place, client, data, env) {
                 if !alone {
-                    return Served::Elsewhere(there, unseen);
+                    return Served::Elsewhere(way, unseen);
                 }
                 self.client.backlog.push_front(Queued { command, words: argv.into() });
                 self.reader.keep(upcoming.rest());
-                return Served::Elsewhere(there, 0);
+                return Served::Elsewhere(way, 0);
             }
             let ran = admit(now, command, argv, place, client, outbox, data, env);
             let words = if matches!(ran, Ran::Done) { None } else { Some(ArgvBuf::from(argv)) };
@@ -143,11 +142,11 @@ impl Session {
     /// Runs a command that waited; why serving stops with it, if it does.
     fn serve_queued(&mut self, now: Now, queued: Queued, data: &mut Data, env: &Env) -> Option<Served> {
         let (command, argv) = (queued.command, queued.words.argv());
-        if let Some(there) =
+        if let Some(way) =
             elsewhere(now, command, argv, place(env, command, argv), &mut self.client, data, env)
         {
             self.client.backlog.push_front(queued);
-            return Some(Served::Elsewhere(there, 0));
+            return Some(Served::Elsewhere(way, 0));
         }
         let ran = self.run_queued(now, &queued, data, env);
         self.stopped(ran, command, || queued.words, data, env)

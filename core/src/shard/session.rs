@@ -60,6 +60,8 @@ pub(crate) enum Waiting {
     Siblings,
     /// Its session, which is at work in this shard.
     Away(ShardIndex),
+    /// Its session has its home in another shard now, of which so many siblings have not told.
+    Moving { there: ShardIndex, untold: u16 },
     /// Its link is being closed by us: nothing more is heard.
     Closing,
 }
@@ -107,6 +109,8 @@ pub(crate) struct Client {
     pub(crate) capa_redirect: bool,
     /// It watches all commands.
     pub(crate) monitors: bool,
+    /// Others have named it to hear what changes for them.
+    pub(crate) hears_for_others: bool,
     /// It tracks keys.
     pub(crate) tracker: Option<Box<Tracker>>,
     pub(crate) replies: Replies,
@@ -166,6 +170,7 @@ impl Session {
             no_evict: false,
             capa_redirect: false,
             monitors: false,
+            hears_for_others: false,
             tracker: None,
             replies: Replies::On,
             transaction: Transaction::None,
@@ -236,6 +241,7 @@ impl Client {
         self.peak_unsent = stand_in.peak_unsent;
         self.leaving = stand_in.leaving;
         self.gone = stand_in.gone;
+        self.hears_for_others |= stand_in.hears_for_others;
         if let (Some(tracker), Some(other)) = (&mut self.tracker, stand_in.tracker) {
             tracker.broken |= other.broken;
         }

@@ -51,7 +51,7 @@ impl Unread<'_> {
     }
 
     /// The last `len` bytes of it, to be taken along.
-    fn last(self, len: usize) -> Unread<'static> {
+    pub(super) fn last(self, len: usize) -> Unread<'static> {
         match self {
             _ if len == 0 => Unread::Lent(&[]),
             Self::Lent(bytes) => Unread::Own(bytes[bytes.len() - len..].to_vec(), 0),
@@ -197,5 +197,10 @@ impl Waiting {
             Self::Away(shard) => Some(shard),
             _ => None,
         }
+    }
+
+    /// Whether only a stand-in is here any more.
+    pub(crate) fn is_moving(self) -> bool {
+        matches!(self, Self::Moving { .. })
     }
 }

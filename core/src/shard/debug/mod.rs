@@ -20,6 +20,7 @@ use crate::mail::{Fact, Mail};
 use crate::migration::export;
 use crate::rng::Rng;
 use crate::shard::Shard;
+use crate::shard::settle;
 use crate::shard::whole::Request;
 use crate::time::{Now, Span};
 use crate::wire::resp::number::integer;
@@ -246,6 +247,11 @@ impl Shard {
             2.. if is(word, b"panic") => crash("DEBUG PANIC called", out),
             2.. if is(word, b"segfault") => crash("DEBUG SEGFAULT called", out),
             2.. if is(word, b"oom") => crash("DEBUG OOM: out of memory", out),
+            3 if is(word, b"move-client") => match settle::named_by_debug(argv, &self.env) {
+                Some(shard) if shard == self.env.index => reply.ok(),
+                Some(_) => reply.error("ERR This client cannot move now"),
+                None => reply.error("ERR There is no such shard"),
+            },
             3.. if is(word, b"replicate") => reply.ok(),
             2 if is(word, b"stringmatch-test") => self.match_random_texts(reply),
             _ if self.switched(now, argv, reply, out) => {}

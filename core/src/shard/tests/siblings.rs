@@ -11,17 +11,42 @@ use crate::slots::Slot;
 
 mod every;
 mod moving;
+mod settling;
 
 /// A process that owns all slots, and its rings: each keeps its order, which of them is emptied next is left to chance.
 pub(super) struct Process {
     pub(super) node: Node,
     pub(super) shards: Vec<Shard>,
-    rings: BTreeMap<(Whose, Whose), VecDeque<Mail>>,
+    rings: BTreeMap<(Whose, Whose), VecDeque<Sent>>,
     /// Links on which what there is to say shall go.
     due: BTreeSet<LinkId>,
+    /// Sockets that were moved, by the names that their links had first.
+    moved: BTreeMap<LinkId, Socket>,
     rng: Rng,
     pub(super) now: Now,
     pub(super) letters: u64,
+}
+
+/// What goes from one machine to another.
+enum Sent {
+    Mail(Mail),
+    /// The socket of a link that had this name.
+    Link(LinkId),
+}
+
+/// A socket that was moved.
+#[derive(Default)]
+struct Socket {
+    /// What its link is called now …
+    link: Option<LinkId>,
+    /// … or was called, while it is under way.
+    on_its_way: Option<LinkId>,
+    /// What came meanwhile.
+    kept: Vec<u8>,
+    /// Its peer hung up meanwhile.
+    ended: bool,
+    /// It cannot be taken in.
+    lost: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -45,8 +70,8 @@ impl Process {
         let shard = |n| Shard::nth(ShardIndex(n), config.clone(), node.view(), 2, now);
         let shards = (0..shards).map(shard).collect();
         let rings = BTreeMap::new();
-        let due = BTreeSet::new();
-        let mut process = Self { node, shards, rings, due, rng: Rng::new(seed), now, letters: 0 };
+        let (due, moved) = (BTreeSet::new(), BTreeMap::new());
+        let mut process = Self { node, shards, rings, due, moved, rng: Rng::new(seed), now, letters: 0 };
         let admin = process.connect(0, 1_000);
         assert_eq!(process.ask(admin, "CLUSTER ADDSLOTSRANGE 0 16383\r\n"), "+OK\r\n");
         for _ in 0..60 {
@@ -61,18 +86,28 @@ impl Process {
             Whose::Node => self.node.handle(self.now, input, &mut out),
             Whose::Shard(n) => self.shards[n].handle(self.now, input, &mut out),
         };
+        self.carry_out(who, out);
+    }
+
+    fn carry_out(&mut self, who: Whose, out: Actions) {
         for Letter { to, mail } in out.mail {
             let to = match to {
                 To::Node => Whose::Node,
                 To::Shard(shard) => Whose::Shard(shard.0.into()),
             };
-            self.rings.entry((who, to)).or_default().push_back(mail);
+            self.rings.entry((who, to)).or_default().push_back(Sent::Mail(mail));
         }
         for action in out.list {
             match action {
                 Action::Persist { ticket, .. } => self.step(who, Input::Done { ticket, result: Ok(()) }),
                 Action::Close { link, ending: Ending::Flushed } => self.step(who, Input::Closed { link }),
                 Action::Flush { link } => drop(self.due.insert(link)),
+                Action::Move { link, to } => {
+                    let socket = self.socket_of(link);
+                    (socket.link, socket.on_its_way) = (None, Some(link));
+                    let ring = self.rings.entry((who, Whose::Shard(to.0.into()))).or_default();
+                    ring.push_back(Sent::Link(link));
+                }
                 _ => {}
             }
         }
@@ -86,10 +121,61 @@ impl Process {
             return false;
         }
         let at = full[self.rng.below(full.len() as u64) as usize];
-        let mail = self.rings.get_mut(&at).and_then(VecDeque::pop_front).expect("a letter");
+        let sent = self.rings.get_mut(&at).and_then(VecDeque::pop_front).expect("a letter");
         self.letters += 1;
-        self.step(at.1, Input::Mailed(mail));
+        match (sent, at.1) {
+            (Sent::Mail(mail), to) => self.step(to, Input::Mailed(mail)),
+            (Sent::Link(from), Whose::Shard(to)) => self.arrive(from, to),
+            (Sent::Link(_), Whose::Node) => panic!("a client of the node"),
+        }
         true
+    }
+
+    /// The socket whose link has this name now, or had it until it was moved.
+    fn socket_of(&mut self, link: LinkId) -> &mut Socket {
+        let first = self.moved.iter().find(|(_, socket)| socket.link == Some(link)).map(|(first, _)| *first);
+        self.moved.entry(first.unwrap_or(link)).or_default()
+    }
+
+    /// A socket has come to another shard.
+    fn arrive(&mut self, from: LinkId, to: usize) {
+        let link = LinkId::accepted(1_000_000 + self.letters).of(ShardIndex(to as u16));
+        let (first, socket) =
+            self.moved.iter_mut().find(|(_, socket)| socket.on_its_way == Some(from)).expect("a socket");
+        let first = *first;
+        let Socket { kept, ended, lost, .. } =
+            core::mem::replace(socket, Socket { link: Some(link), ..Socket::default() });
+        if lost {
+            return self.step(Whose::Shard(to), Input::Closed { link: from });
+        }
+        self.step(Whose::Shard(to), Input::Moved { link, from });
+        if !kept.is_empty() {
+            self.feed(first, &kept);
+        }
+        if ended {
+            self.hang_up(first);
+        }
+    }
+
+    /// What the link of a client is called now; none while it is under way.
+    pub(super) fn link_of(&self, client: LinkId) -> Option<LinkId> {
+        self.moved.get(&client).map_or(Some(client), |socket| socket.link)
+    }
+
+    /// A client's socket cannot be taken in where it is on its way to, or is gone.
+    pub(super) fn lose(&mut self, client: LinkId) {
+        match self.link_of(client) {
+            Some(_) => self.hang_up(client),
+            None => self.moved.entry(client).or_default().lost = true,
+        }
+    }
+
+    /// A client is gone.
+    pub(super) fn hang_up(&mut self, client: LinkId) {
+        match self.link_of(client) {
+            Some(link) => self.step(Whose::Shard(link.shard().0.into()), Input::Closed { link }),
+            None => self.moved.entry(client).or_default().ended = true,
+        }
     }
 
     pub(super) fn settle(&mut self) {
@@ -102,12 +188,16 @@ impl Process {
         link
     }
 
-    pub(super) fn feed(&mut self, link: LinkId, bytes: &[u8]) {
-        self.step(Whose::Shard(link.shard().0.into()), Input::Filled { link, bytes });
+    pub(super) fn feed(&mut self, client: LinkId, bytes: &[u8]) {
+        match self.link_of(client) {
+            Some(link) => self.step(Whose::Shard(link.shard().0.into()), Input::Filled { link, bytes }),
+            None => self.moved.entry(client).or_default().kept.extend_from_slice(bytes),
+        }
     }
 
     /// What the client on this link has got: what was to be sent.
-    pub(super) fn said(&mut self, link: LinkId) -> String {
+    pub(super) fn said(&mut self, client: LinkId) -> String {
+        let Some(link) = self.link_of(client) else { return String::new() };
         if !self.due.remove(&link) {
             return String::new();
         }

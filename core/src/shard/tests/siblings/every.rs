@@ -305,7 +305,7 @@ fn told(process: &mut Process, n: u64, script: &str) -> [String; 2] {
     }
     process.settle();
     let is_quiet = |s: &Shard| {
-        s.guests.is_empty() && s.frozen.is_none() && s.gatherings.is_empty() && s.links.len() <= 1
+        s.guests.is_empty() && s.frozen.is_none() && s.gatherings.oldest().is_none() && s.links.len() <= 1
     };
     assert!(process.shards.iter().all(is_quiet), "{script}");
     [said, after]

@@ -1,0 +1,178 @@
+//! Sessions that change their home: a link moves, with its session, to another shard for good.
+//!
+//! The old home lets go of both in one step. The session goes by mail and the socket behind it; where they meet, the link
+//! has another name from then on. A link moves between two commands only, and only if nobody else knows it by its name:
+//! who monitors, tracks, hears for others, or is in the middle of something stays where it is.
+//!
+//! In the old home a stand-in remains until every shard has heard of the new one, so that a client that is moving is listed
+//! and killed as any other: what all shards are asked comes to the old home while the stand-in is there, or to the new one
+//! when the session is. A client may be found twice, never not at all.
+
+use alloc::boxed::Box;
+
+use hashbrown::HashMap;
+
+use crate::action::{Action, Actions, Ending};
+use crate::command::options::is;
+use crate::command::table::{Command, Id};
+use crate::ids::{ClientId, LinkId, ShardIndex};
+use crate::shard::env::Env;
+use crate::shard::errand::Errand;
+use crate::shard::footprint::Share;
+use crate::shard::sequencer::Seen;
+use crate::shard::session::{Client, Session, Waiting};
+use crate::shard::transaction::Transaction;
+use crate::shard::visit::Unread;
+use crate::shard::{Link, Shard};
+use crate::time::Now;
+use crate::wire::resp::Argv;
+use crate::wire::resp::number::integer;
+
+/// A session on its way to its new home, or there before its socket.
+#[derive(Debug)]
+pub(crate) struct Settling {
+    session: Box<Session>,
+    unread: Unread<'static>,
+    /// How far the feeds of shards were in its old home.
+    seen: Seen,
+    /// How many configurations its old home had been given.
+    configured: u64,
+}
+
+/// Sessions whose sockets have not come, by the names of their links in their old homes.
+pub(crate) type Settlers = HashMap<LinkId, Box<Settling>, foldhash::fast::FixedState>;
+
+/// The shard where the link of who gives this command has to be at home for it, if that matters.
+pub(crate) fn home_for(command: &'static Command, argv: Argv<'_>, env: &Env) -> Option<ShardIndex> {
+    match command.id {
+        Id::Debug => named_by_debug(argv, env),
+        _ => None,
+    }
+}
+
+/// The shard that DEBUG MOVE-CLIENT names.
+pub(crate) fn named_by_debug(argv: Argv<'_>, env: &Env) -> Option<ShardIndex> {
+    if argv.len() != 3 || !is(argv.get(1), b"move-client") {
+        return None;
+    }
+    let shard = integer(argv.get(2)).and_then(|n| u16::try_from(n).ok())?;
+    (shard < env.shards.count()).then_some(ShardIndex(shard))
+}
+
+impl Client {
+    /// Whether its link may go to another shard, the client being at home and between two commands.
+    pub(crate) fn may_move(&self) -> bool {
+        self.authenticated
+            && matches!(self.transaction, Transaction::None)
+            && !self.monitors
+            && self.tracker.is_none()
+            && !self.hears_for_others
+            && !(self.frozen || self.gone || self.leaving)
+    }
+}
+
+impl Shard {
+    /// The home of a client, which [may move](Client::may_move), is another shard from now on: its link goes there with the
+    /// last `rest` bytes of what is unread.
+    pub(crate) fn settle(
+        &mut self,
+        link: LinkId,
+        there: ShardIndex,
+        unread: Unread<'_>,
+        rest: usize,
+        out: &mut Actions,
+    ) {
+        let Some(Link::Client(session)) = self.links.get_mut(&link) else { return };
+        let untold = self.env.shards.count() - 1;
+        let mut stand_in = session.client.stand_in(there);
+        stand_in.waiting = Waiting::Moving { there, untold };
+        let mut session = Box::new(Session {
+            reader: core::mem::take(&mut session.reader),
+            outbox: core::mem::take(&mut session.outbox),
+            client: core::mem::replace(&mut session.client, stand_in),
+        });
+        session.client.share = Share::default();
+        self.reckon(link);
+        let (unread, seen) = (unread.last(rest), self.data.exports.seen(self.env.index));
+        let settling = Settling { session, unread, seen, configured: self.configured };
+        out.pass(there, Errand::Settle { from: link, settling: Box::new(settling) });
+        out.push(Action::Move { link, to: there });
+    }
+
+    /// The socket of a session that has come from another shard is here, and has this name.
+    pub(super) fn moved(&mut self, now: Now, link: LinkId, from: LinkId, out: &mut Actions) {
+        let Some(settling) = self.settlers.remove(&from) else {
+            // It was told to go while it was on its way.
+            out.push(Action::Close { link, ending: Ending::Abrupt });
+            return;
+        };
+        let Settling { mut session, unread, seen, configured } = *settling;
+        self.tell_settled(from, out);
+        self.data.exports.comes_after(self.env.index, &seen);
+        match self.env.config.users.get(session.client.user.name()) {
+            Some(user) => session.client.be(user.clone()),
+            // Its user was deleted meanwhile. Where it comes from, a user may be known already who is not yet known here.
+            None if configured < self.configured => {
+                out.push(Action::Close { link, ending: Ending::Abrupt });
+                return;
+            }
+            None => {}
+        }
+        session.client.link = link;
+        self.links.insert(link, Link::Client(session));
+        self.share_clients(out);
+        self.go_on(now, link, unread, out);
+    }
+
+    /// A link is gone: if it is one that was to come here, its session goes with it.
+    pub(super) fn lost(&mut self, from: LinkId, out: &mut Actions) {
+        if self.settlers.remove(&from).is_some() {
+            self.tell_settled(from, out);
+        }
+    }
+
+    /// Tells all siblings that a link is no longer where it was.
+    fn tell_settled(&mut self, from: LinkId, out: &mut Actions) {
+        self.siblings().for_each(|sibling| out.pass(sibling, Errand::Settled { from }));
+    }
+
+    /// A link that was known by this name has another home now. Its old home hears so from every sibling, behind all that
+    /// the sibling asked it before.
+    pub(super) fn hear_settled(&mut self, from: LinkId, out: &mut Actions) {
+        if !self.is_home_of(from) {
+            out.pass(from.shard(), Errand::Settled { from });
+            return;
+        }
+        let Some(Link::Client(stand_in)) = self.links.get_mut(&from) else { return };
+        let Waiting::Moving { untold, .. } = &mut stand_in.client.waiting else { return };
+        *untold -= 1;
+        if *untold == 0 {
+            self.departed.push((from, self.gatherings.asked()));
+        }
+    }
+
+    /// Drops stand-ins that nobody will ask for any more: this shard asks itself last, when all siblings have answered.
+    pub(super) fn drop_stand_ins(&mut self, out: &mut Actions) {
+        let oldest = self.gatherings.oldest();
+        for (link, _) in
+            self.departed.extract_if(.., |(_, asked)| oldest.is_none_or(|oldest| oldest >= *asked))
+        {
+            if let Some(Link::Client(stand_in)) = self.links.remove(&link) {
+                self.data.footprint.clients -= stand_in.client.share.total;
+            }
+        }
+        self.share_clients(out);
+    }
+
+    /// A client that has moved here, or moves, is to be closed.
+    pub(super) fn expel(&mut self, now: Now, id: ClientId, out: &mut Actions) {
+        let is_here = |l: &Link| matches!(l, Link::Client(session) if session.client.id == id);
+        let found = self.links.iter().find(|(_, l)| is_here(l)).map(|(link, _)| *link);
+        if let Some(link) = found {
+            out.push(Action::Close { link, ending: Ending::Abrupt });
+            self.closed(now, link, out);
+            return;
+        }
+        self.settlers.retain(|_, settling| settling.session.client.id != id);
+    }
+}
