@@ -99,7 +99,7 @@ fn bytes_of_links_that_move_come_in_order_both_ways() {
         let mut writer = client.try_clone().unwrap();
         let mut rng = Rng::new(seed);
         // Some in small pieces, some so much that neither socket takes it at once.
-        let (len, one_in) = if seed % 2 == 0 { (20_000, 50) } else { (4_000_000, 20_000) };
+        let (len, one_in) = if seed.is_multiple_of(2) { (20_000, 50) } else { (4_000_000, 20_000) };
         let said = stream(&mut rng, len, one_in);
         let saying = said.clone();
         thread::spawn(move || {
@@ -111,7 +111,7 @@ fn bytes_of_links_that_move_come_in_order_both_ways() {
             }
         });
         thread::spawn(move || {
-            if seed % 3 == 0 {
+            if seed.is_multiple_of(3) {
                 thread::sleep(Duration::from_millis(50));
             }
             let mut heard = vec![0; said.len()];
