@@ -7,7 +7,6 @@ use crate::link::Outbox;
 use crate::mail::Fact;
 use crate::shard::gather::Part;
 use crate::shard::hold::{Class, Reason, Scope};
-use crate::shard::route::Way;
 use crate::shard::serve::Served;
 use crate::shard::session::Waiting;
 use crate::shard::visit::{Unread, session_of};
@@ -44,15 +43,11 @@ impl Shard {
             let executing = session.client.transaction.is_running();
             let offered = core::mem::replace(&mut unread, Unread::NOTHING);
             match served {
-                Served::Elsewhere(Way::Move(there), rest) => {
-                    self.settle(link, there, offered, rest, out);
-                    return;
-                }
-                Served::Elsewhere(Way::Visit(there), rest) => {
+                Served::Elsewhere(way, rest) => {
                     if at_home && session.outbox.len() >= WORTH_SENDING {
                         out.push(Action::Flush { link });
                     }
-                    self.travel(link, there, offered, rest, out);
+                    self.travel(link, way, offered, rest, out);
                     return;
                 }
                 Served::Idle if !at_home => {

@@ -15,6 +15,7 @@ use crate::action::{Action, Actions, Ending};
 use crate::ids::{LinkId, ShardIndex};
 use crate::link::Outbox;
 use crate::shard::errand::Errand;
+use crate::shard::route::Way;
 use crate::shard::sequencer::Seen;
 use crate::shard::session::{Session, Waiting};
 use crate::shard::{Link, Shard};
@@ -91,11 +92,15 @@ impl Shard {
     pub(crate) fn travel(
         &mut self,
         link: LinkId,
-        there: ShardIndex,
+        way: Way,
         unread: Unread<'_>,
         rest: usize,
         out: &mut Actions,
     ) {
+        let there = match way {
+            Way::Move(there) => return self.settle(link, there, unread, rest, out),
+            Way::Visit(there) => there,
+        };
         let unread = unread.last(rest);
         let seen = self.data.exports.seen(self.env.index);
         if let Some(mut visit) = self.guests.remove(&link) {
