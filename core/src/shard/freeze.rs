@@ -21,7 +21,7 @@ use crate::shard::errand::Errand;
 use crate::shard::gather::is_wide;
 use crate::shard::hold::{Class, Kind, Reason, Scope};
 use crate::shard::home::{Home, home};
-use crate::shard::route::{Place, place, shard_named};
+use crate::shard::route::{Place, Way, place, shard_named};
 use crate::shard::session::{Client, Queued, Waiting};
 use crate::shard::transaction::Transaction;
 use crate::shard::visit::{Unread, session_of};
@@ -200,7 +200,7 @@ impl Shard {
                     self.resume(now, link, out);
                 } else if let Some(Link::Client(session)) = self.links.get_mut(&link) {
                     session.client.waiting = Waiting::Nothing;
-                    self.travel(link, there, Unread::NOTHING, 0, out);
+                    self.travel(link, Way::Visit(there), Unread::NOTHING, 0, out);
                 }
             }
         }
