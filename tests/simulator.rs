@@ -52,6 +52,7 @@ const MARKS: &[&str] = &[
     "a flush in a transaction over the network",
     "a flush over the network",
     "a key was found expired while its slot moved",
+    "a link moved to another shard",
     "a migration link broke",
     "a node forgot another",
     "a node was flushed",

@@ -62,6 +62,12 @@ impl Client {
                 bytes.extend(command(&[b"ASKING"]));
                 extra += 1;
             }
+            let shards = u64::from(self.ctx.0.plan.shards);
+            if shards > 1 && self.ctx.one_in(8) {
+                let shard = self.ctx.below(shards).to_string();
+                bytes.extend(command(&[b"DEBUG", b"MOVE-CLIENT", shard.as_bytes()]));
+                extra += 1;
+            }
             bytes.extend(commands.concat());
             let Some(mut answer) = self.ctx.call(conn, bytes, commands.len() + extra).await else {
                 self.conns[p] = None;

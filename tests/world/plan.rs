@@ -275,6 +275,7 @@ impl Plan {
         format!(
             "port 6379\nprotected-mode no\ncluster-enabled yes\ncluster-databases {DATABASES}\n\
              cluster-announce-ip {ip}\ncluster-node-timeout {}\nrepl-timeout 6\ncluster-blacklist-ttl 1\n\
+             enable-debug-command yes\n\
              cluster-manual-failover-timeout {}\nshards {}\n",
             self.node_timeout_ms, self.patience_ms, self.shards
         )
