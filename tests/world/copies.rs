@@ -10,6 +10,9 @@ impl World {
     pub fn note_served(&mut self, p: usize) {
         let process = &mut self.processes[p];
         let Some(view) = &process.view else { return };
+        if process.unserved.is_empty() {
+            return;
+        }
         let serves = process.is_up() && view.state == State::Ok;
         process.unserved = process.unserved.iter().filter(|slot| !serves && view.is_mine(*slot)).collect();
     }

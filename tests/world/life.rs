@@ -116,8 +116,8 @@ impl World {
     fn schedule_wake(&mut self, p: usize) {
         let process = &self.processes[p];
         let Some(machines) = &process.machines else { return };
-        let due = |which| machines.poll_timeout(which).map(|at| process.world(at.0));
-        let mut at = machines.all().filter_map(due).min().unwrap_or(u64::MAX).max(self.now);
+        let first = machines.all().filter_map(|which| machines.poll_timeout(which)).min();
+        let mut at = first.map_or(u64::MAX, |at| process.world(at.0)).max(self.now);
         if !process.more.is_empty() {
             at = at.min(self.now + TURN.0 + self.rng.below(TURN.1));
         }
@@ -143,15 +143,14 @@ impl World {
         }
         let mut ticked = false;
         for thread in 0..usize::from(process.config.shards) {
-            let machines: Vec<Which> = self.processes[p].machines.iter().flat_map(Machines::all).collect();
             let has_work = |which: &Which| self.processes[p].is_due(*which, self.now);
-            if !machines.iter().any(|which| which.thread() == thread && has_work(which)) {
+            if !Which::of_thread(thread).any(|which| has_work(&which)) {
                 continue;
             }
             if !self.look(p, thread) {
                 return;
             }
-            for which in machines.into_iter().filter(|which| which.thread() == thread) {
+            for which in Which::of_thread(thread) {
                 if self.processes[p].is_due(which, self.now) {
                     self.processes[p].more.remove(&which);
                     ticked = true;

@@ -4,7 +4,7 @@
 //! order in which it was sent. From each thread to each other one there is a ring, which keeps its order too. A thread takes
 //! everything out of its rings before it hears of anything else, or when it is woken for it; that may take a while.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use whimbrel_core::action::Letter;
 use whimbrel_core::ids::LinkId;
@@ -25,27 +25,41 @@ enum Parcel {
 /// What is in a ring, with the time at which it was sent.
 type Ring = VecDeque<(u64, Parcel)>;
 
-/// The mail of a process that is under way.
+/// The mail of a thread.
 #[derive(Default)]
+struct Thread {
+    /// What it delivers next.
+    local: VecDeque<Parcel>,
+    /// The rings that end here, by the thread where they begin.
+    rings: Vec<Ring>,
+    /// How much is in them.
+    waiting: usize,
+    /// Whether it will look into them.
+    looks: bool,
+}
+
+/// The mail of a process that is under way.
 pub struct Post {
-    /// What a thread delivers next.
-    local: BTreeMap<usize, VecDeque<Parcel>>,
-    /// From thread to thread.
-    rings: BTreeMap<(usize, usize), Ring>,
-    /// Threads that will look, and when.
-    looks: BTreeMap<usize, u64>,
+    threads: Vec<Thread>,
     /// The newest view that a shard has, and since when.
     newest: (u64, u64),
 }
 
 impl Post {
+    /// That of a process with so many threads.
+    pub fn new(threads: usize) -> Self {
+        let rings = || (0..threads).map(|_| Ring::new()).collect();
+        let thread = |_| Thread { rings: rings(), ..Thread::default() };
+        Self { threads: (0..threads).map(thread).collect(), newest: (0, 0) }
+    }
+
     fn next(&mut self, thread: usize) -> Option<Parcel> {
-        self.local.get_mut(&thread)?.pop_front()
+        self.threads[thread].local.pop_front()
     }
 
     /// Whether there is something in rings that end at a thread.
     fn waits_for(&self, thread: usize) -> bool {
-        self.rings.iter().any(|((_, to), ring)| *to == thread && !ring.is_empty())
+        self.threads[thread].waiting > 0
     }
 
     /// A view was delivered to a shard.
@@ -68,36 +82,32 @@ impl World {
         }
         let (to, now) = (Which::of(to), self.now);
         let thread = to.thread();
-        let post = &mut self.processes[p].post;
+        let of = &mut self.processes[p].post.threads[thread];
         if from.thread() == thread {
-            post.local.entry(thread).or_default().push_back(Parcel::Mail(to, mail));
+            of.local.push_back(Parcel::Mail(to, mail));
             return;
         }
-        let ring = post.rings.entry((from.thread(), thread)).or_default();
+        let ring = &mut of.rings[from.thread()];
         if ring.front().is_some_and(|(since, _)| *since < now) && matches!(mail, Mail::Pass(_)) {
             mark("something was forwarded while the ring was late");
         }
-        ring.push_back((now, Parcel::Mail(to, mail)));
-        self.ring_later(p, thread);
+        self.send(p, from, thread, Parcel::Mail(to, mail));
     }
 
     /// A machine sends a link to another thread, behind its mail.
     pub fn post_link(&mut self, p: usize, from: Which, link: LinkId, to: Which) {
-        let ring = (from.thread(), to.thread());
-        let now = self.now;
-        let rings = &mut self.processes[p].post.rings;
-        rings.entry(ring).or_default().push_back((now, Parcel::Link(to, link)));
-        self.ring_later(p, to.thread());
+        self.send(p, from, to.thread(), Parcel::Link(to, link));
     }
 
-    /// Has a thread look into its rings, sooner or later.
-    fn ring_later(&mut self, p: usize, thread: usize) {
-        let (post, now) = (&mut self.processes[p].post, self.now);
-        if !post.looks.contains_key(&thread) {
+    /// Puts something into a ring, and has the thread where it ends look into it, sooner or later.
+    fn send(&mut self, p: usize, from: Which, thread: usize, parcel: Parcel) {
+        let (of, now) = (&mut self.processes[p].post.threads[thread], self.now);
+        of.rings[from.thread()].push_back((now, parcel));
+        of.waiting += 1;
+        if !std::mem::replace(&mut of.looks, true) {
             let most = if self.rng.one_in(4) { self.plan.lateness } else { self.plan.lateness.min(30) };
             let at = now + self.rng.below(most.max(1));
             let life = self.processes[p].life;
-            self.processes[p].post.looks.insert(thread, at);
             self.at(at, Event::Rung { process: p, life, thread });
         }
     }
@@ -112,7 +122,7 @@ impl World {
             let at = process.frozen_until;
             return self.at(at, Event::Rung { process: p, life, thread });
         }
-        process.post.looks.remove(&thread);
+        process.post.threads[thread].looks = false;
         if self.look(p, thread) {
             self.after_turn(p);
         }
@@ -124,16 +134,16 @@ impl World {
             return self.processes[p].is_up();
         }
         loop {
-            let post = &mut self.processes[p].post;
-            let full = |(key, ring): &(&(usize, usize), &mut Ring)| key.1 == thread && !ring.is_empty();
-            let count = post.rings.iter_mut().filter(full).count() as u64;
+            let of = &mut self.processes[p].post.threads[thread];
+            let count = of.rings.iter().filter(|ring| !ring.is_empty()).count() as u64;
             let chosen = if count > 1 { self.rng.below(count) as usize } else { 0 };
-            let Some((_, ring)) = post.rings.iter_mut().filter(full).nth(chosen) else { break };
-            let Some((since, parcel)) = ring.pop_front() else { break };
+            let full = of.rings.iter_mut().filter(|ring| !ring.is_empty()).nth(chosen);
+            let Some((since, parcel)) = full.and_then(VecDeque::pop_front) else { break };
+            of.waiting -= 1;
             if since < self.now && matches!(parcel, Parcel::Mail(_, Mail::Pass(_))) {
                 mark("what shards sent each other came late");
             }
-            post.local.entry(thread).or_default().push_back(parcel);
+            self.processes[p].post.threads[thread].local.push_back(parcel);
         }
         self.carry_mail(p, thread)
     }

@@ -50,6 +50,11 @@ impl Which {
         }
     }
 
+    /// The machines of a thread.
+    pub fn of_thread(thread: usize) -> impl Iterator<Item = Self> {
+        std::iter::once(Self::Shard(thread as u16)).chain((thread == 0).then_some(Self::Node))
+    }
+
     /// For the journal.
     pub fn number(self) -> u64 {
         match self {
@@ -176,7 +181,6 @@ impl Process {
     pub fn new(index: usize, config: Arc<Config>) -> Self {
         Self {
             index,
-            config,
             machines: None,
             life: 0,
             unserved: SlotSet::new(),
@@ -187,7 +191,8 @@ impl Process {
             next_accepted: 0,
             moving: BTreeMap::new(),
             actions: Actions::default(),
-            post: Post::default(),
+            post: Post::new(config.shards.into()),
+            config,
             dirty: BTreeSet::new(),
             closing: BTreeSet::new(),
             late: VecDeque::new(),
@@ -218,7 +223,11 @@ impl Process {
 
     /// Its monotonic clock at a time of the world, in microseconds.
     pub fn local(&self, world: u64) -> u64 {
-        world.saturating_add_signed((world as i128 * i128::from(self.rate) / 1_000_000) as i64)
+        let ahead = match (world as i64).checked_mul(self.rate) {
+            Some(product) if world >> 62 == 0 => product / 1_000_000,
+            _ => (world as i128 * i128::from(self.rate) / 1_000_000) as i64,
+        };
+        world.saturating_add_signed(ahead)
     }
 
     /// The earliest time of the world at which its monotonic clock shows at least `local`.
@@ -262,7 +271,8 @@ impl Process {
     /// The slots that shards take for this process's own.
     pub fn own_slots(&self) -> SlotRanges {
         let Some(first) = self.views.first() else { return SlotRanges::default() };
-        if self.views.iter().all(|view| Arc::ptr_eq(view, first)) {
+        let same = |view: &Arc<View>| Arc::ptr_eq(view, first) || view.myself().slots == first.myself().slots;
+        if self.views.iter().all(same) {
             return first.myself().slots.clone();
         }
         let mine = |slot: &Slot| self.view_of(*slot).is_some_and(|view| view.is_mine(*slot));

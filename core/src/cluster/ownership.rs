@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::cell::OnceCell;
 
 use super::Cluster;
 use super::boundary::Action;
@@ -85,6 +86,8 @@ pub(super) struct Ownership {
     told: SlotSet,
     changes: Vec<Change>,
     assigned: usize,
+    /// Runs of slots with one owner, ascending, as far as they are known since the last change.
+    runs: OnceCell<Vec<(SlotRange, NodeIx)>>,
 }
 
 impl Ownership {
@@ -97,6 +100,7 @@ impl Ownership {
             told: SlotSet::new(),
             changes: Vec::new(),
             assigned: 0,
+            runs: OnceCell::new(),
         }
     }
 
@@ -104,9 +108,18 @@ impl Ownership {
         self.owner[slot.index()]
     }
 
-    /// The owners of all slots, in order.
-    pub(super) fn owners_of_all(&self) -> &[Option<NodeIx>] {
-        &self.owner
+    /// Runs of slots with one owner, ascending. They are few, and change much less often than they are asked for.
+    pub(super) fn runs(&self) -> &[(SlotRange, NodeIx)] {
+        self.runs.get_or_init(|| {
+            let (mut runs, mut first) = (Vec::new(), 0);
+            for run in self.owner.chunk_by(|a, b| a == b) {
+                let end = first + run.len();
+                let range = SlotRange::new(first as u16, end as u16 - 1);
+                runs.extend(range.zip(run[0]));
+                first = end;
+            }
+            runs
+        })
     }
 
     pub(super) fn is_mine(&self, slot: Slot) -> bool {
@@ -169,6 +182,7 @@ impl Ownership {
     }
 
     fn set_owner(&mut self, slot: Slot, to: Option<NodeIx>) {
+        self.runs.take();
         if let Some(old) = core::mem::replace(&mut self.owner[slot.index()], to) {
             self.assigned -= 1;
             if let Some(held) = self.held.get_mut(&old) {

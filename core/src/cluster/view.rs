@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use super::Cluster;
@@ -11,7 +12,7 @@ use super::node_table::{Health as RowHealth, Node, NodeIx, Role};
 use super::standing::Why;
 use super::stats::Stats;
 use crate::ids::{NodeId, ShardId};
-use crate::slots::{Slot, SlotRange, SlotRanges, SlotSet};
+use crate::slots::{SLOTS, Slot, SlotRange, SlotRanges, SlotSet};
 use crate::time::{Mono, Now};
 use crate::wire::bus::{IpText, State};
 
@@ -243,18 +244,11 @@ impl Cluster {
             index[ix.index()] = rows.len() as u16;
             rows.push(self.row(ix, node));
         }
-        // By runs of slots with one owner: there are few, and this is done at every change.
-        let mut owners: Box<[u16]> = [NOBODY; 1].repeat(self.slots.owners_of_all().len()).into();
-        let mut first = 0;
-        for run in self.slots.owners_of_all().chunk_by(|a, b| a == b) {
-            let end = first + run.len();
-            if let Some(owner) = run[0].map(|ix| index[ix.index()]) {
-                owners[first..end].fill(owner);
-                if let Some(range) = SlotRange::new(first as u16, end as u16 - 1) {
-                    rows[usize::from(owner)].slots.0.push(range);
-                }
-            }
-            first = end;
+        let mut owners = vec![NOBODY; SLOTS].into_boxed_slice();
+        for (range, ix) in self.slots.runs() {
+            let owner = index[ix.index()];
+            owners[range.first.index()..=range.last.index()].fill(owner);
+            rows[usize::from(owner)].slots.0.push(*range);
         }
         let named = |(slot, ix): (Slot, NodeIx)| (slot, self.nodes[ix].id);
         Arc::new(View {

@@ -164,7 +164,7 @@ fn walk(
             stop = Stop::At(slot, 0);
             break;
         }
-        if cx.store.is_hidden(slot) {
+        if cx.store.slot_len(cx.db, slot) == 0 || cx.store.is_hidden(slot) {
             continue;
         }
         let from = if slot == first { position } else { 0 };

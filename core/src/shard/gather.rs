@@ -32,7 +32,7 @@ use crate::shard::slot_stats;
 use crate::shard::tracking::Tracks;
 use crate::shard::visit::session_of;
 use crate::shard::whole::{Caller, Request};
-use crate::shard::{Link, Shard, jobs, users};
+use crate::shard::{Link, Shard, info, jobs, users};
 use crate::slots::Slot;
 use crate::time::Now;
 use crate::wire::resp::{Argv, ArgvBuf, Proto, Reply};
@@ -322,7 +322,11 @@ impl Shard {
                 Part::Count(killed as u64)
             }
             Id::Info | Id::MemoryStats | Id::MemoryDoctor | Id::LatencyHistogram => {
-                Part::Sums(Box::new(Sums::of(now, self).into_owned()))
+                let times = match command.id {
+                    Id::Info => info::shows_times(argv),
+                    id => id == Id::LatencyHistogram,
+                };
+                Part::Sums(Box::new(Sums::of(now, self).into_owned(times)))
             }
             Id::SlowlogGet | Id::CommandlogGet => {
                 Part::Logged(self.data.scrutiny.logs.newest(command.id, argv))

@@ -91,6 +91,12 @@ impl Tally {
         }
     }
 
+    /// The same without the times of single calls, which are most of its memory.
+    pub(crate) fn without_times(&self) -> Self {
+        let calls = self.calls.iter().map(|calls| Calls { histogram: None, ..*calls }).collect();
+        Self { calls, errors: self.errors.clone(), total_errors: self.total_errors }
+    }
+
     /// Adds what a sibling counted.
     pub(crate) fn add(&mut self, other: &Self) {
         for (mine, theirs) in self.calls.iter_mut().zip(&other.calls) {

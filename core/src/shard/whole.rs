@@ -95,9 +95,9 @@ impl Shard {
                 let text = info::render(now, self, request.argv, request.parts);
                 reply.verbatim("txt", &text);
             }
-            Id::MemoryStats => memory::stats(&Sums::of_all(now, self, request.parts), reply),
+            Id::MemoryStats => memory::stats(&Sums::of_all(now, self, request.parts, false), reply),
             Id::MemoryDoctor => {
-                reply.verbatim("txt", &memory::doctor(&Sums::of_all(now, self, request.parts)));
+                reply.verbatim("txt", &memory::doctor(&Sums::of_all(now, self, request.parts, false)));
             }
             Id::AclLog => {
                 let refused = users::refused(request.argv, &mut self.data, &self.env);
@@ -114,7 +114,7 @@ impl Shard {
                 all.show(now, command.id, request.argv, &self.env.config, reply);
             }
             Id::LatencyHistogram => {
-                let sums = Sums::of_all(now, self, request.parts);
+                let sums = Sums::of_all(now, self, request.parts, true);
                 latency::histograms(request.argv.after(2), &sums.tally, reply);
             }
             Id::ClusterSlotStats if !self.env.config.cluster_enabled => reply.error(lines::NO_CLUSTER),

@@ -39,9 +39,14 @@ pub struct Process {
     pub allocator: String,
 }
 
+/// Whether `argv`, INFO and the sections it asks for, shows how long single calls took.
+pub(crate) fn shows_times(argv: Argv<'_>) -> bool {
+    section::asked(argv.iter().skip(1)).any(|section| section == Section::Latencystats)
+}
+
 /// The text that answers `argv`: INFO and the sections it asks for; `others` are the parts of siblings.
 pub(crate) fn render(now: Now, shard: &Shard, argv: Argv<'_>, others: &[Part]) -> String {
-    let sums = &Sums::of_all(now, shard, others);
+    let sums = &Sums::of_all(now, shard, others, shows_times(argv));
     let mut text = Text::default();
     for section in section::asked(argv.iter().skip(1)) {
         text.section(section.title());

@@ -122,9 +122,12 @@ impl<'a> Sums<'a> {
         }
     }
 
-    /// Of a shard and its siblings.
-    pub(crate) fn of_all(now: Now, shard: &'a Shard, others: &[Part]) -> Self {
+    /// Of a shard and its siblings. The times of single calls are those of all if they are asked for.
+    pub(crate) fn of_all(now: Now, shard: &'a Shard, others: &[Part], times: bool) -> Self {
         let mut sums = Self::of(now, shard);
+        if !times && !others.is_empty() {
+            sums.tally = Cow::Owned(sums.tally.without_times());
+        }
         for part in others {
             if let Part::Sums(other) = part {
                 sums.add(other);
@@ -133,9 +136,10 @@ impl<'a> Sums<'a> {
         sums
     }
 
-    /// To be sent to a sibling.
-    pub(crate) fn into_owned(self) -> Sums<'static> {
-        Sums { tally: Cow::Owned(self.tally.into_owned()), ..self }
+    /// To be sent to a sibling, with the times of single calls or without.
+    pub(crate) fn into_owned(self, times: bool) -> Sums<'static> {
+        let tally = if times { self.tally.into_owned() } else { self.tally.without_times() };
+        Sums { tally: Cow::Owned(tally), ..self }
     }
 
     /// Growth per second.
