@@ -30,6 +30,10 @@ use world::World;
 use world::journal;
 use world::plan::Plan;
 
+/// What a seed costs is to a tenth memory that is taken and given back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Seeds of `cargo test`.
 const SEEDS: u64 = 200;
 

@@ -4,7 +4,7 @@
 //! it is still there after a panic.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// Lines that a failure shows.
 const KEPT: usize = 60;
@@ -16,7 +16,8 @@ pub struct Journal {
     now: u64,
     lines: VecDeque<String>,
     verbose: bool,
-    marks: BTreeMap<&'static str, u64>,
+    /// By where their text lies, which is found sooner than the text.
+    marks: HashMap<*const str, (&'static str, u64)>,
 }
 
 thread_local! {
@@ -95,7 +96,7 @@ pub fn detail(text: impl FnOnce() -> String) {
 
 /// Something that some seed has to reach was reached.
 pub fn mark(what: &'static str) {
-    with(|j| *j.marks.entry(what).or_default() += 1);
+    with(|j| j.marks.entry(what).or_insert((what, 0)).1 += 1);
 }
 
 /// The hash of the run so far.
@@ -105,7 +106,11 @@ pub fn hash() -> u64 {
 
 /// What the run reached.
 pub fn marks() -> BTreeMap<&'static str, u64> {
-    with(|j| j.marks.clone())
+    with(|j| {
+        let mut marks = BTreeMap::new();
+        j.marks.values().for_each(|(what, n)| *marks.entry(*what).or_default() += n);
+        marks
+    })
 }
 
 /// The last lines of the run.

@@ -87,7 +87,7 @@ impl World {
             of.local.push_back(Parcel::Mail(to, mail));
             return;
         }
-        let ring = &mut of.rings[from.thread()];
+        let ring = &of.rings[from.thread()];
         if ring.front().is_some_and(|(since, _)| *since < now) && matches!(mail, Mail::Pass(_)) {
             mark("something was forwarded while the ring was late");
         }

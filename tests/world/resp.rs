@@ -1,6 +1,7 @@
 //! The replies of nodes, read the plain way.
 
 use std::fmt;
+use std::io::Write;
 
 /// A reply of RESP2.
 #[derive(Clone, PartialEq, Eq)]
@@ -74,12 +75,13 @@ impl Reply {
 pub fn parse(bytes: &[u8]) -> Option<(Reply, usize)> {
     let end = bytes.windows(2).position(|pair| pair == b"\r\n")?;
     let (kind, rest) = bytes[..end].split_first()?;
-    let text = String::from_utf8_lossy(rest).into_owned();
-    let number = || text.parse::<i64>().unwrap_or_else(|_| panic!("a number in a reply: {text:?}"));
+    let text = || String::from_utf8_lossy(rest).into_owned();
+    let parsed = || str::from_utf8(rest).ok().and_then(|text| text.parse::<i64>().ok());
+    let number = || parsed().unwrap_or_else(|| panic!("a number in a reply: {:?}", text()));
     let mut at = end + 2;
     let reply = match kind {
-        b'+' => Reply::Simple(text),
-        b'-' => Reply::Error(text),
+        b'+' => Reply::Simple(text()),
+        b'-' => Reply::Error(text()),
         b':' => Reply::Int(number()),
         b'$' => match usize::try_from(number()) {
             Err(_) => Reply::Bulk(None),
@@ -109,11 +111,18 @@ pub fn parse(bytes: &[u8]) -> Option<(Reply, usize)> {
 
 /// A command as clients send it.
 pub fn command(words: &[&[u8]]) -> Vec<u8> {
-    let mut out = format!("*{}\r\n", words.len()).into_bytes();
+    let mut out = Vec::with_capacity(words.iter().map(|word| word.len() + 12).sum::<usize>() + 12);
+    let write = |out: &mut Vec<u8>, kind, number| write!(out, "{kind}{number}\r\n").expect("memory");
+    write(&mut out, '*', words.len());
     for word in words {
-        out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        write(&mut out, '$', word.len());
         out.extend_from_slice(word);
         out.extend_from_slice(b"\r\n");
     }
     out
+}
+
+/// The first word of such a command.
+pub fn name(command: &[u8]) -> &[u8] {
+    command.split(|byte| *byte == b'\n').nth(2).and_then(|word| word.strip_suffix(b"\r")).unwrap_or_default()
 }

@@ -1,6 +1,6 @@
 //! Bus messages as they leave a process, and the nodes.conf that must stand behind them.
 
-use whimbrel_core::slots::{BITMAP_LEN, Slot, SlotSet};
+use whimbrel_core::slots::{BITMAP_LEN, SlotRange, SlotSet};
 
 use super::World;
 use super::journal::{self, violated};
@@ -44,10 +44,8 @@ impl Saved {
                 saved.config_epoch = words[6].parse().expect("an epoch");
                 for word in words[8..].iter().filter(|word| !word.starts_with('[')) {
                     let (first, last) = word.split_once('-').unwrap_or((word, word));
-                    let numbers = first.parse::<u16>().expect("a slot")..=last.parse().expect("a slot");
-                    for slot in numbers.filter_map(Slot::new) {
-                        saved.slots.insert(slot);
-                    }
+                    let [first, last] = [first, last].map(|number| number.parse().expect("a slot"));
+                    saved.slots.insert_range(SlotRange::new(first, last).expect("a range"));
                 }
             }
         }

@@ -4,7 +4,7 @@ use super::client::{Client, Fate};
 use super::forms::{self, Draft};
 use super::history::{End, Kind, Seen, TOKEN, What};
 use super::journal::{detail, mark, violated};
-use super::resp::{Reply, command};
+use super::resp::{self, Reply, command};
 use super::tasks::{Answer, Ctx, Held};
 
 /// A client at work, from the forming of the cluster until the end.
@@ -94,7 +94,7 @@ async fn write(client: &mut Client, key: usize, kind: Kind) {
         mark(if commands.len() > 1 { "a transaction was sent" } else { "a write of two keys was sent" });
     }
     let invoke = ctx.now();
-    let waits = commands.iter().any(|c| c.windows(6).any(|word| word == b"CONFIG"));
+    let waits = commands.iter().any(|command| resp::name(command) == b"CONFIG");
     let fate = client.run(slot, db, &commands).await;
     if waits {
         // Everything at a process waits while a transaction waits for its node, which waits for no disk to change a

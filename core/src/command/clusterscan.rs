@@ -157,7 +157,7 @@ fn walk(
             stop = Stop::Before(slot);
             break;
         }
-        if ground.shards.of(slot) != ground.index {
+        if (left > 0 && cx.store.is_bare(cx.db, slot)) || ground.shards.of(slot) != ground.index {
             continue;
         }
         if left == 0 {

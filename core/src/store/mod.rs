@@ -379,6 +379,13 @@ impl Store {
         self.dbs[db as usize].table(slot).map_or(0, table::Table::len)
     }
 
+    /// Whether neither the slot nor others near it have keys that are not hidden: more are ruled out at a time than by
+    /// [`slot_len`](Self::slot_len), and without a look at their tables.
+    #[must_use]
+    pub fn is_bare(&self, db: u32, slot: Slot) -> bool {
+        self.dbs[db as usize].groups().get(slot.index() / db::GROUP).is_none_or(|group| group.keys == 0)
+    }
+
     /// How many keys a slot has in all databases, hidden or not.
     #[must_use]
     pub fn slot_len_all(&self, slot: Slot) -> u64 {

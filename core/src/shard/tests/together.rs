@@ -228,6 +228,9 @@ fn info_counts_what_all_shards_did() {
             assert!(field(&info, "latency_percentiles_usec_set").starts_with("p50="));
             let used: u64 = field(&info, "used_memory").parse().expect("a number");
             assert!(used > 1000);
+            let info = process.ask(client, "INFO commandstats errorstats\r\n");
+            assert!(field(&info, "cmdstat_get").starts_with("calls=16,"), "{info}");
+            assert_eq!(field(&info, "errorstat_ERR"), "count=8", "{shards} shards");
         }
         let stats = process.ask(clients[3], "MEMORY STATS\r\n");
         assert!(stats.contains("$10\r\nkeys.count\r\n:16\r\n"), "{stats}");
