@@ -285,7 +285,8 @@ fn idle(server: &Server, pid: u32, clients: usize) -> u64 {
         assert_eq!(&reply, b"+PONG\r\n");
     }
     let with = Share::of(pid);
-    assert!(with.descriptors + PASSING >= before.descriptors + clients, "{with}");
+    // Some who left earlier may have been counted before.
+    assert!(with.descriptors >= clients, "{with}");
     with.resident_kb.saturating_sub(before.resident_kb) * 1024 / clients as u64
 }
 
