@@ -1,7 +1,6 @@
 //! One numbered database: its slot tables and the sums over them.
 
 use alloc::boxed::Box;
-use core::mem::size_of;
 
 use super::slab::ForTables;
 use super::table::Table;
@@ -14,8 +13,8 @@ const GROUPS: usize = SLOTS / GROUP;
 
 /// The tables of one database.
 pub(super) struct Db {
-    /// One per slot; none before the first key.
-    tables: Box<[Table]>,
+    /// One per slot, by groups; none of a group before its first key.
+    tables: Box<[Box<[Table]>]>,
     /// Visible keys.
     keys: u64,
     /// Visible keys with an expiry.
@@ -46,20 +45,31 @@ impl Db {
         Self { tables: Box::default(), keys: 0, expires: 0, total: 0, bytes: 0, groups: None }
     }
 
-    /// Makes the tables at the first key. Answers the memory that it took.
-    pub(super) fn allocate(&mut self, layout: Layout, memory: ForTables) -> u64 {
-        if self.has_tables() {
+    /// Makes the tables of a slot's group at its first key: a node has a part of the slots, and most databases have few
+    /// keys or none. Answers the memory that it took.
+    pub(super) fn allocate(&mut self, slot: Slot, layout: Layout, memory: ForTables) -> u64 {
+        let place = slot.index() / GROUP;
+        if !self.group_tables(place).is_empty() {
             return 0;
         }
-        let count = match layout {
-            Layout::Cluster => SLOTS,
-            Layout::Standalone => 1,
+        let before = self.lists();
+        let (groups, slots) = match layout {
+            Layout::Cluster => (GROUPS, GROUP),
+            Layout::Standalone => (1, 1),
         };
-        self.tables = (0..count).map(|_| Table::new(memory)).collect();
-        self.groups = Some(Box::new([Group::EMPTY; GROUPS]));
-        let bytes = (count * size_of::<Table>() + size_of::<[Group; GROUPS]>()) as u64;
+        if self.tables.is_empty() {
+            self.tables = (0..groups).map(|_| Box::default()).collect();
+            self.groups = Some(Box::new([Group::EMPTY; GROUPS]));
+        }
+        self.tables[place] = (0..slots).map(|_| Table::new(memory)).collect();
+        let bytes = (size_of_val(&self.tables[place][..]) + self.lists() - before) as u64;
         self.bytes += bytes;
         bytes
+    }
+
+    /// Memory of the lists of groups.
+    pub(super) fn lists(&self) -> usize {
+        size_of_val(&self.tables[..]) + size_of_val(self.groups())
     }
 
     pub(super) fn has_tables(&self) -> bool {
@@ -68,20 +78,36 @@ impl Db {
 
     #[inline]
     pub(super) fn table(&self, slot: Slot) -> Option<&Table> {
-        self.tables.get(slot.index())
+        self.table_at(slot.index())
     }
 
-    /// The table of a slot, once there are tables.
-    pub(super) fn table_mut(&mut self, slot: Slot) -> &mut Table {
-        &mut self.tables[slot.index()]
+    /// The table at the place of a slot.
+    #[inline]
+    pub(super) fn table_at(&self, index: usize) -> Option<&Table> {
+        self.tables.get(index / GROUP)?.get(index % GROUP)
     }
 
-    pub(super) fn tables(&self) -> &[Table] {
-        &self.tables
+    #[inline]
+    pub(super) fn table_mut(&mut self, slot: Slot) -> Option<&mut Table> {
+        self.tables.get_mut(slot.index() / GROUP)?.get_mut(slot.index() % GROUP)
     }
 
-    pub(super) fn into_tables(self) -> Box<[Table]> {
-        self.tables
+    /// How many slots may have a table.
+    pub(super) fn slots(&self) -> usize {
+        match self.tables.len() {
+            GROUPS => SLOTS,
+            few => few,
+        }
+    }
+
+    /// The tables of a group, if it has any.
+    pub(super) fn group_tables(&self, group: usize) -> &[Table] {
+        self.tables.get(group).map_or(&[], |tables| tables)
+    }
+
+    /// The tables of all groups that have any.
+    pub(super) fn into_tables(self) -> impl Iterator<Item = Box<[Table]>> {
+        self.tables.into_iter().filter(|tables| !tables.is_empty())
     }
 
     pub(super) fn groups(&self) -> &[Group] {
@@ -135,7 +161,7 @@ impl Db {
 
     /// Takes a slot out of the visible sums.
     pub(super) fn conceal(&mut self, slot: Slot) {
-        if let Some(table) = self.tables.get(slot.index()) {
+        if let Some(table) = self.table(slot) {
             let (keys, expires) = (table.len() as i64, table.expires() as i64);
             self.show(slot, -keys, -expires, u64::MAX);
         }
@@ -143,7 +169,7 @@ impl Db {
 
     /// Takes a slot into the visible sums.
     pub(super) fn reveal(&mut self, slot: Slot) {
-        if let Some(table) = self.tables.get(slot.index()) {
+        if let Some(table) = self.table(slot) {
             let (keys, expires) = (table.len() as i64, table.expires() as i64);
             let due_ms = table.due_ms();
             self.show(slot, keys, expires, due_ms);
@@ -152,7 +178,7 @@ impl Db {
 
     /// Takes the table of a slot out.
     pub(super) fn detach_slot(&mut self, slot: Slot, hidden: bool, memory: ForTables) -> Option<Table> {
-        let table = core::mem::replace(self.tables.get_mut(slot.index())?, Table::new(memory));
+        let table = core::mem::replace(self.table_mut(slot)?, Table::new(memory));
         let change = Change {
             bytes: -(table.bytes() as i64),
             keys: -(table.len() as i64),
@@ -173,6 +199,8 @@ impl Db {
             ..Change::NONE
         };
         self.book(slot, hidden, &change);
-        self.tables[slot.index()] = table;
+        if let Some(place) = self.table_mut(slot) {
+            *place = table;
+        }
     }
 }

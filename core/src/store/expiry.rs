@@ -40,7 +40,7 @@ impl Store {
     /// through all databases ended within the budget, false when there may be more: the next call goes on there.
     pub fn expire_due(&mut self, now_ms: u64, budget: &mut usize, found: &mut Vec<Due>) -> bool {
         while self.sweep.db < self.dbs.len() {
-            while self.sweep.slot < self.dbs[self.sweep.db].tables().len() {
+            while self.sweep.slot < self.dbs[self.sweep.db].slots() {
                 if *budget == 0 {
                     return false;
                 }
@@ -56,7 +56,7 @@ impl Store {
                 }
                 self.sweep.slot += 1;
                 self.sweep.position = 0;
-                let end = self.sweep.slot == self.dbs[self.sweep.db].tables().len();
+                let end = self.sweep.slot == self.dbs[self.sweep.db].slots();
                 if end || self.sweep.slot.is_multiple_of(GROUP) {
                     self.refresh_group((self.sweep.slot - 1) / GROUP);
                 }
@@ -74,7 +74,7 @@ impl Store {
         }
         let db = self.sweep.db as u32;
         let Some(slot) = Slot::new(self.sweep.slot as u16) else { return true };
-        let table = self.dbs[self.sweep.db].table_mut(slot);
+        let Some(table) = self.dbs[self.sweep.db].table_mut(slot) else { return true };
         loop {
             if *budget == 0 {
                 return false;
@@ -105,7 +105,7 @@ impl Store {
     fn refresh_group(&mut self, group: usize) {
         let first = group * GROUP;
         let db = &self.dbs[self.sweep.db];
-        let tables = db.tables().iter().enumerate().skip(first).take(GROUP);
+        let tables = (first..).zip(db.group_tables(group));
         let due_ms =
             tables.filter(|(i, _)| !self.hidden_at(*i)).map(|(_, t)| t.due_ms()).min().unwrap_or(u64::MAX);
         self.dbs[self.sweep.db].groups_mut()[group].due_ms = due_ms;

@@ -14,12 +14,13 @@ use crate::slots::{Slot, SlotSet};
 pub(super) struct Garbage {
     current: Option<Table>,
     slots: Vec<Table>,
-    databases: Vec<Box<[Table]>>,
+    /// Of databases.
+    groups: Vec<Box<[Table]>>,
     opened: IntoIter<Table>,
-    /// Memory of the list behind `opened`.
+    /// Memory of the group behind `opened`.
     opened_bytes: u64,
     keys: u64,
-    /// Memory of all tables and of the lists of them that databases had.
+    /// Memory of all tables and of the groups of them that databases had.
     bytes: u64,
 }
 
@@ -38,14 +39,14 @@ impl Garbage {
         if !db.has_tables() {
             return bytes;
         }
-        let groups = size_of_val(db.groups()) as u64;
+        let lists = db.lists() as u64;
         self.keys += keys;
-        self.bytes += bytes - groups;
-        self.databases.push(db.into_tables());
-        groups
+        self.bytes += bytes - lists;
+        self.groups.extend(db.into_tables());
+        lists
     }
 
-    /// Memory of tables and of the lists of them that databases had.
+    /// Memory of tables and of the groups of them that databases had.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
@@ -54,7 +55,7 @@ impl Garbage {
     /// Memory of what waits here, without the tables and what databases had.
     pub(super) fn lists(&self) -> u64 {
         let tables = self.slots.capacity() * size_of::<Table>();
-        (tables + self.databases.capacity() * size_of::<Box<[Table]>>()) as u64
+        (tables + self.groups.capacity() * size_of::<Box<[Table]>>()) as u64
     }
 
     fn has_work(&self) -> bool {
@@ -87,13 +88,13 @@ impl Garbage {
         }
         self.slots = Vec::new();
         self.bytes -= replace(&mut self.opened_bytes, 0);
-        self.opened = match self.databases.pop() {
+        self.opened = match self.groups.pop() {
             Some(tables) => {
                 self.opened_bytes = size_of_val(&tables[..]) as u64;
                 tables.into_vec().into_iter()
             }
             None => {
-                self.databases = Vec::new();
+                self.groups = Vec::new();
                 Vec::new().into_iter()
             }
         };
@@ -129,7 +130,7 @@ impl Store {
         self.detach_db(db);
         let place = &mut self.dbs[db as usize];
         for (slot, table) in kept {
-            self.tables += place.allocate(self.layout, memory);
+            self.tables += place.allocate(slot, self.layout, memory);
             place.attach_slot(slot, self.hidden.contains(slot), table);
         }
     }
@@ -172,11 +173,11 @@ mod tests {
         /// Recounts what is kept by increments. Answers the memory of entries.
         pub(in crate::store) fn audit(&self, store: &Store) -> u64 {
             let mut sums = Sums::default();
-            let databases = self.databases.iter().flat_map(|tables| tables.iter());
-            let rest = self.slots.iter().chain(self.opened.as_slice()).chain(databases);
+            let groups = self.groups.iter().flat_map(|tables| tables.iter());
+            let rest = self.slots.iter().chain(self.opened.as_slice()).chain(groups);
             rest.for_each(|table| table.audit(&store.hashes, &mut sums));
             self.current.iter().for_each(|table| table.count(&mut sums));
-            let lists: usize = self.databases.iter().map(|tables| size_of_val(&tables[..])).sum();
+            let lists: usize = self.groups.iter().map(|tables| size_of_val(&tables[..])).sum();
             assert_eq!(self.keys, sums.keys);
             assert_eq!(self.bytes, sums.bytes + lists as u64 + self.opened_bytes);
             sums.memory

@@ -260,8 +260,9 @@ impl Store {
         debug_assert_eq!(entry.key(), at.key, "an entry lies under its own key");
         let hidden = self.hidden.contains(at.slot);
         let (layout, db) = (self.layout, &mut self.dbs[at.db as usize]);
-        self.tables += db.allocate(layout, self.slab.tables());
-        let change = db.table_mut(at.slot).add(at.hash, entry, &self.hashes);
+        self.tables += db.allocate(at.slot, layout, self.slab.tables());
+        let Some(table) = db.table_mut(at.slot) else { return };
+        let change = table.add(at.hash, entry, &self.hashes);
         db.book(at.slot, hidden, &change);
         self.tables = self.tables.wrapping_add_signed(change.bytes);
     }
@@ -333,10 +334,7 @@ impl Store {
     fn take(&mut self, at: &At<'_>) -> Option<Entry> {
         let hidden = self.hidden.contains(at.slot);
         let db = &mut self.dbs[at.db as usize];
-        if !db.has_tables() {
-            return None;
-        }
-        let (entry, change) = db.table_mut(at.slot).take(at.hash, at.key, &self.hashes)?;
+        let (entry, change) = db.table_mut(at.slot)?.take(at.hash, at.key, &self.hashes)?;
         db.book(at.slot, hidden, &change);
         self.tables = self.tables.wrapping_add_signed(change.bytes);
         Some(entry)
@@ -346,11 +344,8 @@ impl Store {
     fn edit<R>(&mut self, at: &At<'_>, edit: impl FnOnce(&mut Entry, &Slab) -> R) -> Option<R> {
         let hidden = self.hidden.contains(at.slot);
         let db = &mut self.dbs[at.db as usize];
-        if !db.has_tables() {
-            return None;
-        }
         let slab = &self.slab;
-        let (out, change) = db.table_mut(at.slot).edit(at.hash, at.key, |entry| edit(entry, slab))?;
+        let (out, change) = db.table_mut(at.slot)?.edit(at.hash, at.key, |entry| edit(entry, slab))?;
         db.book(at.slot, hidden, &change);
         Some(out)
     }

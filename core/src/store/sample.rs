@@ -49,7 +49,7 @@ impl Store {
     ) -> usize {
         let Some(slot) = self.draw_slot(db, pool, rng) else { return 0 };
         let Self { dbs, access, .. } = self;
-        let table = dbs[db as usize].table_mut(slot);
+        let Some(table) = dbs[db as usize].table_mut(slot) else { return 0 };
         let mut visit =
             |entry: &Entry| visit(&Drawn { slot, entry, idleness: access.idleness(entry.clock()) });
         let mut from = rng.bits() as u32;
@@ -100,7 +100,7 @@ impl Store {
                 n -= pooled;
                 continue;
             }
-            let tables = db.tables().iter().enumerate().skip(g * GROUP).take(GROUP);
+            let tables = (g * GROUP..).zip(db.group_tables(g));
             for (index, table) in tables.filter(|(index, _)| !self.hidden_at(*index)) {
                 let pooled = match pool {
                     Pool::All => table.len(),

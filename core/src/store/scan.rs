@@ -22,14 +22,14 @@ impl Store {
         let mut walk = Walk::new(count);
         let mut from = cursor as u32;
         let mut index = (cursor >> POSITION_BITS) as usize;
-        while index < db.tables().len() {
+        while index < db.slots() {
             if index.is_multiple_of(GROUP) && db.groups()[index / GROUP].keys == 0 {
                 index += GROUP;
                 from = 0;
                 continue;
             }
-            let table = &db.tables()[index];
-            if !table.is_empty() && !self.hidden_at(index) {
+            let table = db.table_at(index).filter(|table| !table.is_empty());
+            if let Some(table) = table.filter(|_| !self.hidden_at(index)) {
                 if let Some(next) = self.walk(table, from, &mut walk, visit) {
                     return ((index as u64) << POSITION_BITS) | u64::from(next);
                 }
@@ -38,7 +38,7 @@ impl Store {
             }
             index += 1;
             from = 0;
-            if walk.is_over() && index < db.tables().len() {
+            if walk.is_over() && index < db.slots() {
                 return (index as u64) << POSITION_BITS;
             }
         }
