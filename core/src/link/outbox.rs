@@ -2,7 +2,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::ops::Deref;
+use core::ops::{Deref, Range};
 
 use bytes::Bytes;
 
@@ -57,6 +57,8 @@ struct Room {
 enum Chunk {
     Own(Vec<u8>),
     Shared(Bytes),
+    /// A part of memory that is shared.
+    Lent(Bytes, Range<usize>),
 }
 
 impl Room {
@@ -72,6 +74,7 @@ impl Deref for Chunk {
         match self {
             Self::Own(bytes) => bytes,
             Self::Shared(bytes) => bytes,
+            Self::Lent(bytes, range) => &bytes[range.clone()],
         }
     }
 }
@@ -108,6 +111,23 @@ impl Outbox {
         self.close_tail();
         self.len += chunk.len();
         self.room.queue.push_back(Chunk::Shared(chunk));
+    }
+
+    /// Appends a part of shared memory without copying it; one piece with what lies before it there if that was appended
+    /// just before.
+    #[inline]
+    pub(crate) fn lend(&mut self, memory: &Bytes, part: Range<usize>) {
+        self.len += part.len();
+        if self.room.tail.is_empty()
+            && let Some(Chunk::Lent(last, so_far)) = self.room.queue.back_mut()
+            && so_far.end == part.start
+            && last.as_ptr() == memory.as_ptr()
+        {
+            so_far.end = part.end;
+            return;
+        }
+        self.close_tail();
+        self.room.queue.push_back(Chunk::Lent(memory.clone(), part));
     }
 
     /// Appends what another outbox has, of which nothing was sent and nothing is held back, and leaves that empty.

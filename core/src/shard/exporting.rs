@@ -20,6 +20,7 @@ use crate::shard::branch::Fed;
 use crate::shard::errand::Errand;
 use crate::shard::feed::{Feed, Select};
 use crate::shard::hold::Holds;
+use crate::shard::lent::Lent;
 use crate::shard::limits;
 use crate::shard::pressure::Passed;
 use crate::shard::rates::Pauses;
@@ -218,6 +219,13 @@ impl Exporting {
     pub(crate) fn append(&mut self, at: &At<'_>, record: &Record, effects: &Effects, argv: Argv<'_>) {
         let Self { feed, export, .. } = self;
         feed.append(at, record, effects, argv, |db| export.select(db));
+    }
+
+    /// Appends a write as it came, which may lie in memory that the stream can send from.
+    #[inline]
+    pub(crate) fn append_lent(&mut self, db: u32, command: &[u8], lent: &mut Lent) {
+        let Self { feed, export, .. } = self;
+        feed.append_lent(export.select(db), command, lent);
     }
 
     /// Whether the cursor could go on at once.

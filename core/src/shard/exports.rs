@@ -5,6 +5,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
+use bytes::Bytes;
+
 use crate::action::{Action, Ending};
 use crate::command::effects::{Effects, Followed};
 use crate::ids::{JobName, LinkId, ShardIndex};
@@ -15,6 +17,7 @@ use crate::shard::branch::Branch;
 use crate::shard::errand::Errand;
 use crate::shard::exporting::{Exporting, Surroundings, Then};
 use crate::shard::feed::Feed;
+use crate::shard::lent::Lent;
 use crate::shard::sequencer::Seen;
 use crate::shard::session::Client;
 use crate::slots::{Slot, SlotSet};
@@ -37,6 +40,8 @@ pub(crate) struct Exports {
     following: bool,
     /// Some cursor has not come to all keys.
     walking: bool,
+    /// The commands that are being run lie in memory that a stream can send from.
+    lent: Option<Lent>,
     /// Scratch of the machines' actions.
     actions: Vec<export::Action>,
     /// Links of jobs that ended, for the shard to forget.
@@ -165,6 +170,16 @@ impl Exports {
     /// the new value.
     pub(crate) fn append(&mut self, effects: &Effects, argv: Argv<'_>) {
         debug_assert!(self.walking || !self.is_walking(), "a cursor has to know keys");
+        if let ([record], Some(lent), [exporting]) = (effects.records(), &mut self.lent, &mut self.list[..])
+            && record.rewritten.is_none()
+            && exporting.feed.follows(record.slot)
+            && let Some(command) = argv.wire()
+        {
+            // The usual case: no other job or cursor is there to be asked.
+            exporting.append_lent(record.db, command, lent);
+            self.position += 1;
+            return;
+        }
         for record in effects.records() {
             let key = &effects.bytes()[record.key.clone()];
             let at = At { db: record.db, slot: record.slot, hash: record.hash, key };
@@ -176,6 +191,22 @@ impl Exports {
             }
             self.position += 1;
         }
+    }
+
+    /// Whether commands are to be read into memory that a stream can send from: there is one, and nothing else goes into it.
+    pub(crate) fn is_one_stream(&self) -> bool {
+        self.branches.is_empty() && matches!(&self.list[..], [one] if self.following && one.feed.is_at_link())
+    }
+
+    /// Bytes of live writes appended to that stream so far.
+    pub(crate) fn streamed(&self) -> Option<u64> {
+        self.is_one_stream().then(|| self.list[0].feed.written())
+    }
+
+    /// The commands that are run next lie in `memory`, which nobody writes to as long as it is shared; or they do not any
+    /// more.
+    pub(crate) fn lend(&mut self, memory: Option<Bytes>) {
+        self.lent = memory.filter(|_| self.is_one_stream()).map(Lent::new);
     }
 
     /// How far feeds are: what a session that leaves the shard `index`, this one, may have seen.

@@ -14,6 +14,7 @@ use crate::migration::job::Job;
 use crate::shard::encode;
 use crate::shard::exporting::Surroundings;
 use crate::shard::hold::{Class, Reason, Scope};
+use crate::shard::lent::Lent;
 use crate::shard::pressure::{Passed, Pressure};
 use crate::shard::sequencer::{After, Batch};
 use crate::slots::{Slot, SlotSet};
@@ -89,6 +90,11 @@ impl Feed {
         }
     }
 
+    /// Whether live writes go into the link's outbox, whichever keys they are about.
+    pub(crate) fn is_at_link(&self) -> bool {
+        self.live.is_none() && self.cursor.is_none()
+    }
+
     /// Begins the snapshot: from now on the slots are followed.
     pub(crate) fn fork(&mut self, job: &Job, store: &Store) {
         self.cursor = Some(Cursor::new(store, job.ranges.clone()));
@@ -153,6 +159,19 @@ impl Feed {
         });
         self.appended += appended;
         self.written += appended as u64;
+    }
+
+    /// Appends a write as it came, behind what names its database if that has to be said: for a feed that is
+    /// [at the link](Self::is_at_link).
+    #[inline]
+    pub(crate) fn append_lent(&mut self, select: Option<Bytes>, command: &[u8], lent: &mut Lent) {
+        debug_assert!(self.is_at_link(), "a feed with an order or a cursor of its own");
+        if let Some(words) = select {
+            self.written += words.len() as u64;
+            self.outbox.push(words);
+        }
+        self.written += command.len() as u64;
+        lent.append(command, &mut self.outbox);
     }
 
     /// Appends the deletion of a key, unless the cursor will not find it.

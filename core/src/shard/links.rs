@@ -11,6 +11,7 @@ use crate::migration::{export, import};
 use crate::shard::Shard;
 use crate::shard::errand::Errand;
 use crate::shard::imports::{After, Importing};
+use crate::shard::lent;
 use crate::shard::session::{Session, Waiting};
 use crate::shard::visit::Unread;
 use crate::time::Now;
@@ -74,7 +75,14 @@ impl Shard {
                     self.reckon(link);
                     return;
                 }
+                let streamed = self.data.exports.streamed();
                 self.serve(now, link, Unread::Lent(bytes), out);
+                if let Some(streamed) = streamed
+                    && let Some(Link::Client(session)) = self.links.get_mut(&link)
+                {
+                    let followed = self.data.exports.streamed().map_or(0, |now| now.saturating_sub(streamed));
+                    session.client.feeds_stream = lent::is_worth_it(bytes.len(), followed as usize);
+                }
             }
             Some(Link::Import(importing)) => {
                 let env = &self.env;
@@ -87,6 +95,23 @@ impl Shard {
             }
             None => {}
         }
+    }
+
+    /// Bytes have come on a link, in the memory that [`inbox`](Shard::inbox) has lent.
+    pub(super) fn inbox_filled(&mut self, now: Now, link: LinkId, len: usize, out: &mut Actions) {
+        if self.lent_to.take() == Some(link)
+            && let Some(buffer) = self.buffers.take()
+        {
+            self.data.exports.lend(Some(buffer.clone()));
+            self.filled(now, link, &buffer[..len], out);
+            self.data.exports.lend(None);
+            self.buffers.give_back(buffer);
+            return;
+        }
+        if let Some(Link::Client(session)) = self.links.get_mut(&link) {
+            session.reader.inbox_filled(len);
+        }
+        self.filled(now, link, &[], out);
     }
 
     /// Bytes have gone on a link.

@@ -31,6 +31,7 @@ pub mod info;
 mod jobs;
 mod kill;
 mod latency;
+mod lent;
 mod limits;
 mod links;
 mod listing;
@@ -101,6 +102,7 @@ use crate::shard::graft::Graft;
 use crate::shard::hold::Holds;
 use crate::shard::imports::Importing;
 use crate::shard::info::Process;
+use crate::shard::lent::Buffers;
 use crate::shard::limits::Largest;
 pub(crate) use crate::shard::links::Link;
 use crate::shard::rates::{LongTurns, Loops, Pauses, Rates};
@@ -135,6 +137,10 @@ pub struct Shard {
     grafts: Vec<Graft>,
     /// Memory for outboxes of clients.
     rooms: Rooms,
+    /// Memory for commands that go into the stream of a migration …
+    buffers: Buffers,
+    /// … and for whom some of it is lent.
+    lent_to: Option<LinkId>,
     /// How many of the links are imports: few, and not worth a search when there are none.
     imports: usize,
     /// Imports whose link is gone and that still clean up.
@@ -229,6 +235,8 @@ impl Shard {
             configured: 0,
             grafts: Vec::new(),
             rooms: Rooms::default(),
+            buffers: Buffers::default(),
+            lent_to: None,
             imports: 0,
             unlinked: HashMap::default(),
             waits: Waits::default(),
@@ -265,12 +273,7 @@ impl Shard {
         self.data.store.access_mut().set_time(now.wall_ms());
         match input {
             Input::Filled { link, bytes } => self.filled(now, link, bytes, out),
-            Input::InboxFilled { link, len } => {
-                if let Some(Link::Client(session)) = self.links.get_mut(&link) {
-                    session.reader.inbox_filled(len);
-                }
-                self.filled(now, link, &[], out);
-            }
+            Input::InboxFilled { link, len } => self.inbox_filled(now, link, len, out),
             Input::Opened { link, origin } => self.opened(now, link, origin, out),
             Input::Moved { link, from } => self.moved(now, link, from, out),
             Input::Drained { link } => self.drained(now, link, out),
@@ -320,10 +323,22 @@ impl Shard {
         timers.into_iter().flatten().chain([self.upkeep.deadline()]).min()
     }
 
-    /// Memory to read into while a large value is incomplete; otherwise read into a buffer of your own.
+    /// Memory to read into while a large value is incomplete, or while nearly everything that comes has to be sent on;
+    /// otherwise read into a buffer of your own.
     pub fn inbox(&mut self, link: LinkId) -> Option<&mut [u8]> {
+        self.lent_to = None;
+        let is_one_stream = self.data.exports.is_one_stream();
+        if !is_one_stream {
+            self.buffers.free();
+        }
         match self.links.get_mut(&link)? {
-            Link::Client(session) if session.client.waiting == Waiting::Nothing => session.reader.inbox(),
+            Link::Client(session) if session.client.waiting == Waiting::Nothing => {
+                if is_one_stream && session.client.feeds_stream && !session.reader.has_inbox() {
+                    self.lent_to = Some(link);
+                    return self.buffers.lend();
+                }
+                session.reader.inbox()
+            }
             _ => None,
         }
     }

@@ -124,6 +124,8 @@ pub(crate) struct Client {
     pub(crate) waited: bool,
     /// Commands to run before anything more is read: one that was held, or the rest of an EXEC.
     pub(crate) backlog: VecDeque<Queued>,
+    /// Most of what it said last went into the stream of a migration.
+    pub(crate) feeds_stream: bool,
     /// Reading is paused because too much waits in the reader.
     pub(crate) reading_paused: bool,
     pub(crate) opened: Mono,
@@ -179,6 +181,7 @@ impl Session {
             frozen: false,
             waited: false,
             backlog: VecDeque::new(),
+            feeds_stream: false,
             reading_paused: false,
             opened: now.mono,
             last_active: now.mono,

@@ -8,6 +8,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 mod debugging;
 mod executing;
+mod lending;
 mod memory;
 mod moving;
 mod operator;

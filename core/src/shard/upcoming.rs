@@ -192,7 +192,7 @@ impl<'i> Upcoming<'i> {
     /// The words of a command that was seen.
     #[inline]
     pub(crate) fn argv(&self, call: &Call) -> Argv<'_> {
-        call.argv(self.looked_at, &self.spans)
+        Argv::plain(self.looked_at, &self.spans[call.first as usize..call.last as usize])
     }
 }
 

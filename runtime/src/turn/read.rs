@@ -98,12 +98,13 @@ impl<D: Disk> Turn<D> {
             let (result, room) = match self.machines.get(which).inbox(link).filter(|inbox| !inbox.is_empty())
             {
                 Some(inbox) => {
-                    let result = conn.stream.read(inbox);
-                    let room = inbox.len();
+                    // A large value has all the room it wants: that costs little. Commands have their share.
+                    let room = if inbox.len() > SCRATCH { inbox.len() } else { inbox.len().min(share) };
+                    let result = conn.stream.read(&mut inbox[..room]);
                     if let Ok(len @ 1..) = result
                         && self.is_heard(slot, link)
                     {
-                        self.step(which, Input::InboxFilled { link, len });
+                        self.pass_on(slot, which, len, Input::InboxFilled { link, len });
                     }
                     (result, room)
                 }
@@ -113,20 +114,16 @@ impl<D: Disk> Turn<D> {
                     if let Ok(len @ 1..) = result
                         && self.is_heard(slot, link)
                     {
-                        let begun = (len >= LEAST).then(|| self.clock.mono());
-                        self.step(which, Input::Filled { link, bytes: &scratch[..len] });
-                        if let Some(begun) = begun {
-                            self.deal(slot, len, begun);
-                        }
+                        self.pass_on(slot, which, len, Input::Filled { link, bytes: &scratch[..len] });
                     }
                     self.scratch = scratch;
-                    if matches!(result, Ok(len) if len == share) && !ending {
-                        // A full buffer is a thousand small commands: the others have waited long enough.
-                        break;
-                    }
                     (result, share)
                 }
             };
+            if matches!(result, Ok(len) if len == share) && !ending {
+                // A full buffer is a thousand small commands: the others have waited long enough.
+                break;
+            }
             match result {
                 Ok(0) => {
                     self.hang_up(slot, which, link);
@@ -148,6 +145,15 @@ impl<D: Disk> Turn<D> {
             }
         }
         self.links.mark_unread(slot);
+    }
+
+    /// Tells a machine of `len` bytes that came on a link.
+    fn pass_on(&mut self, slot: usize, which: Which, len: usize, input: Input<'_>) {
+        let begun = (LEAST..=SCRATCH).contains(&len).then(|| self.clock.mono());
+        self.step(which, input);
+        if let Some(begun) = begun {
+            self.deal(slot, len, begun);
+        }
     }
 
     /// The peer has closed its side.

@@ -25,6 +25,8 @@ pub struct Span {
 pub struct Argv<'a> {
     buf: &'a [u8],
     spans: &'a [Span],
+    /// Around the arguments lies the command as everybody writes it.
+    plain: bool,
 }
 
 impl<'a> Argv<'a> {
@@ -32,7 +34,14 @@ impl<'a> Argv<'a> {
     #[inline]
     #[must_use]
     pub fn new(buf: &'a [u8], spans: &'a [Span]) -> Self {
-        Self { buf, spans }
+        Self { buf, spans, plain: false }
+    }
+
+    /// The same, where the arguments were found in an array of strings, whole and without leading zeros, that still lies
+    /// around them.
+    #[inline]
+    pub(crate) fn plain(buf: &'a [u8], spans: &'a [Span]) -> Self {
+        Self { buf, spans, plain: true }
     }
 
     /// How many arguments, the name included.
@@ -92,7 +101,7 @@ impl<'a> Argv<'a> {
     #[inline]
     #[must_use]
     pub fn after(self, n: usize) -> Self {
-        Self { buf: self.buf, spans: self.spans.get(n..).unwrap_or_default() }
+        Self::new(self.buf, self.spans.get(n..).unwrap_or_default())
     }
 
     /// Where the last argument ends in the bytes of the command: at least as many as all arguments have together.
@@ -114,19 +123,28 @@ impl<'a> Argv<'a> {
     ///
     /// What lies between two arguments is the line of the second one's length if it has a line feed: whoever found the
     /// arguments has read that number, and here it only has to have no more digits than it needs.
+    #[inline]
     #[must_use]
     pub fn wire(self) -> Option<&'a [u8]> {
+        match (self.plain, self.spans) {
+            (true, [first, ..]) => {
+                let before = line_len(first.end - first.start) + line_len(self.spans.len() as u32);
+                let wire = &self.buf[first.start as usize - before..self.extent() + 2];
+                debug_assert_eq!(self.found_wire(), Some(wire), "a command that is not plain");
+                Some(wire)
+            }
+            _ => self.found_wire(),
+        }
+    }
+
+    /// The same, where it is not known how it came.
+    fn found_wire(self) -> Option<&'a [u8]> {
         let (first, others) = self.spans.split_first()?;
         let mut at = first.end as usize;
         for span in others {
             let (start, end) = (span.start as usize, span.end as usize);
-            let digits = match span.end - span.start {
-                0..10 => 1,
-                10..100 => 2,
-                100..1000 => 3,
-                len => len.ilog10() as usize + 1,
-            };
-            if start.wrapping_sub(at) != LINE_ENDS + digits || *self.buf.get(at..at + 3)? != *b"\r\n$" {
+            let line = line_len(span.end - span.start);
+            if start.wrapping_sub(at) != 2 + line || *self.buf.get(at..at + 3)? != *b"\r\n$" {
                 return None;
             }
             at = end;
@@ -146,8 +164,16 @@ impl<'a> Argv<'a> {
     }
 }
 
-/// What stands between two arguments besides the digits of a length: two line ends and a marker.
-const LINE_ENDS: usize = 5;
+/// What the line of a number takes: a marker, its digits, a line end.
+#[inline]
+fn line_len(n: u32) -> usize {
+    3 + match n {
+        0..10 => 1,
+        10..100 => 2,
+        100..1000 => 3,
+        n => n.ilog10() as usize + 1,
+    }
+}
 
 /// Where an array of `count` strings begins whose first one has `len` bytes and begins at `start`; nothing if something
 /// else stands before that.

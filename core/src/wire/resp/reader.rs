@@ -160,11 +160,17 @@ impl Reader {
     /// While a large argument is incomplete: its own memory, to read from the socket into. What was read is told with
     /// [`inbox_filled`](Self::inbox_filled), and [`next`](Self::next) is then called with no input.
     pub fn inbox(&mut self) -> Option<&mut [u8]> {
-        let missing = self.parse.missing(self.pending());
-        if missing < BIG || self.tail.is_empty() || self.wrong.is_some() {
+        if !self.has_inbox() {
             return None;
         }
+        let missing = self.parse.missing(self.pending());
         Some(self.tail.room(missing.min(STEP), missing))
+    }
+
+    /// Whether there is an [`inbox`](Self::inbox) now.
+    #[must_use]
+    pub fn has_inbox(&self) -> bool {
+        !self.tail.is_empty() && self.parse.missing(self.pending()) >= BIG && self.wrong.is_none()
     }
 
     /// The first `n` bytes of [`inbox`](Self::inbox) are now what followed on the link.
