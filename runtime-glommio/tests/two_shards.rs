@@ -18,5 +18,7 @@ mod interop_valkey;
 #[path = "../../tests/scenarios/migration.rs"]
 mod migration;
 
+#[path = "../../tests/scenarios/shards.rs"]
+mod shards;
 #[path = "../../tests/scenarios/soak.rs"]
 mod soak;

@@ -107,6 +107,8 @@ pub(crate) struct Conn {
     pub(crate) ending: bool,
     /// How many bytes are read at a time into the buffer that all links share.
     pub(crate) share: usize,
+    /// What was read from it before it went to another thread, and is to be heard there.
+    pub(crate) unheard: Vec<u8>,
 }
 
 struct Slot {
@@ -313,6 +315,7 @@ impl Links {
             paused: false,
             ending: false,
             share: SCRATCH,
+            unheard: Vec::new(),
         });
         Ok(())
     }

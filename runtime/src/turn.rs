@@ -50,6 +50,14 @@ enum Late {
     Done { ticket: Ticket, result: Result<(), String> },
 }
 
+/// What was read from a link and not heard.
+struct Unheard {
+    link: LinkId,
+    bytes: Vec<u8>,
+    /// So many of them, from the first.
+    len: usize,
+}
+
 /// The event loop but for its waiting, and everything it drives.
 pub struct Turn<D> {
     /// What to wait for, for at most [`patience`](Self::patience); then comes [`take`](Self::take).
@@ -81,6 +89,8 @@ pub struct Turn<D> {
     /// Requests to the disk without a result so far.
     saving: usize,
     scratch: Vec<u8>,
+    /// Bytes of links that were read, and are heard when what else is here is done.
+    unheard: Vec<Unheard>,
     observed: Mono,
     meter: Meter,
     /// When the last turn was over.
@@ -150,6 +160,7 @@ impl<D: Disk> Turn<D> {
             more: [false; 2],
             saving: 0,
             scratch: vec![0; SCRATCH],
+            unheard: Vec::new(),
             observed: Mono(0),
             meter: Meter::new(),
             ended: Mono(0),
@@ -391,16 +402,7 @@ impl<D: Disk> Turn<D> {
                 self.step(to, Input::Mailed(mail));
             }
             Carried::Listeners(sockets) => self.listeners.take_over(sockets, self.poll.registry()),
-            Carried::Link(from, conn) => {
-                let input = match self.links.adopt(*conn) {
-                    Ok(link) => Input::Moved { link, from },
-                    Err(e) => {
-                        tracing::warn!("Error taking over a client connection: {}", words(&e));
-                        Input::Closed { link: from }
-                    }
-                };
-                self.step(Which::Shard, input);
-            }
+            Carried::Link(from, conn) => self.adopt(from, *conn),
         }
     }
 
@@ -452,8 +454,11 @@ impl<D: Disk> Turn<D> {
             }
             Action::Move { link, to } => {
                 let slot = self.links.find(which, link);
-                if let Some(conn) = slot.and_then(|slot| self.links.give(slot)) {
+                if let Some(mut conn) = slot.and_then(|slot| self.links.give(slot)) {
                     let (thread, _) = self.mesh.place(To::Shard(to));
+                    if let Some(unheard) = self.unheard.iter_mut().find(|unheard| unheard.link == link) {
+                        conn.unheard = unheard.bytes[..std::mem::take(&mut unheard.len)].to_vec();
+                    }
                     self.leaving.push((thread, Carried::Link(link, Box::new(conn))));
                 }
             }

@@ -14,5 +14,6 @@ mod interop_valkey;
 mod memory;
 mod migration;
 mod program;
+mod shards;
 mod soak;
 mod users;

@@ -52,6 +52,8 @@ pub(crate) enum Part {
     Draw(u64, Option<Box<[u8]>>),
     /// Lines of CLIENT LIST.
     Clients(Vec<(ClientId, String)>),
+    /// Clients that were closed.
+    Killed(Vec<ClientId>),
     /// A client that was looked for, if it is there.
     Found(Option<LinkId>),
     /// What took long.
@@ -317,10 +319,9 @@ impl Shard {
             Id::Clusterscan => self.stretch(now, request),
             Id::ClientList => Part::Clients(self.client_rows(now, request).unwrap_or_default()),
             Id::ClientUnblock => Part::Count(self.unblock(now, argv, out).unwrap_or_default().into()),
-            Id::ClientKill => {
-                let killed = self.kill_matching(now, request, out).map_or(0, |(killed, _)| killed);
-                Part::Count(killed as u64)
-            }
+            Id::ClientKill => Part::Killed(
+                self.kill_matching(now, request, out).map_or_else(|_| Vec::new(), |(ids, _)| ids),
+            ),
             Id::Info | Id::MemoryStats | Id::MemoryDoctor | Id::LatencyHistogram => {
                 let times = match command.id {
                     Id::Info => info::shows_times(argv),

@@ -4,8 +4,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::action::{Action, Actions, Ending};
-use crate::ids::LinkId;
+use crate::ids::{ClientId, LinkId};
 use crate::shard::filter::Filter;
+use crate::shard::gather::Part;
+use crate::shard::session::Client;
 use crate::shard::whole::{Caller, Request};
 use crate::shard::{Link, Shard};
 use crate::time::Now;
@@ -20,14 +22,22 @@ impl Shard {
         reply: &mut Reply<'_>,
         out: &mut Actions,
     ) -> Caller {
-        let (killed, caller) = match self.kill_matching(now, request, out) {
+        let (mut killed, caller) = match self.kill_matching(now, request, out) {
             Ok(killed) => killed,
             Err(error) => {
                 reply.error(&error);
                 return Caller::Stays;
             }
         };
-        let killed = killed as u64 + request.counted_by_siblings();
+        for part in request.parts {
+            if let Part::Killed(others) = part {
+                killed.extend_from_slice(others);
+            }
+        }
+        // Of a client that moves between shards there is one in both.
+        killed.sort_unstable();
+        killed.dedup();
+        let killed = killed.len();
         if request.argv.len() > 3 {
             reply.int(killed as i64);
         } else if killed == 0 {
@@ -38,13 +48,13 @@ impl Shard {
         caller
     }
 
-    /// Closes the clients of this shard that a filter takes: how many, and whether who asked for it is one of them.
+    /// Closes the clients of this shard that a filter takes: which, and whether who asked for it is one of them.
     pub(crate) fn kill_matching(
         &mut self,
         now: Now,
         request: &Request<'_>,
         out: &mut Actions,
-    ) -> Result<(usize, Caller), String> {
+    ) -> Result<(Vec<ClientId>, Caller), String> {
         let old_form = request.argv.len() == 3;
         let filter = if old_form {
             Filter::address(request.argv.get(2))
@@ -53,28 +63,26 @@ impl Shard {
         };
         let spare_me = filter.skip_me.unwrap_or(!old_form);
         let watches = self.data.effects.watches();
-        let hit: Vec<LinkId> = self
+        let matches = |client: &Client, flags: &[u8]| filter.matches(client, flags, now).then_some(client.id);
+        let hit: Vec<(LinkId, ClientId)> = self
             .links
             .iter()
-            .filter(|(link, l)| {
-                !(spare_me && **link == request.link)
-                    && match l {
-                        Link::Client(session) => {
-                            filter.matches(&session.client, &session.client.flags(watches), now)
-                        }
-                        Link::Import(importing) => filter.matches(&importing.client, b"i", now),
-                        Link::Export => self
-                            .data
-                            .exports
-                            .iter()
-                            .any(|e| e.link == **link && filter.matches(&e.client, b"E", now)),
+            .filter(|(link, _)| !(spare_me && **link == request.link))
+            .filter_map(|(link, l)| {
+                let id = match l {
+                    Link::Client(session) => matches(&session.client, &session.client.flags(watches)),
+                    Link::Import(importing) => matches(&importing.client, b"i"),
+                    Link::Export => {
+                        let export = self.data.exports.iter().find(|e| e.link == *link);
+                        export.and_then(|e| matches(&e.client, b"E"))
                     }
+                };
+                Some((*link, id?))
             })
-            .map(|(link, _)| *link)
             .collect();
-        let killed = hit.len();
+        let killed = hit.iter().map(|(_, id)| *id).collect();
         let mut caller = Caller::Stays;
-        for link in hit {
+        for (link, _) in hit {
             if link == request.link {
                 caller = Caller::Killed;
             } else {

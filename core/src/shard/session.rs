@@ -16,6 +16,7 @@ use crate::ids::{ClientId, LinkId, ShardIndex};
 use crate::input::Origin;
 use crate::link::Outbox;
 use crate::shard::footprint::Share;
+use crate::shard::settle::Habit;
 use crate::shard::tracking::Tracker;
 use crate::shard::transaction::Transaction;
 use crate::slots::Slot;
@@ -109,6 +110,8 @@ pub(crate) struct Client {
     pub(crate) capa_redirect: bool,
     /// It watches all commands.
     pub(crate) monitors: bool,
+    /// Where its session has been going lately.
+    pub(crate) habit: Habit,
     /// Others have named it to hear what changes for them.
     pub(crate) hears_for_others: bool,
     /// It tracks keys.
@@ -172,6 +175,7 @@ impl Session {
             no_evict: false,
             capa_redirect: false,
             monitors: false,
+            habit: Habit::default(),
             hears_for_others: false,
             tracker: None,
             replies: Replies::On,

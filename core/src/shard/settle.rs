@@ -4,6 +4,9 @@
 //! has another name from then on. A link moves between two commands only, and only if nobody else knows it by its name:
 //! who monitors, tracks, hears for others, or is in the middle of something stays where it is.
 //!
+//! It moves for a command that has to be given there, and when its client has long talked about keys of one other shard
+//! only: each visit costs two letters and, if nothing else goes on, two threads that have to be woken.
+//!
 //! In the old home a stand-in remains until every shard has heard of the new one, so that a client that is moving is listed
 //! and killed as any other: what all shards are asked comes to the old home while the stand-in is there, or to the new one
 //! when the session is. A client may be found twice, never not at all.
@@ -27,6 +30,34 @@ use crate::shard::{Link, Shard};
 use crate::time::Now;
 use crate::wire::resp::Argv;
 use crate::wire::resp::number::integer;
+
+/// After so many visits to one other shard, with nothing else between them, a session has its home there.
+const VISITS: u32 = 64;
+
+/// Where a session goes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Habit {
+    there: ShardIndex,
+    /// How often it went there in a row.
+    visits: u32,
+    /// How many commands its client had given when it was back.
+    commands: u64,
+}
+
+impl Habit {
+    /// It goes to a shard, after so many commands. Whether it did so often, and nothing else.
+    pub(crate) fn leaves(&mut self, there: ShardIndex, commands: u64) -> bool {
+        let again = (self.there, self.commands) == (there, commands);
+        self.visits = if again { self.visits.saturating_add(1) } else { 1 };
+        self.there = there;
+        self.visits > VISITS
+    }
+
+    /// It is back, after so many commands.
+    pub(crate) fn returns(&mut self, commands: u64) {
+        self.commands = commands;
+    }
+}
 
 /// A session on its way to its new home, or there before its socket.
 #[derive(Debug)]
@@ -92,6 +123,8 @@ impl Shard {
             client: core::mem::replace(&mut session.client, stand_in),
         });
         session.client.share = Share::default();
+        session.client.habit = Habit::default();
+        self.shares.note_moved(there);
         self.reckon(link);
         let (unread, seen) = (unread.last(rest), self.data.exports.seen(self.env.index));
         let settling = Settling { session, unread, seen, configured: self.configured };

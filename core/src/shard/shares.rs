@@ -35,6 +35,18 @@ impl Shares {
         self.told[at] = taken;
     }
 
+    /// The clients of a sibling.
+    pub(crate) fn clients_of(&self, shard: ShardIndex) -> usize {
+        self.told.get(usize::from(shard.0)).map_or(0, |taken| taken.clients)
+    }
+
+    /// A client has gone to a sibling, which has not told of it.
+    pub(crate) fn note_moved(&mut self, shard: ShardIndex) {
+        let mut taken = self.told.get(usize::from(shard.0)).copied().unwrap_or_default();
+        taken.clients += 1;
+        self.note(shard, taken);
+    }
+
     /// All clients of siblings.
     pub(crate) fn clients(&self) -> usize {
         self.told.iter().map(|taken| taken.clients).sum()

@@ -106,7 +106,19 @@ impl Shard {
         if let Some(mut visit) = self.guests.remove(&link) {
             (visit.unread, visit.seen) = (unread, seen);
             out.pass(link.shard(), Errand::Return(visit));
-        } else if let Some(Link::Client(session)) = self.links.get_mut(&link) {
+            return;
+        }
+        let own = self.links.len();
+        if let Some(Link::Client(session)) = self.links.get_mut(&link) {
+            let client = &mut session.client;
+            // Who moves where more clients are makes the other threads idle.
+            if client.habit.leaves(there, client.commands)
+                && client.may_move()
+                && self.shares.clients_of(there) <= own
+            {
+                let rest = unread.bytes().len();
+                return self.settle(link, there, unread, rest, out);
+            }
             let stand_in = session.client.stand_in(there);
             let session = Session {
                 reader: core::mem::take(&mut session.reader),
@@ -166,6 +178,7 @@ impl Shard {
             session.client.be(user.clone());
         }
         session.reader = back.reader;
+        session.client.habit.returns(session.client.commands);
         match &mut unread {
             Unread::Own(bytes, _) => bytes.extend(arrived.unwrap_or_default()),
             Unread::Lent(_) => {

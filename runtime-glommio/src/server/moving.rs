@@ -22,6 +22,8 @@ use super::tests::{Hands, node, puppet, run_all};
 
 /// The byte that makes a link move.
 const MOVE: u8 = 0;
+/// The byte that makes the other thread give a link away, whatever comes on it at that time.
+const NUDGE: u8 = 1;
 
 /// What the machines of a test have seen.
 #[derive(Default)]
@@ -55,6 +57,12 @@ fn mover(seen: &Arc<Seen>) -> Box<dyn Machine> {
             Input::Mailed(Mail::Order(Order::Answer { link, reply })) => {
                 assert!(coming.insert(link, reply).is_none());
             }
+            Input::Mailed(Mail::Order(Order::Mark(_))) => {
+                if let Some(link) = hands.outboxes.keys().min().copied() {
+                    seen.moves.fetch_add(1, Ordering::SeqCst);
+                    give(hands, link, out);
+                }
+            }
             Input::Moved { link, from } => {
                 let mut outbox = Outbox::default();
                 outbox.push(coming.remove(&from).expect("what is to be said is here before the socket"));
@@ -68,6 +76,10 @@ fn mover(seen: &Arc<Seen>) -> Box<dyn Machine> {
             Input::Filled { link, bytes } => {
                 hands.outboxes.get_mut(&link).expect("a link that is here").write(bytes);
                 seen.owed.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+                if bytes.contains(&NUDGE) {
+                    let to = To::Shard(ShardIndex(1 - link.shard().0));
+                    out.mail.push(Letter { to, mail: Mail::Order(Order::Mark(0)) });
+                }
                 if bytes.contains(&MOVE) {
                     seen.moves.fetch_add(1, Ordering::SeqCst);
                     give(hands, link, out);
@@ -149,10 +161,10 @@ fn a_client_that_goes_while_its_link_moves_is_closed_once() {
     assert_eq!(seen.opened.load(Ordering::SeqCst), 300);
     // Whoever comes then is served.
     let mut client: TcpStream = server.client();
-    client.write_all(&[MOVE, 1]).unwrap();
+    client.write_all(&[MOVE, 2]).unwrap();
     let mut heard = [9; 2];
     client.read_exact(&mut heard).unwrap();
-    assert_eq!(heard, [MOVE, 1]);
+    assert_eq!(heard, [MOVE, 2]);
 }
 
 #[test]
@@ -163,7 +175,7 @@ fn the_end_of_the_process_loses_nothing_of_a_link_that_moves() {
         seen.hops.store(5_000, Ordering::SeqCst);
         let mut server = run_all(node(), vec![mover(&seen), mover(&seen)]);
         let mut client = server.client();
-        let said = [[MOVE; 1].as_slice(), &[1; 99]].concat();
+        let said = [[MOVE; 1].as_slice(), &[2; 99]].concat();
         client.write_all(&said).unwrap();
         let end = Instant::now() + Duration::from_secs(10);
         while seen.owed.load(Ordering::SeqCst) < 100 {

@@ -6,10 +6,10 @@ use whimbrel_core::ids::LinkId;
 use whimbrel_core::input::Input;
 use whimbrel_core::time::Mono;
 
-use super::Turn;
+use super::{Turn, Unheard};
 use crate::failure::words;
 use crate::files::Disk;
-use crate::links::{Phase, SCRATCH, Stream};
+use crate::links::{Conn, Phase, SCRATCH, Stream};
 use crate::listen::unmapped;
 use crate::machine::Which;
 
@@ -112,7 +112,7 @@ impl<D: Disk> Turn<D> {
                     let mut scratch = std::mem::take(&mut self.scratch);
                     let result = conn.stream.read(&mut scratch[..share]);
                     if let Ok(len @ 1..) = result
-                        && self.is_heard(slot, link)
+                        && self.is_heard_of(slot, link, &mut scratch, len)
                     {
                         self.pass_on(slot, which, len, Input::Filled { link, bytes: &scratch[..len] });
                     }
@@ -177,6 +177,38 @@ impl<D: Disk> Turn<D> {
         }
         self.take_mail();
         self.links.get(slot).is_some_and(|conn| conn.link == link && conn.phase == Phase::Open)
+    }
+
+    /// The same when the first `len` of these bytes are to be heard: if the link goes to another thread meanwhile, they do,
+    /// too.
+    fn is_heard_of(&mut self, slot: usize, link: LinkId, bytes: &mut Vec<u8>, len: usize) -> bool {
+        if !self.mesh.has_news() {
+            return true;
+        }
+        self.unheard.push(Unheard { link, bytes: std::mem::take(bytes), len });
+        let is_heard = self.is_heard(slot, link);
+        self.unheard.pop().into_iter().for_each(|unheard| *bytes = unheard.bytes);
+        is_heard
+    }
+
+    /// Takes in a link that another thread had, and what was read of it there.
+    pub(super) fn adopt(&mut self, from: LinkId, mut conn: Conn) {
+        let bytes = std::mem::take(&mut conn.unheard);
+        let link = match self.links.adopt(conn) {
+            Ok(link) => link,
+            Err(e) => {
+                tracing::warn!("Error taking over a client connection: {}", words(&e));
+                return self.step(Which::Shard, Input::Closed { link: from });
+            }
+        };
+        let len = bytes.len();
+        self.unheard.push(Unheard { link, bytes, len });
+        self.step(Which::Shard, Input::Moved { link, from });
+        if let Some(Unheard { bytes, len: 1.., .. }) = self.unheard.pop()
+            && self.links.find(Which::Shard, link).is_some()
+        {
+            self.step(Which::Shard, Input::Filled { link, bytes: &bytes });
+        }
     }
 
     /// Decides how much of a link is read next time: what `len` bytes cost depends on what is in them and in memory,

@@ -158,7 +158,7 @@ fn a_client_that_moves_is_killed_whoever_kills_it_and_listed_once() {
             assert_eq!(process.ask(client, "PING\r\n"), "+PONG\r\n", "seed {seed}");
             assert_eq!(clients(&process).iter().sum::<usize>(), count, "seed {seed}");
         } else {
-            assert_ne!(said, ":0\r\n", "seed {seed}: it is there all the time");
+            assert_eq!(said, ":1\r\n", "seed {seed}: it is there all the time");
             assert_eq!(process.ask(client, "PING\r\n"), "", "seed {seed}: it is gone");
             assert_eq!(clients(&process).iter().sum::<usize>(), count - 1, "seed {seed}");
             killed_on_its_way += u32::from(!process.moved.is_empty());
@@ -235,4 +235,61 @@ fn who_is_new_may_move_to_a_shard_that_has_not_heard_of_it() {
         process.said(client);
         assert_eq!(process.ask(client, "AUTH u x\r\nACL WHOAMI\r\n"), "+OK\r\n$1\r\nu\r\n", "seed {seed}");
     }
+}
+
+/// A client asks for keys of one shard, one after another.
+fn insist(process: &mut Process, client: LinkId, slot: Slot, times: usize) {
+    let key =
+        (0..).map(|n| format!("k{n}")).find(|key| Slot::of(key.as_bytes()).number() % 2 == slot.number() % 2);
+    let get = format!("GET {}\r\n", key.expect("a key"));
+    for _ in 0..times {
+        assert_eq!(process.ask(client, &get), "$-1\r\n");
+    }
+}
+
+#[test]
+fn who_talks_to_one_other_shard_only_moves_there_and_no_other_does() {
+    let home = |process: &Process, client| process.link_of(client).expect("a link").shard().0;
+    let even = Slot::new(0).expect("a slot");
+    let odd = Slot::new(1).expect("a slot");
+    let mut process = Process::new(2, 1);
+    let client = process.connect(0, 1);
+    insist(&mut process, client, odd, 64);
+    assert_eq!(home(&process, client), 0, "it stays for so long");
+    insist(&mut process, client, odd, 1);
+    assert_eq!(home(&process, client), 1);
+    // Commands at home in between, or for other shards, keep it there.
+    for _ in 0..5 {
+        insist(&mut process, client, even, 60);
+        process.ask(client, "PING\r\n");
+    }
+    insist(&mut process, client, odd, 500);
+    assert_eq!(home(&process, client), 1);
+    insist(&mut process, client, even, 65);
+    assert_eq!(home(&process, client), 0, "it may change its mind");
+
+    // Where there are more clients already, nobody goes.
+    let mut process = Process::new(2, 1);
+    let clients: Vec<LinkId> = (0..20).map(|n| process.connect((n % 2) as u16, n)).collect();
+    for _ in 0..5 {
+        process.pass(Span::ms(200));
+        for client in &clients {
+            insist(&mut process, *client, odd, 66);
+        }
+    }
+    let there = clients.iter().filter(|client| home(&process, **client) == 1).count();
+    assert!((10..=12).contains(&there), "{there} of 20 share a thread");
+
+    // Half of them in the wrong place: they change places.
+    let mut process = Process::new(2, 1);
+    let clients: Vec<LinkId> = (0..20).map(|n| process.connect((n % 2) as u16, n)).collect();
+    for _ in 0..30 {
+        process.pass(Span::ms(200));
+        for (n, client) in clients.iter().enumerate() {
+            insist(&mut process, *client, if n % 4 < 2 { even } else { odd }, 66);
+        }
+    }
+    let right =
+        clients.iter().enumerate().filter(|(n, client)| home(&process, **client) == (n % 4 / 2) as u16);
+    assert!(right.count() >= 19, "nearly all are where they want to be");
 }
