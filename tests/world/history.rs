@@ -95,7 +95,8 @@ impl Floors {
     }
 
     fn at(&self, time: u64) -> i64 {
-        self.0.iter().rev().find(|&&(since, _)| since <= time).map_or(0, |&(_, level)| level)
+        let known = self.0.partition_point(|&(since, _)| since <= time);
+        self.0[..known].last().map_or(0, |&(_, level)| level)
     }
 }
 
