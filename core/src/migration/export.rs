@@ -7,7 +7,7 @@
 //! The bytes of snapshot and stream do not pass through this machine. It says when they may flow
 //! ([`Export::is_streaming`]) and what must stand before a command ([`Export::select`]).
 
-mod answer;
+pub(super) mod answer;
 mod boundary;
 mod phase;
 mod state;
@@ -22,6 +22,7 @@ pub use self::state::{EDGES, State};
 use super::LIMITS;
 use super::failure::Failure;
 use super::job::{Job, Outcome, Settlement, Timing};
+use super::lane::Lanes;
 use crate::time::{Mono, Now, Span, Wall};
 use crate::wire::resp::Reader;
 use crate::wire::syncslots::{self, Control, Heard, Word};
@@ -42,10 +43,20 @@ pub struct Export {
     ack_due: Mono,
     /// Unsent bytes of the link: what we were told last plus what we had sent since.
     pending: u64,
+    lanes: Option<Offer>,
+    /// Unsent bytes of lanes.
+    lanes_pending: u64,
     /// The database that commands on the link go to, when it is known.
     selected: Option<u32>,
     pause_prevented: bool,
     paused_for: Option<Span>,
+}
+
+/// Lanes that the target may agree to.
+#[derive(Clone, Copy, Debug)]
+struct Offer {
+    lanes: Lanes,
+    agreed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,10 +91,25 @@ impl Export {
             heard_at: now,
             ack_due: now.mono,
             pending: 0,
+            lanes: None,
+            lanes_pending: 0,
             selected: None,
             pause_prevented: false,
             paused_for: None,
         }
+    }
+
+    /// The target is to be asked whether it takes lanes; to be called before the link is open. Whether it does is known
+    /// from [`Action::ForkSnapshot`] on: see [`lanes`](Self::lanes).
+    pub fn offer(&mut self, lanes: Option<Lanes>) {
+        self.lanes = lanes.map(|lanes| Offer { lanes, agreed: false });
+    }
+
+    /// The lanes that the target agreed to. Then `SnapshotWritten` is about the first link alone, `WritesHeld` about all,
+    /// and what is unsent elsewhere is told with `LanesPending`. What breaks a lane is told with `Stopped`.
+    #[must_use]
+    pub fn lanes(&self) -> Option<Lanes> {
+        self.lanes.filter(|offer| offer.agreed).map(|offer| offer.lanes)
     }
 
     /// Takes in what happened and appends what is to be done.
@@ -105,6 +131,11 @@ impl Export {
             Input::Filled { bytes } => self.filled(now, bytes, out),
             Input::Closed => self.closed(),
             Input::Pending { bytes } => self.pending_changed(now, bytes, out),
+            Input::LanesPending { bytes } => {
+                self.lanes_pending = bytes;
+                self.try_pause(now, out);
+                Ok(())
+            }
             Input::SnapshotWritten => self.snapshot_written(now, out),
             Input::WritesHeld => self.writes_held(now, out),
             Input::PausePrevented(prevented) => {
@@ -157,10 +188,10 @@ impl Export {
         self.heard_at.wall
     }
 
-    /// Bytes that the link has not sent, `remaining_repl_size`; 0 without a link.
+    /// Bytes that the link and lanes have not sent, `remaining_repl_size`; 0 without a link.
     #[must_use]
     pub fn pending(&self) -> u64 {
-        if self.link == Link::Open { self.pending } else { 0 }
+        if self.link == Link::Open { self.pending + self.lanes_pending } else { 0 }
     }
 
     /// How long writes were held, once they are no longer.
@@ -230,6 +261,9 @@ impl Export {
 
     fn send_establish(&mut self, out: &mut Vec<Action>) {
         self.enter(Phase::SendingEstablishCommand, out);
+        if let Some(Offer { lanes, .. }) = self.lanes {
+            self.send(syncslots::capa_lanes(lanes.source()), out);
+        }
         let Job { source, name, ranges, .. } = &*self.job;
         self.send(syncslots::establish(source, name, ranges), out);
         self.enter(Phase::ReadingEstablishResponse(Line::default()), out);
@@ -244,6 +278,13 @@ impl Export {
                     Answer::TooLong => return Err(Failure::AuthNotAnswered),
                     Answer::Agreed => self.send_establish(out),
                 },
+                Phase::ReadingEstablishResponse(line)
+                    if self.lanes.is_some()
+                        && line.is_empty()
+                        && (bytes.first() == Some(&b'*') || !self.reader.is_clear()) =>
+                {
+                    self.next_capability(&mut bytes)?;
+                }
                 Phase::ReadingEstablishResponse(line) => match line.take(&mut bytes, ANSWER_LIMIT) {
                     Answer::Unfinished => {}
                     Answer::Refused(line) => return Err(Failure::HandshakeRefused(line)),
@@ -256,6 +297,24 @@ impl Export {
             }
         }
         Ok(())
+    }
+
+    /// What the target says in front of the answer to ESTABLISH: that it takes what was offered.
+    fn next_capability(&mut self, bytes: &mut &[u8]) -> Verdict {
+        let Ok(argv) = self.reader.next(&LIMITS, bytes) else {
+            return Err(Failure::CommandFailed);
+        };
+        let Some(argv) = argv else { return Ok(()) };
+        match syncslots::heard(argv.name(), argv.opt(1), argv.opt(2)) {
+            Heard::Sync(Word::Capa) => {
+                let agreed = syncslots::lanes(argv.iter().skip(3));
+                for offer in self.lanes.iter_mut().filter(|offer| agreed == Some(offer.lanes.source())) {
+                    offer.agreed = true;
+                }
+                Ok(())
+            }
+            _ => Err(Failure::UnexpectedTransition),
+        }
     }
 
     fn established(&mut self, now: Now, out: &mut Vec<Action>) {
@@ -280,7 +339,7 @@ impl Export {
             Heard::Sync(Word::Capa) => Ok(()),
             Heard::Sync(Word::Unknown) => Err(Failure::UnknownSubcommand),
             // The link is no client's: we execute nothing and answer nothing.
-            Heard::Sync(Word::Establish | Word::Finish) | Heard::Bare | Heard::Other => {
+            Heard::Sync(Word::Establish | Word::Finish | Word::Lane) | Heard::Bare | Heard::Other => {
                 Err(Failure::CommandFailed)
             }
         }
@@ -329,7 +388,8 @@ impl Export {
 
     fn try_pause(&mut self, now: Now, out: &mut Vec<Action>) {
         let Phase::WaitingToPause { asked: asked @ None } = &mut self.phase else { return };
-        let short = self.timing.max_failover_repl_bytes.is_none_or(|most| self.pending <= most);
+        let short =
+            self.timing.max_failover_repl_bytes.is_none_or(|most| self.pending + self.lanes_pending <= most);
         if short && !self.pause_prevented {
             let until = now.mono + self.timing.pause_limit;
             *asked = Some(Hold { since: now.mono, until });

@@ -20,6 +20,7 @@ pub use self::state::{EDGES, State};
 use super::LIMITS;
 use super::failure::Failure;
 use super::job::{Job, Timing};
+use super::lane::Lanes;
 use crate::time::{Mono, Now, Wall};
 use crate::wire::resp::{Argv, Reader, number};
 use crate::wire::syncslots::{self, Heard, Word};
@@ -39,7 +40,21 @@ impl Import {
     /// Begins the job with the answer to ESTABLISH. `databases` is how many there are to SELECT.
     #[must_use]
     pub fn new(job: Arc<Job>, timing: Timing, databases: u32, now: Now, out: &mut Vec<Action>) -> Self {
-        let course = Course::receive(job, timing, now, out);
+        Self::with_lanes(job, timing, databases, None, now, out)
+    }
+
+    /// The same, agreeing to `lanes` if there are some. Each has to be [received](super::lane::Receiver), and to be told
+    /// with [`Input::LaneArrived`] and [`Input::LanePaused`].
+    #[must_use]
+    pub fn with_lanes(
+        job: Arc<Job>,
+        timing: Timing,
+        databases: u32,
+        lanes: Option<Lanes>,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) -> Self {
+        let course = Course::receive(job, timing, lanes, now, out);
         Self { reader: Reader::default(), course, db: 0, databases }
     }
 
@@ -98,7 +113,7 @@ impl Import {
             }
             Sorted::Message(Word::Capa) => {}
             Sorted::Message(Word::Unknown) => course.fail(Failure::UnknownSubcommand, out),
-            Sorted::Message(Word::Establish | Word::Finish) | Sorted::Wrong => {
+            Sorted::Message(Word::Establish | Word::Finish | Word::Lane) | Sorted::Wrong => {
                 course.fail(Failure::CommandFailed, out);
             }
         }
@@ -211,14 +226,14 @@ impl Import {
 }
 
 /// What a command of the source is to us.
-enum Sorted {
+pub(super) enum Sorted {
     Data,
     Select(u32),
     Message(Word),
     Wrong,
 }
 
-fn sort(argv: Argv<'_>, databases: u32) -> Sorted {
+pub(super) fn sort(argv: Argv<'_>, databases: u32) -> Sorted {
     if argv.name().eq_ignore_ascii_case(b"SELECT") {
         let db = argv.opt(1).filter(|_| argv.len() == 2).and_then(number::integer);
         return match db.and_then(|db| u32::try_from(db).ok()) {

@@ -8,6 +8,7 @@ pub mod export;
 pub mod failure;
 pub mod import;
 pub mod job;
+pub mod lane;
 pub mod log;
 pub mod request;
 

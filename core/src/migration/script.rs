@@ -17,8 +17,8 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::fmt::Write;
 
+use super::failure::Failure;
 use super::job::{Job, Outcome, Settlement};
 use crate::ids::{JobName, NodeId};
 use crate::rng::Rng;
@@ -29,9 +29,11 @@ use crate::wire::syncslots::{self, Control};
 
 mod export;
 mod import;
+mod lane;
 
 pub(super) use export::ExportEnd;
 pub(super) use import::ImportEnd;
+pub(super) use lane::{ReceiverEnd, SenderEnd};
 
 /// A machine that a script can drive.
 pub(super) trait End {
@@ -239,14 +241,16 @@ pub(super) fn time(at: Mono) -> String {
     text
 }
 
+pub(super) fn failed(failure: &Failure) -> String {
+    format!("failed: {}", failure.to_string().escape_debug())
+}
+
 pub(super) fn outcome(outcome: &Outcome) -> String {
     let mut text = String::from("ended ");
     match outcome {
         Outcome::Success => text.push_str("success"),
         Outcome::Cancelled => text.push_str("cancelled"),
-        Outcome::Failed(failure) => {
-            write!(text, "failed: {}", failure.to_string().escape_debug()).expect("a String takes all");
-        }
+        Outcome::Failed(failure) => text.push_str(&failed(failure)),
     }
     text
 }

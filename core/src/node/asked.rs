@@ -217,7 +217,7 @@ impl Node {
             })),
             Word::Capa => Verdict::Reply(Bytes::new()),
             Word::Control(control) => refused(proto, &request::Refused::NotMigrating(control).to_string()),
-            Word::Unknown => refused(proto, lines::SYNTAX),
+            Word::Lane | Word::Unknown => refused(proto, lines::SYNTAX),
         }
     }
 

@@ -6,10 +6,10 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::resp::encode_command;
+use super::resp::{encode_command, number};
 use super::slotsrange::{Malformed, is_keyword, read_ranges};
-use crate::ids::{ID_LEN, JobName, NodeId};
-use crate::slots::SlotRanges;
+use crate::ids::{ID_LEN, JobName, NodeId, ShardIndex, Shards};
+use crate::slots::{SLOTS, SlotRanges};
 
 /// A message without arguments.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -84,7 +84,9 @@ pub enum Word {
     Finish,
     /// A message without arguments; extra words behind it mean nothing.
     Control(Control),
-    /// Capabilities: none exist, so they are ignored, whoever sends them, without a reply.
+    /// A further link of a job; [`Lane`] reads the rest. Only said to who agreed to lanes.
+    Lane,
+    /// Capabilities; unknown ones are ignored, whoever sends them, without a reply. [`lanes`] finds ours.
     Capa,
     /// Something else.
     Unknown,
@@ -101,6 +103,7 @@ impl Word {
             _ if is_keyword(word, "ESTABLISH") => Self::Establish,
             _ if is_keyword(word, "FINISH") => Self::Finish,
             _ if is_keyword(word, "CAPA") => Self::Capa,
+            _ if is_keyword(word, "LANE") => Self::Lane,
             _ => Self::Unknown,
         }
     }
@@ -243,6 +246,63 @@ impl<'a> Finish<'a> {
         ];
         command(&words)
     }
+}
+
+/// The words behind `CLUSTER SYNCSLOTS LANE`, in any order: this link brings the slots of a job that are on one shard of
+/// the source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lane {
+    /// Which job.
+    pub name: JobName,
+    /// Which shard of the source.
+    pub shard: ShardIndex,
+}
+
+impl Lane {
+    /// Reads the words.
+    ///
+    /// # Errors
+    /// [`Malformed::Syntax`] for a missing, double or unknown word, a name that has not 40 bytes, or no number.
+    pub fn parse(mut words: &[&[u8]]) -> Result<Self, Malformed> {
+        let (mut name, mut shard) = (None, None);
+        while let [word, rest @ ..] = words {
+            words = rest;
+            if is_keyword(word, "NAME") && name.is_none() {
+                name = Some(JobName::from_bytes(take_id(&mut words)?));
+            } else if is_keyword(word, "SHARD") && shard.is_none() {
+                let [value, rest @ ..] = words else { return Err(Malformed::Syntax) };
+                let number = number::integer(value).and_then(|n| u16::try_from(n).ok());
+                shard = Some(ShardIndex(number.ok_or(Malformed::Syntax)?));
+                words = rest;
+            } else {
+                return Err(Malformed::Syntax);
+            }
+        }
+        Ok(Self { name: name.ok_or(Malformed::Syntax)?, shard: shard.ok_or(Malformed::Syntax)? })
+    }
+
+    /// The message on the wire.
+    #[must_use]
+    pub fn bytes(&self) -> Bytes {
+        let shard = self.shard.0.to_string();
+        let name = self.name.as_bytes();
+        command(&[b"CLUSTER", b"SYNCSLOTS", b"LANE", b"NAME", name, b"SHARD", shard.as_bytes()])
+    }
+}
+
+/// `CLUSTER SYNCSLOTS CAPA lanes <shards>`: a source with so many shards can send what each of them has over a link of its
+/// own; or a target agrees to that.
+#[must_use]
+pub fn capa_lanes(shards: Shards) -> Bytes {
+    command(&[b"CLUSTER", b"SYNCSLOTS", b"CAPA", b"lanes", shards.count().to_string().as_bytes()])
+}
+
+/// The shards that the words behind `CLUSTER SYNCSLOTS CAPA` name, if lanes are among the capabilities.
+#[must_use]
+pub fn lanes<'a>(mut words: impl Iterator<Item = &'a [u8]>) -> Option<Shards> {
+    words.find(|word| is_keyword(word, "lanes"))?;
+    let shards = number::integer(words.next()?).and_then(|n| u16::try_from(n).ok())?;
+    (2..=SLOTS as u16).contains(&shards).then(|| Shards::new(shards))
 }
 
 /// `CLUSTER SYNCSLOTS ESTABLISH SOURCE <source> NAME <name> SLOTSRANGE <start> <end> ...`

@@ -5,15 +5,15 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 /// Longest answer that is waited for, in bytes: Valkey's limit.
-pub(super) const ANSWER_LIMIT: usize = 16 * 1024;
+pub(in crate::migration) const ANSWER_LIMIT: usize = 16 * 1024;
 
 /// A line on its way in.
 #[derive(Debug, Default)]
-pub(super) struct Line(Vec<u8>);
+pub(in crate::migration) struct Line(Vec<u8>);
 
 /// What the line says.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(in crate::migration) enum Answer {
     /// It has not ended.
     Unfinished,
     /// It has not ended within the limit.
@@ -25,8 +25,13 @@ pub(super) enum Answer {
 }
 
 impl Line {
+    /// Whether nothing of it has come.
+    pub(in crate::migration) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Moves bytes of the line from `bytes` to here; what is behind its CR LF stays.
-    pub(super) fn take(&mut self, bytes: &mut &[u8], limit: usize) -> Answer {
+    pub(in crate::migration) fn take(&mut self, bytes: &mut &[u8], limit: usize) -> Answer {
         while let [byte, rest @ ..] = *bytes {
             *bytes = rest;
             self.0.push(*byte);

@@ -48,6 +48,11 @@ pub enum Input<'a> {
         /// All unsent bytes: snapshot, stream and messages.
         bytes: u64,
     },
+    /// How many bytes lanes have not sent. To be told like `Pending`, if the target agreed to lanes.
+    LanesPending {
+        /// The sum.
+        bytes: u64,
+    },
     /// The snapshot asked for with [`Action::ForkSnapshot`] is complete and in the link's queue as a whole.
     SnapshotWritten,
     /// The hold asked for with [`Action::Pause`] is in force, and every earlier write to the slots is in the link's

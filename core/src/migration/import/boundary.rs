@@ -15,6 +15,11 @@ use crate::wire::resp::Argv;
 pub enum Input {
     /// The link ended.
     Closed,
+    /// On a lane the snapshot has come. To be told once of each.
+    LaneArrived,
+    /// On a lane everything has come and is applied, and the source holds its writes. To be told once of each; what breaks
+    /// a lane before that is told with `Stopped`.
+    LanePaused,
     /// The claim asked for with [`Action::AssignSlots`] is durable here: the slots are ours, whatever else happened.
     TakenOver,
     /// The claim was withdrawn before it began, as asked for with [`Action::Withdraw`].

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use super::{Action, EDGES, Input, Rejected, State};
 use crate::migration::failure::Failure;
 use crate::migration::job::{Job, Outcome, Settlement, Timing};
+use crate::migration::lane::Lanes;
 use crate::time::{Mono, Now, Wall};
-use crate::wire::syncslots::Control;
+use crate::wire::syncslots::{self, Control};
 
 /// Everything of an import but the bytes on their way in.
 #[derive(Debug)]
@@ -24,14 +25,27 @@ pub(super) struct Course {
     ack_due: Mono,
     /// Commands that were handed out and whose outcome is not known.
     unapplied: usize,
+    lanes: Awaited,
+}
+
+/// What has not come on lanes.
+#[derive(Debug, Default)]
+struct Awaited {
+    /// So many snapshots.
+    snapshots: usize,
+    /// So many ends of the stream.
+    pauses: usize,
 }
 
 /// What only the present state needs.
 #[derive(Debug)]
 enum Phase {
     WaitingForAck,
-    ReceivingSnapshot,
-    /// `paused`: the source said it, but earlier commands are still being applied.
+    /// `ended`: on this link, but not yet on all lanes.
+    ReceivingSnapshot {
+        ended: bool,
+    },
+    /// `paused`: the source said it, but earlier commands are still being applied, or come on lanes.
     WaitingForPaused {
         paused: bool,
     },
@@ -49,11 +63,23 @@ enum Phase {
 }
 
 impl Course {
-    pub(super) fn receive(job: Arc<Job>, timing: Timing, now: Now, out: &mut Vec<Action>) -> Self {
+    pub(super) fn receive(
+        job: Arc<Job>,
+        timing: Timing,
+        lanes: Option<Lanes>,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) -> Self {
         out.push(Action::Entered(State::WaitingForAck));
+        let mut awaited = Awaited::default();
+        if let Some(lanes) = lanes {
+            out.push(Action::Send(syncslots::capa_lanes(lanes.source())));
+            let count = lanes.all(&job.ranges).len();
+            awaited = Awaited { snapshots: count, pauses: count };
+        }
         // Nothing more before the first ACK: a 9.1 source throws away what it reads together with this line.
         out.push(Action::Send(Bytes::from_static(b"+OK\r\n")));
-        Self::begin(job, timing, Phase::WaitingForAck, now)
+        Self { lanes: awaited, ..Self::begin(job, timing, Phase::WaitingForAck, now) }
     }
 
     pub(super) fn follow(job: Arc<Job>, now: Now, out: &mut Vec<Action>) -> Self {
@@ -72,6 +98,7 @@ impl Course {
             last_ack: now.wall,
             ack_due: now.mono,
             unapplied: 0,
+            lanes: Awaited::default(),
         }
     }
 
@@ -84,6 +111,14 @@ impl Course {
             Input::Closed => {
                 self.linked = false;
                 self.fail(Failure::ConnectionLostToSource, out);
+            }
+            Input::LaneArrived => {
+                self.lanes.snapshots -= 1;
+                self.go_on(out);
+            }
+            Input::LanePaused => {
+                self.lanes.pauses -= 1;
+                self.go_on(out);
             }
             Input::TakenOver => self.end(State::Success, Outcome::Success, out),
             Input::Withdrawn => {
@@ -134,6 +169,9 @@ impl Course {
     pub(super) fn can_happen(&self, input: &Input) -> bool {
         match input {
             Input::Closed => self.linked,
+            Input::LaneArrived => self.lanes.snapshots > 0,
+            // A lane arrives before it is paused.
+            Input::LanePaused => self.lanes.pauses > self.lanes.snapshots,
             Input::TakenOver => matches!(self.phase, Phase::FailoverGranted { .. }),
             Input::Withdrawn => matches!(self.phase, Phase::FailoverGranted { withdrawn: Some(_) }),
             // The cleaning may end after a demotion that was told meanwhile.
@@ -149,38 +187,41 @@ impl Course {
                 self.last_ack = now.wall;
                 if matches!(phase, Phase::WaitingForAck) {
                     self.ack_due = now.mono + self.timing.ack_period;
-                    self.enter(Phase::ReceivingSnapshot, out);
+                    self.enter(Phase::ReceivingSnapshot { ended: false }, out);
                 }
             }
-            (Control::SnapshotEof, Phase::ReceivingSnapshot) => {
-                self.enter(Phase::WaitingForPaused { paused: false }, out);
-                out.push(Action::Send(Control::RequestPause.bytes()));
+            (Control::SnapshotEof, Phase::ReceivingSnapshot { ended: ended @ false }) => {
+                *ended = true;
+                self.go_on(out);
                 return true;
             }
             (Control::Paused, Phase::WaitingForPaused { paused: paused @ false }) => {
                 *paused = true;
-                self.go_on_when_applied(out);
+                self.go_on(out);
             }
             (Control::FailoverGranted, Phase::FailoverRequested { granted: granted @ false }) => {
                 *granted = true;
-                self.go_on_when_applied(out);
+                self.go_on(out);
             }
             _ => self.fail(Failure::UnexpectedTransition, out),
         }
         false
     }
 
-    /// The source's word that nothing precedes any more counts when everything that preceded is applied.
-    fn go_on_when_applied(&mut self, out: &mut Vec<Action>) {
-        if self.unapplied > 0 {
-            return;
-        }
+    /// The source's word that nothing precedes any more counts when everything that preceded has come, on lanes too, and
+    /// is applied.
+    fn go_on(&mut self, out: &mut Vec<Action>) {
+        let is_applied = self.unapplied == 0;
         match self.phase {
-            Phase::WaitingForPaused { paused: true } => {
+            Phase::ReceivingSnapshot { ended: true } if self.lanes.snapshots == 0 => {
+                self.enter(Phase::WaitingForPaused { paused: false }, out);
+                out.push(Action::Send(Control::RequestPause.bytes()));
+            }
+            Phase::WaitingForPaused { paused: true } if is_applied && self.lanes.pauses == 0 => {
                 self.enter(Phase::FailoverRequested { granted: false }, out);
                 out.push(Action::Send(Control::RequestFailover.bytes()));
             }
-            Phase::FailoverRequested { granted: true } => {
+            Phase::FailoverRequested { granted: true } if is_applied => {
                 self.enter(Phase::FailoverGranted { withdrawn: None }, out);
                 out.push(Action::AssignSlots);
             }
@@ -197,7 +238,7 @@ impl Course {
         self.unapplied -= 1;
         match result {
             _ if !self.is_reading() => {}
-            Ok(()) => self.go_on_when_applied(out),
+            Ok(()) => self.go_on(out),
             Err(Rejected::Oom) => self.fail(Failure::OutOfMemory, out),
             Err(Rejected::Error) => self.fail(Failure::CommandFailed, out),
         }
@@ -292,7 +333,7 @@ impl Course {
     pub(super) fn state(&self) -> State {
         match self.phase {
             Phase::WaitingForAck => State::WaitingForAck,
-            Phase::ReceivingSnapshot => State::ReceivingSnapshot,
+            Phase::ReceivingSnapshot { .. } => State::ReceivingSnapshot,
             Phase::WaitingForPaused { .. } => State::WaitingForPaused,
             Phase::FailoverRequested { .. } => State::FailoverRequested,
             Phase::FailoverGranted { .. } => State::FailoverGranted,

@@ -5,9 +5,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{End, START, job, outcome, sent, settlement, time};
+use crate::ids::Shards;
 use crate::migration::export::{Action, Credentials, Export, Input};
 use crate::migration::failure::Failure;
 use crate::migration::job::Timing;
+use crate::migration::lane::Lanes;
 use crate::time::{Mono, Now};
 
 /// An export of [`job`] with the default limits. It begins with `begin` or `begin auth`.
@@ -35,6 +37,7 @@ pub(in crate::migration) fn input<'a>(word: &str, rest: &'a str) -> Option<Input
         "connect-failed" => Input::ConnectFailed { reason: rest },
         "closed" => Input::Closed,
         "pending" => Input::Pending { bytes: rest.parse().expect("bytes") },
+        "lanes-pending" => Input::LanesPending { bytes: rest.parse().expect("bytes") },
         "written" => Input::SnapshotWritten,
         "held" => Input::WritesHeld,
         "prevented" => Input::PausePrevented(true),
@@ -61,6 +64,11 @@ impl End for ExportEnd {
         let user = match (word, rest) {
             ("begin-auth", "") => None,
             ("begin-auth", user) => Some(user.as_bytes().into()),
+            ("offer-lanes", shards) => {
+                let shards = Shards::new(shards.parse().expect("a number"));
+                self.0.offer(Lanes::of(&job().ranges, shards));
+                return true;
+            }
             ("no-limit", _) => {
                 self.0.set_timing(Timing { max_failover_repl_bytes: None, ..Timing::default() });
                 return true;

@@ -5,9 +5,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{End, START, command, job, outcome, sent, settlement};
+use crate::ids::Shards;
 use crate::migration::failure::Failure;
 use crate::migration::import::{Action, Import, Input, Read, Rejected};
 use crate::migration::job::Timing;
+use crate::migration::lane::Lanes;
 use crate::time::{Mono, Now};
 
 /// An import of [`job`] with the default limits and 16 databases. Commands are applied at once and succeed, unless
@@ -36,6 +38,8 @@ impl ImportEnd {
 pub(in crate::migration) fn input(word: &str, rest: &str) -> Option<Input> {
     Some(match (word, rest) {
         ("closed", _) => Input::Closed,
+        ("lane-arrived", _) => Input::LaneArrived,
+        ("lane-paused", _) => Input::LanePaused,
         ("taken-over", _) => Input::TakenOver,
         ("withdrawn", _) => Input::Withdrawn,
         ("settled", _) => Input::Settled(settlement(rest)),
@@ -92,6 +96,12 @@ impl End for ImportEnd {
             "follow" => {
                 let mut out = Vec::new();
                 self.import = Import::follow(job(), now, &mut out);
+                out.iter().for_each(|action| describe(action, said));
+            }
+            "with-lanes" => {
+                let lanes = Lanes::of(&job().ranges, Shards::new(rest.parse().expect("a number")));
+                let mut out = Vec::new();
+                self.import = Import::with_lanes(job(), Timing::default(), 16, lanes, now, &mut out);
                 out.iter().for_each(|action| describe(action, said));
             }
             "reject-next" if rest == "oom" => self.next = Err(Rejected::Oom),
