@@ -57,6 +57,8 @@ const MARKS: &[&str] = &[
     "a flush over the network",
     "a key was found expired while its slot moved",
     "a link moved to another shard",
+    "a job used several links",
+    "a lane broke",
     "a migration link broke",
     "a node forgot another",
     "a node was flushed",

@@ -521,6 +521,70 @@ fn expired_keys_do_not_come_back_and_others_keep_their_time() {
     assert_eq!(a.dbsize(0), 0);
 }
 
+/// How many connections of a node CLIENT LIST shows with a flag.
+fn links(node: &Node, flag: &str) -> usize {
+    let flag = format!(" flags={flag} ");
+    node.ask(&["CLIENT", "LIST"]).text().lines().filter(|line| line.contains(&flag)).count()
+}
+
+#[test]
+fn a_job_between_two_nodes_has_a_link_for_every_shard_that_has_slots_of_it() {
+    let cluster = Cluster::form(&[Kind::Whimbrel; 2], 1, &[]).expect("the program");
+    let [source, target] = [&cluster.nodes[0], &cluster.nodes[1]];
+    let shards =
+        source.ask(&["CONFIG", "GET", "shards"]).list()[1].text().parse::<usize>().expect("a number");
+    let mut model = Model::default();
+    for slot in 60..64 {
+        for (key, value) in fill(source, 0, slot, 500, 100) {
+            model.insert(0, &key, &value, false);
+        }
+    }
+    source.ok("DEBUG SLOTMIGRATION PREVENT-PAUSE 1");
+    source.migrate("60 63", target);
+    source.await_job("only the pause is missing", |job| job.state() == "waiting-to-pause");
+    assert_eq!((links(source, "E"), links(target, "i")), (shards.min(4), shards.min(4)));
+    // A job whose slots are all on one shard needs no second one.
+    source.migrate("70 70", target);
+    eventually("the other job waits too", || {
+        let waiting = source.jobs().iter().filter(|job| job.state() == "waiting-to-pause").count();
+        same(waiting, 2)
+    });
+    assert_eq!((links(source, "E"), links(target, "i")), (shards.min(4) + 1, shards.min(4) + 1));
+    source.ok("DEBUG SLOTMIGRATION PREVENT-PAUSE 0");
+    all_succeed(&[source]);
+    cluster.await_owner(1, [60, 61, 62, 63, 70]);
+    model.compare(&cluster);
+    eventually("no link is left", || same((links(source, "E"), links(target, "i")), (0, 0)));
+}
+
+#[test]
+fn a_killed_link_of_a_job_ends_it_at_both_ends() {
+    let cluster = Cluster::form(&[Kind::Whimbrel; 2], 1, &[]).expect("the program");
+    let [source, target] = [&cluster.nodes[0], &cluster.nodes[1]];
+    fill(source, 0, 60, 100, 100);
+    fill(source, 0, 61, 100, 100);
+    for (node, flag) in [(source, "E"), (target, "i")] {
+        source.ok("DEBUG SLOTMIGRATION PREVENT-PAUSE 1");
+        source.migrate("60 61", target);
+        source.await_job("only the pause is missing", |job| job.state() == "waiting-to-pause");
+        let list = node.ask(&["CLIENT", "LIST"]).text().to_owned();
+        let flag = format!(" flags={flag} ");
+        // The last one is that of another shard, if there are several.
+        let line = list.lines().rfind(|line| line.contains(&flag)).expect("a link");
+        let id = line.split([' ', '=']).nth(1).expect("a number");
+        assert_eq!(node.ask(&["CLIENT", "KILL", "ID", id]).number(), 1, "{line}");
+        source.await_outcome("failed");
+        target.await_outcome("failed");
+        assert_eq!((links(source, "E"), links(target, "i")), (0, 0));
+        assert_eq!(target.dbsize(0), 0);
+        source.ok("DEBUG SLOTMIGRATION PREVENT-PAUSE 0");
+    }
+    source.migrate("60 61", target);
+    source.await_outcome("success");
+    cluster.await_owner(1, [60, 61]);
+    assert_eq!((target.dbsize(0), source.ask(&["CLUSTER", "COUNTKEYSINSLOT", "60"]).number()), (200, 0));
+}
+
 #[test]
 fn a_source_that_talks_nonsense_is_cut_off_and_its_keys_are_removed() {
     let cluster = three();

@@ -65,8 +65,9 @@ impl World {
         for action in actions.list.drain(..) {
             match action {
                 Action::Move { link, to } => {
-                    self.give_away(p, which, link);
-                    leaving.push((link, Which::Shard(to.0)));
+                    if self.give_away(p, which, link) {
+                        leaving.push((link, Which::Shard(to.0)));
+                    }
                 }
                 action => self.carry_out(p, which, action),
             }

@@ -345,17 +345,19 @@ impl World {
         0
     }
 
-    /// A machine gives a connection away.
-    pub fn give_away(&mut self, p: usize, which: Which, link: LinkId) {
+    /// A machine gives a connection away; whether there is one. It may have ended, and the machine is told so next.
+    pub fn give_away(&mut self, p: usize, which: Which, link: LinkId) -> bool {
         let process = &mut self.processes[p];
         let Some((c, end)) = process.links.remove(&(which, link)) else {
-            panic!("there is no {link} to move")
+            journal::mark("a link was gone that was to move");
+            return false;
         };
         let e = &mut self.conns[c].ends[end];
         process.moving.insert(link, (c, end, e.paused));
         // Nobody hears of it meanwhile.
         (e.owner, e.paused) = (None, true);
         journal::mix(&[6, c as u64, end as u64]);
+        true
     }
 
     /// A machine takes in a connection that another thread has given away.

@@ -106,6 +106,9 @@ impl World {
     fn break_migration(&mut self, c: usize) {
         line(|| format!("the migration link between {:?} breaks", self.conns[c].pair()));
         mark("a migration link broke");
+        if !self.conns[c].tapped[1].is_empty() {
+            mark("a lane broke");
+        }
         self.reset(c, 200_000);
     }
 

@@ -136,7 +136,7 @@ impl World {
         let shared = Shared::new(plan.clone(), rng.bits());
         let processes: Vec<Process> = (0..plan.processes)
             .map(|index| {
-                let text = plan.config(&Process::ip(index).to_string());
+                let text = plan.config(index, &Process::ip(index).to_string());
                 let config = Config::load(&text, &mut |_| Err("no files".into())).expect("the configuration");
                 Process::new(index, Arc::new(config))
             })

@@ -146,8 +146,10 @@ pub struct Plan {
     /// `cluster-manual-failover-timeout`: half of how long a hand-over may hold writes. A short one is over while its target
     /// still takes its time, and the source has to go on holding.
     pub patience_ms: u64,
-    /// Shards of each process.
+    /// Shards of each process, or of every second one.
     pub shards: u16,
+    /// Every other one has fewer, so that migrations go from more to fewer and back.
+    pub mixed: bool,
     /// The longest that mail from thread to thread takes, in microseconds.
     pub lateness: u64,
 }
@@ -207,6 +209,7 @@ impl Plan {
             patience_ms: if faulty && r.one_in(6) { [300, 1_000][r.index(2)] } else { 5_000 },
             shards: shards_asked_for().unwrap_or([1, 1, 1, 1, 2, 3, 8][r.index(7)]),
             lateness: [30, 300, 5_000][r.index(3)],
+            mixed: r.one_in(2) && shards_asked_for().is_none(),
         }
     }
 
@@ -231,6 +234,7 @@ impl Plan {
             drift: 0,
             set_epochs: true,
             shards: shards_asked_for().unwrap_or(1),
+            mixed: false,
             lateness: 30,
             // A story may make jobs fail.
             cancels: true,
@@ -270,14 +274,25 @@ impl Plan {
         if self.shards > 1 { 10 * self.lateness } else { 0 }
     }
 
+    /// How many shards a process has.
+    fn shards_of(&self, index: usize) -> u16 {
+        match self.shards {
+            8 if self.mixed && index % 2 == 1 => 4,
+            _ if self.mixed && index % 2 == 1 => 1,
+            shards => shards,
+        }
+    }
+
     /// The configuration of a process.
-    pub fn config(&self, ip: &str) -> String {
+    pub fn config(&self, index: usize, ip: &str) -> String {
         format!(
             "port 6379\nprotected-mode no\ncluster-enabled yes\ncluster-databases {DATABASES}\n\
              cluster-announce-ip {ip}\ncluster-node-timeout {}\nrepl-timeout 6\ncluster-blacklist-ttl 1\n\
              enable-debug-command yes\n\
              cluster-manual-failover-timeout {}\nshards {}\n",
-            self.node_timeout_ms, self.patience_ms, self.shards
+            self.node_timeout_ms,
+            self.patience_ms,
+            self.shards_of(index)
         )
     }
 }

@@ -87,11 +87,15 @@ impl World {
     }
 
     /// The stream of a migration: what it shows of the snapshot's order. The first byte of `tapped` says how far the
-    /// stream is.
+    /// stream is, that of the other end that it is the stream of a lane.
     fn tap_stream(&mut self, c: usize, bytes: &[u8]) {
         let has = |word: &[u8]| bytes.windows(word.len()).any(|w| w == word);
-        let ended = &mut self.conns[c].tapped[0];
         let words: [&[u8]; 3] = [b"\r\nMSET\r\n", b"\r\nCOPY\r\n", b"\r\nRENAME\r\n"];
+        if has(b"\r\nLANE\r\n") {
+            journal::mark("a job used several links");
+            self.conns[c].tapped[1].push(1);
+        }
+        let ended = &mut self.conns[c].tapped[0];
         if ended.is_empty() && words.into_iter().any(has) {
             journal::mark("a write of two keys went into a running snapshot");
         }

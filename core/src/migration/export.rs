@@ -240,6 +240,7 @@ impl Export {
         match input {
             Input::Connected | Input::ConnectFailed { .. } => self.link == Link::Opening,
             Input::Filled { .. } | Input::Closed => self.link == Link::Open,
+            Input::LanesPending { .. } => self.lanes().is_some(),
             Input::SnapshotWritten => matches!(self.phase, Phase::Snapshotting),
             Input::WritesHeld => matches!(self.phase, Phase::WaitingToPause { asked: Some(_) }),
             _ => true,

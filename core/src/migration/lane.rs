@@ -32,6 +32,17 @@ impl Lanes {
         shards.any(|shard| shard != first).then_some(lanes)
     }
 
+    /// Those that a target with so many shards agrees to, and where the first link of the job ends then.
+    #[must_use]
+    pub fn agreed(
+        ranges: &SlotRanges,
+        offered: Option<Shards>,
+        target: Shards,
+    ) -> Option<(Self, ShardIndex)> {
+        let lanes = Self::of(ranges, offered?).filter(|lanes| lanes.fit(target))?;
+        Some((lanes, lanes.end(lanes.main(ranges)?, target)))
+    }
+
     /// The shards of the source.
     #[must_use]
     pub fn source(self) -> Shards {
@@ -117,5 +128,11 @@ mod tests {
         let lanes = Lanes::of(&ranges(&[(4, 5)]), Shards::new(4)).expect("two shards");
         let fit: Vec<bool> = [1, 2, 3, 4, 8].iter().map(|n| lanes.fit(Shards::new(*n))).collect();
         assert_eq!(fit, vec![true, true, false, true, false]);
+        let agreed = |offered, target| {
+            let agreed = Lanes::agreed(&ranges(&[(5, 8)]), Some(Shards::new(offered)), Shards::new(target));
+            agreed.map(|(_, first)| first.0)
+        };
+        assert_eq!([agreed(4, 4), agreed(4, 2), agreed(4, 3), agreed(1, 1)], [Some(1), Some(1), None, None]);
+        assert_eq!(Lanes::agreed(&ranges(&[(5, 8)]), None, Shards::new(2)), None);
     }
 }

@@ -8,7 +8,8 @@ use core::fmt::{Display, Write};
 use std::{env, fs};
 
 use super::edges::Edges;
-use super::script::{End, ExportEnd, ImportEnd, lead_to};
+use super::lane::{receiver, sender};
+use super::script::{End, ExportEnd, ImportEnd, ReceiverEnd, SenderEnd, lead_to};
 use super::{export, import};
 
 /// A state as a script comes to it; some states are shown more than once.
@@ -20,10 +21,25 @@ const EXPORT_SITUATIONS: &[Situation] = &[
     ("connecting", &[]),
     ("reading-auth-response", &["begin-auth", "connected"]),
     ("reading-establish-response", &["connected"]),
+    ("reading-establish-response, lanes offered", &["offer-lanes 2", "connected"]),
     ("waiting-to-snapshot", &["connected", OK]),
     ("snapshotting", &["connected", OK, "pending 0"]),
     ("replicating", &["connected", OK, "pending 0", "written"]),
     ("waiting-to-pause, too much unsent", &["connected", OK, "pending 0", "written", ASK_PAUSE]),
+    (
+        "waiting-to-pause, too much unsent on lanes",
+        &[
+            "offer-lanes 2",
+            "connected",
+            CAPA,
+            OK,
+            "pending 0",
+            "written",
+            "lanes-pending 1",
+            ASK_PAUSE,
+            "pending 0",
+        ],
+    ),
     ("waiting-to-pause, hold asked for", &["connected", OK, "pending 0", "written", ASK_PAUSE, "pending 0"]),
     (
         "failover-paused",
@@ -41,6 +57,7 @@ const EXPORT_SITUATIONS: &[Situation] = &[
     ("failed", &["flushed"]),
     ("cancelled", &["cancelled"]),
 ];
+const CAPA: &str = "< [CLUSTER SYNCSLOTS CAPA lanes 2]";
 const OK: &str = "< \"+OK\\r\\n\"";
 const ASK_PAUSE: &str = "< REQUEST-PAUSE";
 const ASK_FAILOVER: &str = "< REQUEST-FAILOVER";
@@ -54,13 +71,16 @@ const EXPORT_EVENTS: &[Event] = &[
     ("`REQUEST-PAUSE`", ASK_PAUSE),
     ("`REQUEST-FAILOVER`", ASK_FAILOVER),
     ("`SNAPSHOT-EOF`, `PAUSED` or `FAILOVER-GRANTED`", "< SNAPSHOT-EOF"),
-    ("`CAPA`", "< [CLUSTER SYNCSLOTS CAPA x]"),
+    ("`CAPA x`", "< [CLUSTER SYNCSLOTS CAPA x]"),
+    ("`CAPA lanes 2` and `+OK`", "< [CLUSTER SYNCSLOTS CAPA lanes 2] \"+OK\\r\\n\""),
     ("unknown sub-command", "< [CLUSTER SYNCSLOTS NONSENSE]"),
     ("any other command", "< [GET k]"),
     ("bytes that are no command", "< \"PING\\r\\n\""),
     ("link closed", "closed"),
     ("everything sent", "pending 0"),
     ("100 bytes unsent", "pending 100"),
+    ("everything sent on lanes", "lanes-pending 0"),
+    ("100 bytes unsent on lanes", "lanes-pending 100"),
     ("snapshot written", "written"),
     ("writes held", "held"),
     ("pause prevented for a test", "prevented"),
@@ -78,7 +98,12 @@ const EXPORT_EVENTS: &[Event] = &[
 const IMPORT_SITUATIONS: &[Situation] = &[
     ("waiting-for-ack", &[]),
     ("receiving-snapshot", &["< ACK"]),
+    ("receiving-snapshot, ended but not on a lane", &["with-lanes 2", "< ACK SNAPSHOT-EOF"]),
     ("waiting-for-paused", &["< ACK SNAPSHOT-EOF"]),
+    (
+        "waiting-for-paused, paused but not on a lane",
+        &["with-lanes 2", "lane-arrived", "< ACK SNAPSHOT-EOF PAUSED"],
+    ),
     (
         "waiting-for-paused, paused but commands unapplied",
         &["apply-late", "< ACK SNAPSHOT-EOF [SET k v] PAUSED"],
@@ -106,6 +131,8 @@ const IMPORT_EVENTS: &[Event] = &[
     ("`SELECT` of none", "< [SELECT 16]"),
     ("bytes that are no command", "< \"PING\\r\\n\""),
     ("link closed", "closed"),
+    ("a lane brought its snapshot", "lane-arrived"),
+    ("all of a lane is applied", "lane-paused"),
     ("claim is durable", "taken-over"),
     ("claim withdrawn", "withdrawn"),
     ("keys are gone", "cleaned"),
@@ -117,6 +144,56 @@ const IMPORT_EVENTS: &[Event] = &[
     ("became a primary", "promoted"),
     ("primary: `FINISH STATE SUCCESS`", "finished"),
     ("primary: `FINISH STATE FAILED`", "finished because"),
+    ("1 s passed", "jump 1"),
+    ("60 s passed", "jump 60"),
+];
+
+const SENDER_SITUATIONS: &[Situation] = &[
+    ("connecting", &[]),
+    ("reading-auth-response", &["begin-auth", "connected"]),
+    ("reading-lane-response", &["connected"]),
+    ("streaming", &["connected", OK]),
+    ("streaming, bytes unsent", &["connected", OK, "pending 100"]),
+    ("lost", &["connected", OK, "closed"]),
+];
+
+const SENDER_EVENTS: &[Event] = &[
+    ("connected", "connected"),
+    ("no connection", "connect-failed Connection refused"),
+    ("answer `+OK`", OK),
+    ("answer `-ERR no`", "< \"-ERR no\\r\\n\""),
+    ("`ACK`", "< ACK"),
+    ("any other message", ASK_PAUSE),
+    ("`CAPA`", "< [CLUSTER SYNCSLOTS CAPA x]"),
+    ("unknown sub-command", "< [CLUSTER SYNCSLOTS NONSENSE]"),
+    ("any other command", "< [GET k]"),
+    ("link closed", "closed"),
+    ("everything sent", "pending 0"),
+    ("1 s passed", "jump 1"),
+    ("60 s passed", "jump 60"),
+];
+
+const RECEIVER_SITUATIONS: &[Situation] = &[
+    ("receiving-snapshot", &[]),
+    ("receiving-stream", &["< SNAPSHOT-EOF"]),
+    ("receiving-stream, paused but commands unapplied", &["apply-late", "< SNAPSHOT-EOF [SET k v] PAUSED"]),
+    ("paused", &["< SNAPSHOT-EOF PAUSED"]),
+    ("ended", &["over"]),
+];
+
+const RECEIVER_EVENTS: &[Event] = &[
+    ("`ACK`", "< ACK"),
+    ("`SNAPSHOT-EOF`", "< SNAPSHOT-EOF"),
+    ("`PAUSED`", "< PAUSED"),
+    ("any other message", "< FAILOVER-GRANTED"),
+    ("`CAPA`", "< [CLUSTER SYNCSLOTS CAPA x]"),
+    ("unknown sub-command", "< [CLUSTER SYNCSLOTS NONSENSE]"),
+    ("`LANE`, `FINISH` or `ESTABLISH`", "< [CLUSTER SYNCSLOTS LANE NAME j*40 SHARD 1]"),
+    ("command for a key", "< [SET k v]"),
+    ("`SELECT` of none", "< [SELECT 16]"),
+    ("bytes that are no command", "< \"PING\\r\\n\""),
+    ("link closed", "closed"),
+    ("job over or cleaned up", "over"),
     ("1 s passed", "jump 1"),
     ("60 s passed", "jump 60"),
 ];
@@ -184,6 +261,12 @@ fn document() -> String {
     diagram(&mut text, &import::EDGES, import::State::WaitingForAck);
     text.push_str("A followed import (on a replica, after a restart) begins in `occurring-on-primary`.\n\n");
     matrix::<ImportEnd>(&mut text, IMPORT_SITUATIONS, IMPORT_EVENTS);
+    text.push_str("## Lane: the source's end of a further link\n\n");
+    diagram(&mut text, &sender::EDGES, sender::State::Connecting);
+    matrix::<SenderEnd>(&mut text, SENDER_SITUATIONS, SENDER_EVENTS);
+    text.push_str("## Lane: the target's end\n\n");
+    diagram(&mut text, &receiver::EDGES, receiver::State::ReceivingSnapshot);
+    matrix::<ReceiverEnd>(&mut text, RECEIVER_SITUATIONS, RECEIVER_EVENTS);
     text.trim_end().to_string() + "\n"
 }
 
@@ -240,6 +323,8 @@ fn every_legal_transition_happens() {
     }
     check(&export::EDGES, &made::<ExportEnd>(EXPORT_SITUATIONS, EXPORT_EVENTS));
     check(&import::EDGES, &made::<ImportEnd>(IMPORT_SITUATIONS, IMPORT_EVENTS));
+    check(&sender::EDGES, &made::<SenderEnd>(SENDER_SITUATIONS, SENDER_EVENTS));
+    check(&receiver::EDGES, &made::<ReceiverEnd>(RECEIVER_SITUATIONS, RECEIVER_EVENTS));
 }
 
 #[test]

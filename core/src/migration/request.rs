@@ -50,6 +50,8 @@ pub enum Refused {
     NotMigrating(Control),
     /// FINISH: no job of this name.
     NoSuchJob,
+    /// LANE: the job has no lane of this shard that ends here, or has it already.
+    NoSuchLane,
     /// CANCELSLOTMIGRATIONS: no unfinished export.
     NothingToCancel,
 }
@@ -88,6 +90,7 @@ impl fmt::Display for Refused {
                 );
             }
             Self::NoSuchJob => "No such slot migration job",
+            Self::NoSuchLane => "No such lane of the slot migration job",
             Self::NothingToCancel => "No migrations ongoing",
         })
     }

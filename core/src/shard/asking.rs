@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use bytes::Bytes;
 
 use crate::action::{Actions, Ending};
-use crate::command::table::Command;
+use crate::command::table::{Command, Id};
 use crate::ids::LinkId;
 use crate::mail::{Asked, Fact};
 use crate::shard::data::Data;
@@ -18,6 +18,7 @@ use crate::shard::{Link, Shard};
 use crate::store::Store;
 use crate::time::Now;
 use crate::wire::resp::ArgvBuf;
+use crate::wire::syncslots::{self, Word};
 
 impl Client {
     /// Its command is for the node: it waits for the answer.
@@ -29,6 +30,10 @@ impl Client {
         env: &Env,
     ) -> Box<Asked> {
         self.waiting = Waiting::Answer;
+        let argv = words.argv();
+        if command.id == Id::ClusterSyncslots && Word::of(argv.get(2)) == Word::Capa {
+            self.lanes = syncslots::lanes(argv.iter().skip(3)).or(self.lanes);
+        }
         let mark = data.scrutiny.laps.mark();
         self.unanswered = Some(Box::new(Unanswered { command, words: words.clone(), mark }));
         Box::new(asked(self, words, &data.store, env))

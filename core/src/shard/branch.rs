@@ -1,21 +1,26 @@
-//! A job of a sibling: this shard's feed goes to the shard that has the link, and the link's state comes from there.
+//! A job of a sibling: this shard's feed goes to the shard that has the link, and the link's state comes from there; or it
+//! goes over a link of its own, a lane.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
+use crate::action::Action;
 use crate::command::effects::{Effects, Record};
 use crate::ids::ShardIndex;
 use crate::link::Outbox;
 use crate::migration::job::Job;
+use crate::migration::lane::sender;
 use crate::shard::errand::Errand;
 use crate::shard::exporting::Surroundings;
 use crate::shard::feed::Feed;
 use crate::shard::pressure::Passed;
+use crate::shard::sending::{Opening, Sending};
 use crate::shard::sequencer::Batch;
+use crate::shard::session::Client;
 use crate::store::At;
 use crate::time::Mono;
 use crate::wire::resp::Argv;
-use crate::wire::syncslots;
+use crate::wire::syncslots::{self, Control};
 
 /// What a shard has for the stream of a job that another one has the link of.
 #[derive(Debug)]
@@ -31,7 +36,7 @@ pub(crate) struct Fed {
     pub(crate) position: u64,
 }
 
-/// This shard's part of a job whose link another shard has.
+/// This shard's part of a job whose first link another shard has.
 pub(crate) struct Branch {
     pub(crate) job: Arc<Job>,
     pub(crate) feed: Feed,
@@ -42,18 +47,27 @@ pub(crate) struct Branch {
     under_way: u64,
     /// Bytes that the link has sent.
     sent: u64,
+    at_end: bool,
     may_gather: bool,
+    /// A link of its own, if the target agreed to lanes: nothing of the stream passes the home then.
+    pub(crate) lane: Option<Sending>,
 }
 
 impl Branch {
     /// Begins to follow the job's slots.
-    pub(crate) fn start(job: Arc<Job>, home: ShardIndex, s: &Surroundings<'_>) -> Self {
-        let mut feed = Feed::new(&job, false, s.now);
+    pub(crate) fn start(
+        job: Arc<Job>,
+        home: ShardIndex,
+        lane: Option<(Opening, Client)>,
+        s: &mut Surroundings<'_>,
+    ) -> Self {
+        let mut feed = Feed::new(&job, lane.is_some(), s.now);
         feed.fork(&job, s.store);
-        Self { job, feed, home, selected: None, under_way: 0, sent: 0, may_gather: true }
+        let lane = lane.map(|(way, client)| Sending::start(job.name, home, way, client, &mut feed, s));
+        Self { job, feed, home, selected: None, under_way: 0, sent: 0, at_end: false, may_gather: true, lane }
     }
 
-    /// The shard that has the link.
+    /// The shard that has the first link.
     pub(crate) fn home(&self) -> ShardIndex {
         self.home
     }
@@ -78,7 +92,14 @@ impl Branch {
     /// Moves the cursor on by about `budget` bytes. Here and below, `position` is how far the feeds of this shard are.
     pub(crate) fn walk(&mut self, budget: usize, position: u64, s: &mut Surroundings<'_>) {
         let store = s.store;
-        if self.with_feed(|feed, select| feed.walk(store, budget, select)) {
+        if !self.with_feed(|feed, select| feed.walk(store, budget, select)) {
+            return;
+        }
+        if self.lane.is_some() {
+            self.feed.send(Control::SnapshotEof.bytes());
+            // As on the first link.
+            self.selected = None;
+        } else {
             self.pass_on(position, s);
             s.out.pass(self.home, Errand::Arrived { by: s.index, job: self.job.name });
         }
@@ -93,19 +114,24 @@ impl Branch {
         }
     }
 
-    /// Writes are held: the home has everything that was written before.
+    /// Writes are held: everything that was written before is in the stream of the lane, or the home has it.
     pub(crate) fn held(&mut self, position: u64, s: &mut Surroundings<'_>) {
-        self.pass_on(position, s);
+        match &self.lane {
+            Some(lane) if lane.is_lost() => {}
+            Some(_) => self.feed.send(Control::Paused.bytes()),
+            None => self.pass_on(position, s),
+        }
         s.out.pass(self.home, Errand::Held { by: s.index, job: self.job.name });
     }
 
     /// How far the job is: whether it waits for everything unsent to go, and whether writes may gather.
     pub(crate) fn set_course(&mut self, at_end: bool, may_gather: bool) {
         self.feed.set_at_end(at_end);
+        self.at_end = at_end;
         self.may_gather = may_gather;
     }
 
-    /// The link sent bytes of this shard.
+    /// The link of the home sent bytes of this shard.
     pub(crate) fn sent(&mut self, bytes: u64, s: &mut Surroundings<'_>) {
         self.under_way -= bytes;
         self.sent += bytes;
@@ -113,18 +139,66 @@ impl Branch {
         self.feed.drained(lag, s);
     }
 
-    /// Slows writers that outrun the link, and passes on what is due.
-    pub(crate) fn flush(&mut self, position: u64, s: &mut Surroundings<'_>) {
-        let passed = Passed { written: self.feed.written(), sent: self.sent };
-        self.feed.press(self.lag(), passed, s);
-        if self.feed.is_due(s.now.mono, self.may_gather) {
-            self.pass_on(position, s);
+    /// The lane's link sent bytes.
+    pub(crate) fn drained(&mut self, s: &mut Surroundings<'_>) {
+        let lag = self.lag();
+        let Some(lane) = self.lane.as_mut().filter(|lane| lane.is_open()) else { return };
+        self.feed.drained(lag, s);
+        lane.report(lag as u64, self.at_end, true, s);
+    }
+
+    /// Something happened on the lane's link.
+    pub(crate) fn tell(&mut self, input: sender::Input<'_>, s: &mut Surroundings<'_>) {
+        if let Some(lane) = &mut self.lane {
+            lane.tell(input, &mut self.feed, s);
         }
     }
 
-    /// When something gathered goes.
+    /// Slows writers that outrun the link, and passes on what is due.
+    pub(crate) fn flush(&mut self, position: u64, s: &mut Surroundings<'_>) {
+        let passed = Passed { written: self.feed.written(), sent: self.bytes_out() };
+        let lag = self.lag();
+        self.feed.press(lag, passed, s);
+        match &mut self.lane {
+            None if self.feed.is_due(s.now.mono, self.may_gather) => self.pass_on(position, s),
+            None => {}
+            Some(lane) => {
+                lane.report(lag as u64, self.at_end, false, s);
+                if lane.is_open() && self.feed.is_due(s.now.mono, self.may_gather) {
+                    s.out.push(Action::Flush { link: lane.link });
+                }
+            }
+        }
+    }
+
+    /// Runs the timers of the lane's link.
+    pub(crate) fn tick(&mut self, s: &mut Surroundings<'_>) {
+        if let Some(lane) = &mut self.lane
+            && !lane.police(&mut self.feed, s)
+        {
+            lane.tell(sender::Input::Ticked, &mut self.feed, s);
+        }
+    }
+
+    /// When something gathered goes, or the link has something to do.
     pub(crate) fn deadline(&self) -> Option<Mono> {
-        self.feed.deadline()
+        [self.feed.deadline(), self.lane.as_ref().and_then(Sending::deadline)].into_iter().flatten().min()
+    }
+
+    /// The job is over: first its lane is closed, then whatever it held goes on.
+    pub(crate) fn let_go(self, s: &mut Surroundings<'_>) {
+        self.lane.iter().for_each(|lane| lane.end(s));
+        self.feed.let_go(s);
+    }
+
+    /// The lane, if it has a link.
+    pub(crate) fn lane_of(&self) -> Option<&Sending> {
+        self.lane.as_ref().filter(|lane| !lane.is_lost())
+    }
+
+    /// Bytes that were sent to the target, by whatever link.
+    pub(crate) fn bytes_out(&self) -> u64 {
+        if self.lane.is_some() { self.feed.outbox.end() - self.feed.outbox.len() as u64 } else { self.sent }
     }
 
     fn lag(&self) -> usize {

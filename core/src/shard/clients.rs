@@ -80,6 +80,7 @@ impl Shard {
                 }
                 Served::Whole(command, words) => match self.run_or_gather(now, link, command, words, out) {
                     whole::Caller::Stays => {}
+                    whole::Caller::Left => return,
                     whole::Caller::Waits | whole::Caller::Again => {
                         self.send_replies(link, out);
                         return;
@@ -120,7 +121,7 @@ impl Shard {
             self.begin_wait(link, command, words);
             return caller;
         }
-        if caller == whole::Caller::Again {
+        if matches!(caller, whole::Caller::Again | whole::Caller::Left) {
             return caller;
         }
         if let Some(session) = session_of(&mut self.links, &mut self.guests, link) {

@@ -16,11 +16,14 @@ use crate::ids::{ClientId, JobName, LinkId, ShardIndex};
 use crate::link::Outbox;
 use crate::mail::{Mail, Pass};
 use crate::migration::failure::Failure;
-use crate::migration::job::Job;
+use crate::migration::import;
+use crate::migration::job::{Job, Timing};
+use crate::migration::lane::Lanes;
 use crate::shard::branch::Fed;
 use crate::shard::freeze::Freeze;
 use crate::shard::gather::{Part, Question};
 use crate::shard::imports::Applied;
+use crate::shard::sending::{Opening, Unsent};
 use crate::shard::settle::Settling;
 use crate::shard::shares::Taken;
 use crate::shard::sheaf::Sheaf;
@@ -49,13 +52,15 @@ pub(crate) enum Errand {
     /// A client that has moved is to be closed.
     Expel(ClientId),
     /// A job of `home` has its snapshot made and its writes followed.
-    Follow { home: ShardIndex, job: Arc<Job> },
+    Follow { home: ShardIndex, job: Arc<Job>, opening: Option<Box<Opening>> },
     /// It is over, and its slots stay here.
     Unfollow { job: JobName },
     /// It has the writes to its slots held until it is over.
     Hold { job: JobName },
     /// How far it is: whether it waits for everything unsent to go, and whether writes may gather.
     Course { job: JobName, at_end: bool, may_gather: bool },
+    /// So much is unsent of the lane of `by`.
+    Unsent { by: ShardIndex, job: JobName, unsent: Unsent },
     /// Its link has sent so many bytes that came from here.
     Sent { job: JobName, bytes: u64 },
     /// What a shard has for the stream of a job …
@@ -67,11 +72,13 @@ pub(crate) enum Errand {
     /// The writes of `by` are held, and all earlier ones are in the stream.
     Held { by: ShardIndex, job: JobName },
     /// An import of `home` begins; what is left of its slots goes.
-    Graft { home: ShardIndex, job: Arc<Job>, left: Option<Confirmed> },
+    Graft { home: ShardIndex, job: Arc<Job>, left: Option<Confirmed>, lanes: Option<(Lanes, Timing)> },
     /// Commands of its stream.
     Apply { job: JobName, db: u32, sheaf: Sheaf },
     /// What became of them.
     Applied(Applied),
+    /// What a lane of it has brought that ends elsewhere.
+    Landed { job: JobName, input: import::Input },
     /// It has failed: its keys go, where that is confirmed …
     Uproot { job: JobName, confirmed: Option<Confirmed> },
     /// … and are gone.
@@ -125,18 +132,26 @@ impl Shard {
             Errand::Settle { from, settling } => drop(self.settlers.insert(from, settling)),
             Errand::Settled { from } => self.hear_settled(from, out),
             Errand::Expel(id) => self.expel(now, id, out),
-            Errand::Graft { home, job, left } => self.start_graft(home, job, left.as_ref()),
+            Errand::Graft { home, job, left, lanes } => self.start_graft(home, job, left.as_ref(), lanes),
             Errand::Apply { job, db, sheaf } => self.apply_sheaf(now, job, db, sheaf, out),
-            Errand::Applied(applied) => self.part_applied(applied, out),
-            Errand::Uproot { job, confirmed } => self.uproot(job, confirmed.as_ref(), out),
+            Errand::Applied(applied) => self.part_applied(now, applied, out),
+            Errand::Landed { job, input } => drop(self.tell_import(now, job, input, out)),
+            Errand::Uproot { job, confirmed } => self.uproot(now, job, confirmed.as_ref(), out),
             Errand::Uprooted { job } => self.part_cleaned(now, job, out),
             // To an import that is taking over, what a sibling did comes behind.
             Errand::Stop { job, .. } if self.is_taking_over(job) => {}
             Errand::Stop { job, failure } => self.stop_job(now, job, &failure, out),
-            Errand::Follow { .. }
-            | Errand::Unfollow { .. }
+            Errand::Follow { home, job, opening } => {
+                let lane = opening.map(|opening| {
+                    let client = self.exporting_client(now, Some(opening.to));
+                    (*opening, client)
+                });
+                self.with_exports(now, out, |exports, s| exports.follow_for(home, job, lane, s));
+            }
+            Errand::Unfollow { .. }
             | Errand::Hold { .. }
             | Errand::Course { .. }
+            | Errand::Unsent { .. }
             | Errand::Sent { .. }
             | Errand::Fed { .. }
             | Errand::Reach { .. }

@@ -1,6 +1,7 @@
 //! One slot migration away from this process, in the shard that has its link: the machine of the source's end, what this
 //! shard has for the stream, and what its siblings said about theirs.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
@@ -13,8 +14,8 @@ use crate::command::effects::{Effects, Record};
 use crate::config::Config;
 use crate::ids::{LinkId, ShardIndex, Shards};
 use crate::mail::Fact;
-use crate::migration::export::{self, Export};
-use crate::migration::job::{Job, Outcome};
+use crate::migration::export::{self, Credentials, Export};
+use crate::migration::job::{Job, Outcome, Timing};
 use crate::migration::log::Stage;
 use crate::shard::branch::Fed;
 use crate::shard::errand::Errand;
@@ -24,6 +25,7 @@ use crate::shard::lent::Lent;
 use crate::shard::limits;
 use crate::shard::pressure::Passed;
 use crate::shard::rates::Pauses;
+use crate::shard::sending::{Opening, Unsent};
 use crate::shard::sequencer::{Sequencer, Stretch};
 use crate::shard::session::Client;
 use crate::store::{At, Store};
@@ -43,6 +45,9 @@ pub(crate) struct Exporting {
     /// The link as CLIENT LIST shows it.
     pub(crate) client: Client,
     to: Option<SocketAddr>,
+    /// What further links need.
+    credentials: Option<Credentials>,
+    timing: Timing,
     over_soft_since: Option<Mono>,
     connected: bool,
     /// The machine waits to hear that the writes are held.
@@ -60,6 +65,8 @@ struct Part {
     held: bool,
     /// Where in the outbox its batches end, and how long they are; in order.
     unsent: VecDeque<(u64, u64)>,
+    /// What its lane has not sent, as far as it has told.
+    lane: Unsent,
 }
 
 /// What an export step needs of the shard.
@@ -97,11 +104,13 @@ impl Exporting {
         export: Export,
         client: Client,
         to: Option<SocketAddr>,
+        (credentials, timing): (Option<Credentials>, Timing),
         parts: impl IntoIterator<Item = ShardIndex>,
         now: Now,
     ) -> Self {
         let job = export.job().clone();
-        let part = |shard| Part { shard, arrived: false, held: false, unsent: VecDeque::new() };
+        let lane = Unsent { bytes: 0, at_end: false };
+        let part = |shard| Part { shard, arrived: false, held: false, unsent: VecDeque::new(), lane };
         let parts: Vec<_> = parts.into_iter().map(part).collect();
         let home = client.link.shard();
         Self {
@@ -113,6 +122,8 @@ impl Exporting {
             parts,
             client,
             to,
+            credentials,
+            timing,
             over_soft_since: None,
             connected: false,
             awaits_hold: false,
@@ -130,9 +141,19 @@ impl Exporting {
             },
             export::Action::Send(bytes) => self.feed.send(bytes),
             export::Action::ForkSnapshot => {
+                let lanes = self.export.lanes();
+                if lanes.is_some() {
+                    self.feed.be_alone();
+                }
                 self.feed.fork(&self.job, s.store);
-                let index = s.index;
-                self.tell_parts(s, |job| Errand::Follow { home: index, job: job.clone() });
+                let (home, timing) = (s.index, self.timing);
+                let opening = self.to.filter(|_| lanes.is_some());
+                let opening = opening.map(|to| Opening { to, credentials: self.credentials.clone(), timing });
+                self.tell_parts(s, |job| Errand::Follow {
+                    home,
+                    job: job.clone(),
+                    opening: opening.clone().map(Box::new),
+                });
             }
             export::Action::Pause { until } => {
                 self.feed.hold_writes(Some(until), s);
@@ -184,9 +205,33 @@ impl Exporting {
         held && self.sequencer.is_empty() && core::mem::take(&mut self.awaits_hold)
     }
 
-    /// Whether all of the snapshot is in the stream.
+    /// Whether all of the snapshot is in the stream, which with lanes is that of this shard.
     pub(crate) fn has_arrived(&self) -> bool {
-        self.feed.has_arrived() && self.parts.iter().all(|part| part.arrived)
+        let has_lanes = self.export.lanes().is_some();
+        self.feed.has_arrived() && (has_lanes || self.parts.iter().all(|part| part.arrived))
+    }
+
+    /// A lane has so much to send.
+    pub(crate) fn part_unsent(&mut self, by: ShardIndex, unsent: Unsent) {
+        self.parts.iter_mut().filter(|part| part.shard == by).for_each(|part| part.lane = unsent);
+    }
+
+    /// Bytes that lanes have not sent, as far as it is known.
+    pub(crate) fn unsent_by_lanes(&self) -> u64 {
+        self.parts.iter().map(|part| part.lane.bytes).sum()
+    }
+
+    /// What the machine has to know of that, if there are lanes: not nothing, before all have said that it is nothing.
+    pub(crate) fn lanes_pending(&self) -> Option<u64> {
+        self.export.lanes()?;
+        let unsure = self.parts.iter().filter(|part| !part.lane.at_end).count() as u64;
+        Some(self.unsent_by_lanes() + unsure)
+    }
+
+    /// Other timeouts from now on.
+    pub(crate) fn set_timing(&mut self, timing: Timing) {
+        self.timing = timing;
+        self.export.set_timing(timing);
     }
 
     /// The link is up.

@@ -13,11 +13,13 @@ use crate::ids::{JobName, LinkId, ShardIndex};
 use crate::link::Outbox;
 use crate::migration::export::{self, Credentials, Export};
 use crate::migration::job::{Job, Timing};
+use crate::migration::lane::{Lanes, sender};
 use crate::shard::branch::Branch;
 use crate::shard::errand::Errand;
 use crate::shard::exporting::{Exporting, Surroundings, Then};
 use crate::shard::feed::Feed;
 use crate::shard::lent::Lent;
+use crate::shard::sending::{Opening, Sending};
 use crate::shard::sequencer::Seen;
 use crate::shard::session::Client;
 use crate::slots::{Slot, SlotSet};
@@ -64,8 +66,10 @@ impl Exports {
         let home = client.link.shard();
         let parts: BTreeSet<_> =
             job.ranges.slots().map(|slot| s.shards.of(slot)).filter(|p| *p != home).collect();
-        let export = Export::new(job, credentials, timing, s.now, &mut self.actions);
-        self.list.push(Exporting::new(export, client, to, parts, s.now));
+        let lanes = Lanes::of(&job.ranges, s.shards);
+        let mut export = Export::new(job, credentials.clone(), timing, s.now, &mut self.actions);
+        export.offer(lanes);
+        self.list.push(Exporting::new(export, client, to, (credentials, timing), parts, s.now));
         self.carry_out(self.list.len() - 1, s);
     }
 
@@ -84,20 +88,48 @@ impl Exports {
         self.list.iter()
     }
 
-    /// The outboxes of all jobs.
+    /// All links to targets as CLIENT LIST shows them.
+    pub(crate) fn clients(&self) -> impl Iterator<Item = &Client> {
+        self.list.iter().map(|e| &e.client).chain(self.lanes().map(|(lane, _)| &lane.client))
+    }
+
+    /// The outboxes of all jobs and lanes.
     pub(crate) fn outboxes(&mut self) -> impl Iterator<Item = &mut Outbox> {
-        self.list.iter_mut().map(|e| &mut e.feed.outbox)
+        let branches = self.branches.iter_mut().map(|b| &mut b.feed.outbox);
+        self.list.iter_mut().map(|e| &mut e.feed.outbox).chain(branches)
+    }
+
+    /// What they have to send.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = &Outbox> {
+        self.feeds().map(|feed| &feed.outbox)
     }
 
     /// The outbox of an export link.
     pub(crate) fn outbox(&mut self, link: LinkId) -> Option<&mut Outbox> {
-        self.list.iter_mut().find(|e| e.link == link).map(|e| &mut e.feed.outbox)
+        match self.lane_on(link) {
+            Some(index) => {
+                let Branch { lane, feed, .. } = &mut self.branches[index];
+                lane.as_mut().map(|lane| lane.outbox(feed))
+            }
+            None => self.list.iter_mut().find(|e| e.link == link).map(|e| &mut e.feed.outbox),
+        }
     }
 
-    /// Gives the machine of the job on `link` an input.
-    pub(crate) fn tell_link(&mut self, link: LinkId, input: export::Input<'_>, s: &mut Surroundings<'_>) {
+    /// The target has sent bytes.
+    pub(crate) fn filled(&mut self, link: LinkId, bytes: &[u8], s: &mut Surroundings<'_>) {
         if let Some(index) = self.on_link(link) {
-            self.tell(index, input, s);
+            self.tell(index, export::Input::Filled { bytes }, s);
+        } else if let Some(index) = self.lane_on(link) {
+            self.tell_lane(index, sender::Input::Filled { bytes }, s);
+        }
+    }
+
+    /// There is no link.
+    pub(crate) fn connect_failed(&mut self, link: LinkId, reason: &str, s: &mut Surroundings<'_>) {
+        if let Some(index) = self.on_link(link) {
+            self.tell(index, export::Input::ConnectFailed { reason }, s);
+        } else if let Some(index) = self.lane_on(link) {
+            self.tell_lane(index, sender::Input::ConnectFailed { reason }, s);
         }
     }
 
@@ -114,6 +146,8 @@ impl Exports {
             self.list[index].export.handle(s.now, export::Input::Connected, &mut self.actions);
             self.list[index].connected();
             self.carry_out(index, s);
+        } else if let Some(index) = self.lane_on(link) {
+            self.tell_lane(index, sender::Input::Connected, s);
         }
     }
 
@@ -125,6 +159,8 @@ impl Exports {
             let was_up = self.list[index].is_connected();
             self.list[index].unlink();
             self.tell(index, if was_up { export::Input::Closed } else { killed }, s);
+        } else if let Some(index) = self.lane_on(link) {
+            self.tell_lane(index, sender::Input::Closed, s);
         }
     }
 
@@ -152,6 +188,8 @@ impl Exports {
         if let Some(index) = self.on_link(link) {
             self.list[index].drained(s);
             self.tell_pending(index, s);
+        } else if let Some(index) = self.lane_on(link) {
+            self.branches[index].drained(s);
         }
     }
 
@@ -278,11 +316,15 @@ impl Exports {
                 self.tell(index, export::Input::Ticked, s);
             }
         }
+        for index in 0..self.branches.len() {
+            self.with_lane(index, |branch| branch.tick(s));
+        }
     }
 
     /// Other timeouts from now on (CONFIG SET).
     pub(crate) fn set_timing(&mut self, timing: Timing) {
-        self.list.iter_mut().for_each(|e| e.export.set_timing(timing));
+        self.list.iter_mut().for_each(|e| e.set_timing(timing));
+        self.branches.iter_mut().filter_map(|b| b.lane.as_mut()).for_each(|lane| lane.set_timing(timing));
     }
 
     /// When `tick` has something to do.
@@ -308,10 +350,6 @@ impl Exports {
     /// Does what a sibling asks for.
     pub(crate) fn run_errand(&mut self, errand: Errand, s: &mut Surroundings<'_>) {
         match errand {
-            Errand::Follow { home, job } => {
-                self.branches.push(Branch::start(job, home, s));
-                self.refollow();
-            }
             Errand::Unfollow { job } => self.end_branch(job, s),
             Errand::Hold { job } => {
                 let position = self.position;
@@ -323,6 +361,12 @@ impl Exports {
             }
             Errand::Course { job, at_end, may_gather } => {
                 self.branch(job).into_iter().for_each(|b| b.set_course(at_end, may_gather));
+            }
+            Errand::Unsent { by, job, unsent } => {
+                if let Some(index) = self.named(job) {
+                    self.list[index].part_unsent(by, unsent);
+                    self.tell_pending(index, s);
+                }
             }
             Errand::Sent { job, bytes } => self.branch(job).into_iter().for_each(|b| b.sent(bytes, s)),
             Errand::Fed { job, fed } => {
@@ -340,12 +384,55 @@ impl Exports {
         }
     }
 
+    /// A job of a sibling begins here, with a lane of its own if it has one.
+    pub(crate) fn follow_for(
+        &mut self,
+        home: ShardIndex,
+        job: Arc<Job>,
+        lane: Option<(Opening, Client)>,
+        s: &mut Surroundings<'_>,
+    ) {
+        self.branches.push(Branch::start(job, home, lane, s));
+        self.refollow();
+    }
+
     /// The job of a sibling is over: whatever it held goes on.
     pub(crate) fn end_branch(&mut self, job: JobName, s: &mut Surroundings<'_>) {
         if let Some(index) = self.branches.iter().position(|b| b.job.name == job) {
-            self.branches.swap_remove(index).feed.let_go(s);
+            let branch = self.branches.swap_remove(index);
+            if let Some(lane) = &branch.lane {
+                self.gone.push(lane.link);
+                self.bytes_out += branch.bytes_out();
+            }
+            branch.let_go(s);
             self.refollow();
         }
+    }
+
+    /// Something happened on the link of a lane.
+    fn tell_lane(&mut self, index: usize, input: sender::Input<'_>, s: &mut Surroundings<'_>) {
+        self.with_lane(index, |branch| branch.tell(input, s));
+    }
+
+    /// Runs `f` on a branch whose lane may be lost by that: it has no link and follows nothing then.
+    fn with_lane(&mut self, index: usize, f: impl FnOnce(&mut Branch)) {
+        let branch = &mut self.branches[index];
+        let Some(link) = branch.lane_of().map(|lane| lane.link) else { return };
+        f(branch);
+        if branch.lane_of().is_none() {
+            self.gone.push(link);
+            self.refollow();
+        }
+    }
+
+    fn lane_on(&self, link: LinkId) -> Option<usize> {
+        self.branches.iter().position(|b| b.lane.as_ref().is_some_and(|lane| lane.link == link))
+    }
+
+    /// The lanes of jobs of siblings.
+    pub(crate) fn lanes(&self) -> impl Iterator<Item = (&Sending, &Branch)> {
+        let linked = |b| Branch::lane_of(b).map(|lane| (lane, b));
+        self.branches.iter().filter_map(linked)
     }
 
     fn branch(&mut self, job: JobName) -> Option<&mut Branch> {
@@ -407,6 +494,9 @@ impl Exports {
         if exporting.is_connected() {
             let bytes = exporting.remaining();
             exporting.export.handle(s.now, export::Input::Pending { bytes }, &mut self.actions);
+            if let Some(bytes) = exporting.lanes_pending() {
+                exporting.export.handle(s.now, export::Input::LanesPending { bytes }, &mut self.actions);
+            }
             self.carry_out(index, s);
         }
     }

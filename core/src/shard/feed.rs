@@ -95,6 +95,11 @@ impl Feed {
         self.live.is_none() && self.cursor.is_none()
     }
 
+    /// No other shard puts anything into the same stream.
+    pub(crate) fn be_alone(&mut self) {
+        self.live = None;
+    }
+
     /// Begins the snapshot: from now on the slots are followed.
     pub(crate) fn fork(&mut self, job: &Job, store: &Store) {
         self.cursor = Some(Cursor::new(store, job.ranges.clone()));

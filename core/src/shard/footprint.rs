@@ -79,6 +79,7 @@ impl Shard {
                 let before = core::mem::replace(&mut importing.client.share, share);
                 footprint.imports = footprint.imports + share.total - before.total;
             }
+            Some(Link::Lane) => self.reckon_lane(link),
             _ => {}
         }
     }

@@ -259,7 +259,7 @@ impl Shard {
         }
         match self.run_for(now, link, question.command, &question.words, &parts, out) {
             Caller::Killed => self.finish(now, link, Ending::Flushed, out),
-            Caller::Waits => {}
+            Caller::Waits | Caller::Left => {}
             Caller::Again => {
                 let Some(Link::Client(session)) = self.links.get(&link) else { return };
                 let tracks = Some(Tracks::of(session.client.tracker.as_deref()));

@@ -7,7 +7,8 @@ use crate::action::Actions;
 use crate::cluster::takeover::Confirmed;
 use crate::ids::{JobName, ShardIndex};
 use crate::link::Outbox;
-use crate::migration::job::Job;
+use crate::migration::job::{Job, Timing};
+use crate::migration::lane::Lanes;
 use crate::shard::Shard;
 use crate::shard::errand::Errand;
 use crate::shard::imports::Applied;
@@ -100,12 +101,21 @@ impl Graft {
 
 impl Shard {
     /// An import of `home` begins: what is `left` of its slots goes, and they are hidden.
-    pub(crate) fn start_graft(&mut self, home: ShardIndex, job: Arc<Job>, left: Option<&Confirmed>) {
+    pub(crate) fn start_graft(
+        &mut self,
+        home: ShardIndex,
+        job: Arc<Job>,
+        left: Option<&Confirmed>,
+        lanes: Option<(Lanes, Timing)>,
+    ) {
         if let Some(left) = left {
             self.drop_slots(left);
         }
         let slots = job.ranges.to_set();
         slots.iter().for_each(|slot| self.data.store.hide(slot));
+        if let Some((lanes, timing)) = lanes {
+            self.landings.expect(job.clone(), lanes, home, timing);
+        }
         self.grafts.push(Graft { job, home, slots, replies: Outbox::default() });
     }
 
@@ -119,7 +129,14 @@ impl Shard {
     }
 
     /// An import has failed: its keys go.
-    pub(crate) fn uproot(&mut self, job: JobName, confirmed: Option<&Confirmed>, out: &mut Actions) {
+    pub(crate) fn uproot(
+        &mut self,
+        now: Now,
+        job: JobName,
+        confirmed: Option<&Confirmed>,
+        out: &mut Actions,
+    ) {
+        self.end_lanes(now, job, out);
         if let Some(graft) = self.end_graft(job) {
             if let Some(confirmed) = confirmed {
                 self.drop_slots(confirmed);

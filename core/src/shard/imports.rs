@@ -11,21 +11,18 @@ use crate::config::Config;
 use crate::ids::{JobName, LinkId, ShardIndex, Shards};
 use crate::link::Outbox;
 use crate::mail::Fact;
-use crate::migration::LIMITS;
 use crate::migration::failure::Failure;
-use crate::migration::import::{self, Import, Read, Rejected};
+use crate::migration::import::{self, Import, Rejected};
 use crate::migration::job::{Job, Timing};
+use crate::migration::lane::Lanes;
 use crate::migration::log::Stage;
 use crate::shard::data::Data;
 use crate::shard::errand::Errand;
-use crate::shard::graft::Batch;
-use crate::shard::route::Place;
+use crate::shard::intake::Intake;
 use crate::shard::session::{Client, Session};
 use crate::shard::sheaf::Sheaf;
 use crate::shard::upcoming::Upcoming;
-use crate::shard::write::{Write, place};
 use crate::shard::{Link, Shard};
-use crate::slots::SlotSet;
 use crate::store::Store;
 use crate::time::{Mono, Now};
 
@@ -42,18 +39,13 @@ pub(crate) struct Importing {
     pub(crate) outbox: Outbox,
     /// The client this link was before ESTABLISH, for CLIENT LIST.
     pub(crate) client: Client,
-    slots: SlotSet,
-    shards: Shards,
-    /// The siblings that have slots of the job, and what they are to apply next.
-    pub(crate) parts: Vec<Batch>,
-    /// Bytes that siblings have not applied.
-    unapplied: usize,
+    intake: Intake,
+    /// The siblings that have slots of the job.
+    pub(crate) siblings: Vec<ShardIndex>,
     reading_paused: bool,
     /// Siblings that have not cleaned up.
     uncleaned: usize,
     actions: Vec<import::Action>,
-    /// Replies of applied commands, looked at for errors and forgotten.
-    replies: Outbox,
 }
 
 /// What became of an import after an input.
@@ -73,15 +65,24 @@ impl Importing {
         session: Session,
         job: Arc<Job>,
         timing: Timing,
+        lanes: Option<Lanes>,
         shards: Shards,
         now: Now,
         store: &mut Store,
         out: &mut Actions,
     ) -> (Box<Self>, After) {
         let home = session.client.link.shard();
-        let parts: BTreeSet<_> = job.ranges.slots().map(|slot| shards.of(slot)).collect();
+        let siblings: BTreeSet<_> = job.ranges.slots().map(|slot| shards.of(slot)).collect();
+        let siblings: Vec<_> = siblings.into_iter().filter(|sibling| *sibling != home).collect();
+        // What lanes bring does not come here.
+        let main = lanes.and_then(|lanes| Some(lanes.slots(&job.ranges, lanes.main(&job.ranges)?)));
+        let intake = match main {
+            Some(slots) => Intake::new(job.name, slots, home, shards, []),
+            None => Intake::new(job.name, job.ranges.to_set(), home, shards, siblings.iter().copied()),
+        };
         let mut actions = Vec::new();
-        let mut import = Import::new(job.clone(), timing, store.databases(), now, &mut actions);
+        let databases = store.databases();
+        let mut import = Import::with_lanes(job.clone(), timing, databases, lanes, now, &mut actions);
         import.adopt(session.reader);
         for slot in job.ranges.slots() {
             store.hide(slot);
@@ -89,17 +90,14 @@ impl Importing {
         out.push(Action::Tune { link: session.client.link, purpose: Purpose::Migration });
         let mut importing = Box::new(Self {
             import,
-            slots: job.ranges.to_set(),
-            shards,
-            parts: parts.into_iter().filter(|part| *part != home).map(Batch::new).collect(),
-            unapplied: 0,
+            intake,
+            siblings,
             reading_paused: false,
             uncleaned: 0,
             job,
             outbox: session.outbox,
             client: session.client,
             actions,
-            replies: Outbox::default(),
         });
         let after = importing.carry_out(store, out);
         (importing, after)
@@ -122,60 +120,20 @@ impl Importing {
         self.client.last_active = now.mono;
         self.client.bytes_in += bytes.len() as u64;
         data.totals.import_bytes += bytes.len() as u64;
-        let (home, shards) = (self.client.link.shard(), self.shards);
         let mut upcoming = Upcoming::new(bytes);
         loop {
-            if !self.import.takes_commands() {
-                upcoming.forget();
-            } else if upcoming.is_empty() {
-                upcoming.locate(&LIMITS, |_| false, place);
-                upcoming.fetch(self.import.db(), &data.store, |slot| shards.of(slot) == home);
+            let Self { intake, import, actions, .. } = self;
+            if intake.take_in(now, import, actions, &mut upcoming, data, config, out) {
+                break;
             }
-            if let Some(call) = upcoming.next()
-                && let Some(part) = part_of(&mut self.parts, shards, call.place, &self.slots)
-            {
-                let there = part.shard;
-                let run = upcoming.take_while(|call| is_for(there, shards, call.place, &self.slots));
-                for _ in run.calls {
-                    self.import.taken(now);
-                }
-                self.unapplied += part.add(self.import.db(), &run, self.job.name, out);
-                continue;
-            }
-            let write = if let Some(call) = upcoming.take() {
-                let db = self.import.taken(now);
-                Some(Some(Write { db, command: call.command, argv: upcoming.argv(&call), place: call.place }))
-            } else {
-                match self.import.read(now, upcoming.input(), &mut self.actions) {
-                    Read::Starved => break,
-                    Read::Heard => None,
-                    Read::Apply { db, argv } => Some(Write::found(db, argv)),
-                }
-            };
-            let result = match write {
-                None => None,
-                Some(None) => Some(Err(Rejected::Error)),
-                Some(Some(write)) => match part_of(&mut self.parts, shards, write.place, &self.slots) {
-                    Some(part) => {
-                        self.unapplied += part.add_one(&write, self.job.name, out);
-                        None
-                    }
-                    None => Some(write.apply(now, &self.slots, &mut self.replies, data, config)),
-                },
-            };
-            if let Some(result) = result {
-                let result = result.map(|command| self.client.last_command = Some(command));
-                self.import.applied(result, &mut self.actions);
-            }
-            if !self.actions.is_empty() {
-                let after = self.carry_out(&mut data.store, out);
-                if after != After::Goes {
-                    return after;
-                }
+            let after = self.carry_out(&mut data.store, out);
+            if after != After::Goes {
+                return after;
             }
         }
-        self.parts.iter_mut().for_each(|part| part.pass_on(self.job.name, out));
-        if self.unapplied > UNAPPLIED_MOST && !self.reading_paused {
+        self.client.last_command = self.intake.last_command.or(self.client.last_command);
+        self.intake.pass_on(out);
+        if self.intake.unapplied() > UNAPPLIED_MOST && !self.reading_paused {
             self.reading_paused = true;
             out.push(Action::PauseReading { link: self.client.link });
         }
@@ -185,19 +143,22 @@ impl Importing {
     /// A sibling has applied commands.
     fn part_applied(&mut self, applied: Applied, store: &mut Store, out: &mut Actions) -> After {
         let Applied { shard, sheaf, failed, .. } = applied;
-        self.unapplied -= sheaf.len();
         for _ in 0..sheaf.commands() {
             let result = failed.map_or(Ok(()), Err);
             self.import.applied(result, &mut self.actions);
         }
-        if let Some(part) = self.parts.iter_mut().find(|part| part.shard == shard) {
-            part.take_back(sheaf);
-        }
-        if self.reading_paused && self.unapplied < UNAPPLIED_FEW && self.import.is_reading() {
+        self.intake.part_applied(shard, sheaf);
+        if self.reading_paused && self.intake.unapplied() < UNAPPLIED_FEW && self.import.is_reading() {
             self.reading_paused = false;
             out.push(Action::ResumeReading { link: self.client.link });
         }
         self.carry_out(store, out)
+    }
+
+    /// Whether nothing that comes on this link is for siblings.
+    #[cfg(test)]
+    pub(crate) fn has_no_parts(&self) -> bool {
+        self.intake.has_no_parts()
     }
 
     /// Gives the machine an input.
@@ -224,7 +185,7 @@ impl Importing {
                 }
                 import::Action::AssignSlots => out.report(Fact::TakeOver { job: name }),
                 import::Action::Withdraw => out.report(Fact::Withdraw { job: name }),
-                import::Action::Unhide => self.slots.iter().for_each(|slot| store.unhide(slot)),
+                import::Action::Unhide => self.job.ranges.slots().for_each(|slot| store.unhide(slot)),
                 import::Action::DropSlots => out.report(Fact::CleanUp { job: name }),
                 import::Action::Close => {
                     out.push(Action::Close { link, ending: Ending::Abrupt });
@@ -234,9 +195,7 @@ impl Importing {
                     out.report(Fact::Entered { job: name, stage: Stage::Import(state) });
                 }
                 import::Action::Ended { outcome } => {
-                    for slot in self.slots.iter() {
-                        store.unhide(slot);
-                    }
+                    self.job.ranges.slots().for_each(|slot| store.unhide(slot));
                     out.report(Fact::Ended { job: name, outcome, pause: None });
                     return After::Ended;
                 }
@@ -244,22 +203,6 @@ impl Importing {
         }
         after
     }
-}
-
-/// The sibling that has to apply a write, if it is not for this shard.
-fn part_of<'p>(
-    parts: &'p mut [Batch],
-    shards: Shards,
-    place: Place,
-    slots: &SlotSet,
-) -> Option<&'p mut Batch> {
-    parts.iter_mut().find(|part| is_for(part.shard, shards, place, slots))
-}
-
-/// Whether a write to slots of the job is for a shard.
-#[inline]
-fn is_for(shard: ShardIndex, shards: Shards, place: Place, slots: &SlotSet) -> bool {
-    matches!(place, Place::One(Some(slot)) if shards.of(slot) == shard && slots.contains(slot))
 }
 
 /// What a sibling has done of a batch.
@@ -278,16 +221,18 @@ pub(crate) fn stopped(failure: &Failure) -> import::Input {
 
 impl Shard {
     /// A link of an import has heard something: what became of the import.
-    pub(super) fn after_import(&mut self, link: LinkId, after: After) {
+    pub(super) fn after_import(&mut self, now: Now, link: LinkId, after: After, out: &mut Actions) {
         if after == After::Goes {
             return;
         }
         let Some(Link::Import(mut importing)) = self.links.remove(&link) else { return };
         self.imports -= 1;
         self.data.footprint.leave(&mut importing.client);
+        let name = importing.job.name;
         if after == After::Unlinked {
-            self.unlinked.insert(importing.job.name, importing);
+            self.unlinked.insert(name, importing);
         }
+        self.end_lanes(now, name, out);
     }
 
     /// Gives the import `name` an input, wherever it is.
@@ -298,11 +243,12 @@ impl Shard {
         input: import::Input,
         out: &mut Actions,
     ) -> Option<After> {
-        self.with_import(name, out, |importing, store, out| importing.tell(now, input, store, out))
+        self.with_import(now, name, out, |importing, store, out| importing.tell(now, input, store, out))
     }
 
     fn with_import(
         &mut self,
+        now: Now,
         name: JobName,
         out: &mut Actions,
         f: impl FnOnce(&mut Importing, &mut Store, &mut Actions) -> After,
@@ -317,7 +263,7 @@ impl Shard {
         };
         let after = f(importing, &mut self.data.store, out);
         match link {
-            Some(link) => self.after_import(link, after),
+            Some(link) => self.after_import(now, link, after, out),
             None if after == After::Ended => {
                 self.unlinked.remove(&name);
             }
@@ -327,8 +273,8 @@ impl Shard {
     }
 
     /// A sibling has applied commands of an import.
-    pub(crate) fn part_applied(&mut self, applied: Applied, out: &mut Actions) {
-        self.with_import(applied.job, out, |importing, store, out| {
+    pub(crate) fn part_applied(&mut self, now: Now, applied: Applied, out: &mut Actions) {
+        self.with_import(now, applied.job, out, |importing, store, out| {
             importing.part_applied(applied, store, out)
         });
     }
@@ -341,14 +287,15 @@ impl Shard {
         confirmed: Option<Confirmed>,
         out: &mut Actions,
     ) {
+        self.end_lanes(now, job, out);
         if let Some(confirmed) = &confirmed {
             self.drop_slots(confirmed);
         }
-        self.with_import(job, out, |importing, store, out| {
-            for part in &importing.parts {
-                out.pass(part.shard, Errand::Uproot { job, confirmed: confirmed.clone() });
+        self.with_import(now, job, out, |importing, store, out| {
+            for sibling in &importing.siblings {
+                out.pass(*sibling, Errand::Uproot { job, confirmed: confirmed.clone() });
             }
-            importing.uncleaned = importing.parts.len();
+            importing.uncleaned = importing.siblings.len();
             match importing.uncleaned {
                 0 => importing.tell(now, import::Input::Cleaned, store, out),
                 _ => After::Goes,
@@ -358,7 +305,7 @@ impl Shard {
 
     /// A sibling has nothing of an import any more.
     pub(crate) fn part_cleaned(&mut self, now: Now, job: JobName, out: &mut Actions) {
-        self.with_import(job, out, |importing, store, out| {
+        self.with_import(now, job, out, |importing, store, out| {
             importing.uncleaned = importing.uncleaned.saturating_sub(1);
             match importing.uncleaned {
                 0 => importing.tell(now, import::Input::Cleaned, store, out),

@@ -30,7 +30,7 @@ pub(crate) fn live(shard: &Shard) -> Vec<Live> {
     let exports = shard.data.exports.iter().map(|e| Live {
         job: e.job.name,
         last_ack: e.last_ack(),
-        remaining: Some(e.remaining()),
+        remaining: Some(e.remaining() + e.unsent_by_lanes()),
     });
     let imports =
         shard.importing().map(|i| Live { job: i.job.name, last_ack: i.import.last_ack(), remaining: None });

@@ -72,9 +72,13 @@ impl Shard {
                 let id = match l {
                     Link::Client(session) => matches(&session.client, &session.client.flags(watches)),
                     Link::Import(importing) => matches(&importing.client, b"i"),
+                    Link::Lane => {
+                        let lane = self.landings.iter().find(|lane| lane.client.link == *link);
+                        lane.and_then(|lane| matches(&lane.client, b"i"))
+                    }
                     Link::Export => {
-                        let export = self.data.exports.iter().find(|e| e.link == *link);
-                        export.and_then(|e| matches(&e.client, b"E"))
+                        let client = self.data.exports.clients().find(|client| client.link == *link);
+                        client.and_then(|client| matches(client, b"E"))
                     }
                 };
                 Some((*link, id?))

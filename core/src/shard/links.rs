@@ -7,7 +7,7 @@ use crate::action::{Action, Actions, Ending};
 use crate::config::Config;
 use crate::ids::{ClientId, LinkId};
 use crate::input::Origin;
-use crate::migration::{export, import};
+use crate::migration::import;
 use crate::shard::Shard;
 use crate::shard::errand::Errand;
 use crate::shard::imports::{After, Importing};
@@ -26,7 +26,9 @@ pub(crate) enum Link {
     Client(Box<Session>),
     /// The source of a migration to us.
     Import(Box<Importing>),
-    /// The target of a migration from us; the job owns its outbox.
+    /// A further link of such a source.
+    Lane,
+    /// The target of a migration from us, or of a lane of one; the job owns its outbox.
     Export,
 }
 
@@ -88,11 +90,10 @@ impl Shard {
                 let env = &self.env;
                 let after = importing.filled(now, bytes, &mut self.data, &env.config, out);
                 self.reckon(link);
-                self.after_import(link, after);
+                self.after_import(now, link, after, out);
             }
-            Some(Link::Export) => {
-                self.with_exports(now, out, |e, s| e.tell_link(link, export::Input::Filled { bytes }, s));
-            }
+            Some(Link::Lane) => self.lane_filled(now, link, bytes, out),
+            Some(Link::Export) => self.with_exports(now, out, |e, s| e.filled(link, bytes, s)),
             None => {}
         }
     }
@@ -154,11 +155,14 @@ impl Shard {
             Some(Link::Import(mut importing)) => {
                 self.data.footprint.leave(&mut importing.client);
                 self.imports -= 1;
+                let name = importing.job.name;
                 let after = importing.tell(now, import::Input::Closed, &mut self.data.store, out);
                 if after != After::Ended {
-                    self.unlinked.insert(importing.job.name, importing);
+                    self.unlinked.insert(name, importing);
                 }
+                self.end_lanes(now, name, out);
             }
+            Some(Link::Lane) => self.lane_closed(now, link, out),
             Some(Link::Export) => {
                 self.with_exports(now, out, |e, s| e.closed(link, s));
             }

@@ -127,9 +127,14 @@ impl Shard {
                 _ => {}
             }
         }
-        for exporting in self.data.exports.iter().filter(|e| filter.matches(&e.client, b"E", now)) {
-            let row = describe(now, &exporting.client, &exporting.feed.outbox, b"E");
-            rows.push((exporting.client.id, row.replacen("user=default", "user=(superuser)", 1)));
+        for lane in self.landings.iter().filter(|lane| filter.matches(&lane.client, b"i", now)) {
+            rows.push((lane.client.id, describe(now, &lane.client, &lane.outbox, b"i")));
+        }
+        let first = self.data.exports.iter().map(|e| (&e.client, &e.feed));
+        let lanes = self.data.exports.lanes().map(|(lane, branch)| (&lane.client, &branch.feed));
+        for (client, feed) in first.chain(lanes).filter(|(client, _)| filter.matches(client, b"E", now)) {
+            let row = describe(now, client, &feed.outbox, b"E");
+            rows.push((client.id, row.replacen("user=default", "user=(superuser)", 1)));
         }
         Ok(rows)
     }

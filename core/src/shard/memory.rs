@@ -42,7 +42,7 @@ pub(crate) struct Figures {
 impl Figures {
     pub(crate) fn of(shard: &Shard) -> Self {
         let (store, vitals, footprint) = (&shard.data.store, &shard.vitals, &shard.data.footprint);
-        let exports = shard.data.exports.iter().map(|e| e.feed.outbox.memory() as u64).sum();
+        let exports = shard.data.exports.streams().map(|outbox| outbox.memory() as u64).sum();
         let bus = shard.env.view.links.iter().map(|link| link.outbox as u64).sum();
         let stored = store.allocated();
         let links = footprint.clients + footprint.imports + exports + bus;
@@ -228,9 +228,10 @@ impl Shard {
             match link {
                 Link::Client(session) => session.outbox.shrink(),
                 Link::Import(importing) => importing.outbox.shrink(),
-                Link::Export => {}
+                Link::Lane | Link::Export => {}
             }
         }
+        self.landings.iter_mut().for_each(|lane| lane.outbox.shrink());
         self.data.exports.outboxes().for_each(Outbox::shrink);
         self.rooms = Rooms::default();
         self.data.store.give_back_all();

@@ -28,6 +28,7 @@ mod hold;
 mod home;
 mod imports;
 pub mod info;
+mod intake;
 mod jobs;
 mod kill;
 mod latency;
@@ -42,11 +43,12 @@ mod orders;
 mod pressure;
 mod published;
 mod rates;
-
+mod receiving;
 mod redact;
 mod route;
 mod run;
 mod scrutiny;
+mod sending;
 mod sequencer;
 mod serve;
 mod session;
@@ -87,7 +89,6 @@ use crate::ids::{HoldId, JobName, LinkId, ShardIndex, Shards};
 use crate::input::{Input, Progress, Vitals};
 use crate::link::{Outbox, Rooms};
 use crate::mail::{Mail, Pass};
-use crate::migration::export;
 use crate::rng::Rng;
 use crate::shard::data::{Data, Totals};
 use crate::shard::debug::Debugging;
@@ -106,6 +107,7 @@ use crate::shard::lent::Buffers;
 use crate::shard::limits::Largest;
 pub(crate) use crate::shard::links::Link;
 use crate::shard::rates::{LongTurns, Loops, Pauses, Rates};
+use crate::shard::receiving::Landings;
 use crate::shard::scrutiny::Scrutiny;
 use crate::shard::session::Waiting;
 use crate::shard::settle::Settlers;
@@ -145,6 +147,8 @@ pub struct Shard {
     imports: usize,
     /// Imports whose link is gone and that still clean up.
     unlinked: HashMap<JobName, Box<Importing>, foldhash::fast::FixedState>,
+    /// Lanes of imports that end here.
+    landings: Landings,
     /// Clients whose WAIT has not ended.
     waits: Waits,
     upkeep: Upkeep,
@@ -239,6 +243,7 @@ impl Shard {
             lent_to: None,
             imports: 0,
             unlinked: HashMap::default(),
+            landings: Landings::default(),
             waits: Waits::default(),
             upkeep: Upkeep::new(now),
             vitals: Vitals::default(),
@@ -281,9 +286,7 @@ impl Shard {
             Input::Connected { link, .. } => self.with_exports(now, out, |e, s| e.connected(link, s)),
             Input::ConnectFailed { link, reason } => {
                 self.links.remove(&link);
-                self.with_exports(now, out, |e, s| {
-                    e.tell_link(link, export::Input::ConnectFailed { reason }, s);
-                });
+                self.with_exports(now, out, |e, s| e.connect_failed(link, reason, s));
             }
             Input::Mailed(Mail::Order(order)) => self.obey(now, order, out),
             Input::Mailed(Mail::Pass(Pass(errand))) => self.run_errand(now, errand, out),
@@ -319,7 +322,8 @@ impl Shard {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Mono> {
         let holds = [self.data.holds.deadline(), self.waits.deadline()].into_iter().flatten().min();
-        let timers = [holds, self.data.exports.deadline(), self.imports_deadline()];
+        let migrations = [self.data.exports.deadline(), self.imports_deadline(), self.landings.deadline()];
+        let timers = [holds, migrations.into_iter().flatten().min()];
         timers.into_iter().flatten().chain([self.upkeep.deadline()]).min()
     }
 
@@ -359,6 +363,7 @@ impl Shard {
         match self.links.get_mut(&link)? {
             Link::Client(session) => Some(&mut session.outbox),
             Link::Import(importing) => Some(&mut importing.outbox),
+            Link::Lane => self.landings.outbox(link),
             Link::Export => self.data.exports.outbox(link),
         }
     }

@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::action::{Action, Actions};
+use crate::action::Actions;
 use crate::cluster::takeover::Confirmed;
 use crate::config::Config;
 use crate::ids::{JobName, LinkId};
@@ -11,6 +11,7 @@ use crate::input::Origin;
 use crate::mail::{Fact, Order};
 use crate::migration::failure::Failure;
 use crate::migration::job::{Job, Outcome, Settlement, Timing};
+use crate::migration::lane::Lanes;
 use crate::migration::log::Stage;
 use crate::migration::{export, import};
 use crate::shard::errand::Errand;
@@ -55,6 +56,7 @@ impl Shard {
             }
             Order::Settled { job, settlement } => self.settled(now, job, settlement, out),
             Order::TakenOver { job } => {
+                self.end_lanes(now, job, out);
                 self.end_graft(job);
                 self.tell_import(now, job, import::Input::TakenOver, out);
             }
@@ -81,7 +83,7 @@ impl Shard {
     }
 
     /// What CLIENT LIST shows of a link to the target of an export, and that link.
-    fn exporting_client(&mut self, now: Now, to: Option<SocketAddr>) -> Client {
+    pub(crate) fn exporting_client(&mut self, now: Now, to: Option<SocketAddr>) -> Client {
         self.next_link += 1;
         let link = LinkId::dialed(self.next_link).of(self.env.index);
         self.links.insert(link, Link::Export);
@@ -101,7 +103,7 @@ impl Shard {
         left: Option<Confirmed>,
         out: &mut Actions,
     ) {
-        let Some(Link::Client(mut session)) = self.links.remove(&link) else {
+        let Some(session) = self.take_session(now, link, out) else {
             // The source left while the node was deciding. Nothing came in, so nothing has to go.
             let stage = Stage::Import(import::State::Failed);
             out.report(Fact::Entered { job: job.name, stage });
@@ -109,31 +111,29 @@ impl Shard {
             out.report(Fact::Ended { job: job.name, outcome, pause: None });
             return;
         };
-        self.data.footprint.clients -= core::mem::take(&mut session.client.share).total;
-        session.client.transaction.discard(self.data.effects.watched());
-        self.forget_watcher(&mut session.client);
-        let Session { client, outbox, .. } = &mut *session;
-        if let Some(unanswered) = client.unanswered.take() {
-            let begun = outbox.end();
-            self.data.answered(now, &unanswered, client, outbox, begun);
-        }
-        self.end_exec_hold(now, link, out);
-        self.leave_siblings(now, &session.client, out);
-        if session.client.reading_paused {
-            out.push(Action::ResumeReading { link });
-        }
+        let lanes = self.lanes_for(&session.client, &job);
         let store = &mut self.data.store;
         let (shards, home) = (self.env.shards, self.env.index);
-        let (importing, after) = Importing::start(*session, job, timing, shards, now, store, out);
-        for part in &importing.parts {
+        let (importing, after) = Importing::start(*session, job, timing, lanes, shards, now, store, out);
+        let lanes = lanes.map(|lanes| (lanes, timing));
+        for sibling in &importing.siblings {
             let (job, left) = (importing.job.clone(), left.clone());
-            out.pass(part.shard, Errand::Graft { home, job, left });
+            out.pass(*sibling, Errand::Graft { home, job, left, lanes });
+        }
+        if let Some((lanes, timing)) = lanes {
+            self.landings.expect(importing.job.clone(), lanes, home, timing);
         }
         self.links.insert(link, Link::Import(importing));
         self.imports += 1;
-        self.after_import(link, after);
+        self.after_import(now, link, after, out);
         // What the source sent behind ESTABLISH waits in the reader.
         self.filled(now, link, &[], out);
+    }
+
+    /// The lanes of an import, if its source offered some, they fit, and this is where its first link belongs.
+    fn lanes_for(&self, source: &Client, job: &Job) -> Option<Lanes> {
+        let (lanes, first) = Lanes::agreed(&job.ranges, source.lanes, self.env.shards)?;
+        (first == self.env.index).then_some(lanes)
     }
 
     fn settled(&mut self, now: Now, job: JobName, settlement: Settlement, out: &mut Actions) {

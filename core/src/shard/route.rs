@@ -124,7 +124,7 @@ pub(crate) fn elsewhere(
         return Some(Way::Visit(there));
     }
     let is_keyless = matches!(place, Place::One(None));
-    let home = if is_keyless { settle::home_for(command, argv, env) } else { None };
+    let home = if is_keyless { settle::home_for(command, argv, client, env) } else { None };
     home.filter(|home| *home != env.index && client.may_move()).map(Way::Move)
 }
 

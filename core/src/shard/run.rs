@@ -15,6 +15,7 @@ use crate::shard::{ahead, connection, gather, published};
 use crate::slots::Slot;
 use crate::time::Now;
 use crate::wire::resp::Argv;
+use crate::wire::syncslots::Word;
 
 /// What became of a command.
 pub(super) enum Ran {
@@ -44,7 +45,7 @@ pub(super) fn run(
     client.last_command = Some(command);
     let begun = outbox.end();
     let ran = match home(command) {
-        _ if gather::is_gathered(command, argv, env) => Ran::Whole,
+        _ if gather::is_gathered(command, argv, env) || is_lane(command, argv, env) => Ran::Whole,
         Home::Data => {
             run_data(now, command, slot, argv, client, outbox, data, env);
             Ran::Done
@@ -68,6 +69,11 @@ pub(super) fn run(
         client.asking = false;
     }
     ran
+}
+
+/// CLUSTER SYNCSLOTS LANE is carried out by the shard that has the lane's slots; the node has no part in it.
+fn is_lane(command: &Command, argv: Argv<'_>, env: &Env) -> bool {
+    command.id == Id::ClusterSyncslots && env.config.cluster_enabled && Word::of(argv.get(2)) == Word::Lane
 }
 
 fn run_data(

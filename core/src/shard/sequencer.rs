@@ -52,12 +52,12 @@ struct Mark {
 /// Merges the feeds of all shards that have a part in a stream.
 #[derive(Debug)]
 pub(crate) struct Sequencer {
-    lanes: Vec<Lane>,
+    queues: Vec<Queue>,
 }
 
 /// What came from one shard.
 #[derive(Debug)]
-struct Lane {
+struct Queue {
     shard: ShardIndex,
     /// Everything up to this position is in the stream.
     reached: u64,
@@ -156,17 +156,17 @@ impl Stretch<'_> {
 impl Sequencer {
     /// For the feeds of these shards.
     pub(crate) fn new(shards: impl IntoIterator<Item = ShardIndex>) -> Self {
-        let lane = |shard| Lane { shard, reached: 0, waiting: VecDeque::new(), asked: false };
-        Self { lanes: shards.into_iter().map(lane).collect() }
+        let queue = |shard| Queue { shard, reached: 0, waiting: VecDeque::new(), asked: false };
+        Self { queues: shards.into_iter().map(queue).collect() }
     }
 
     /// A shard passed on a batch; it has nothing more up to `position`.
     pub(crate) fn add(&mut self, shard: ShardIndex, batch: Batch, position: u64) {
-        if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.shard == shard) {
-            lane.asked = false;
-            match lane.waiting.back_mut() {
+        if let Some(queue) = self.queues.iter_mut().find(|queue| queue.shard == shard) {
+            queue.asked = false;
+            match queue.waiting.back_mut() {
                 Some(last) if batch.is_empty() => last.1 = position,
-                _ => lane.waiting.push_back((batch, position)),
+                _ => queue.waiting.push_back((batch, position)),
             }
         }
     }
@@ -175,19 +175,19 @@ impl Sequencer {
     pub(crate) fn merge(&mut self, mut f: impl FnMut(Stretch<'_>)) {
         let mut moved = true;
         while core::mem::take(&mut moved) {
-            for n in 0..self.lanes.len() {
-                moved |= self.merge_lane(n, &mut f);
+            for n in 0..self.queues.len() {
+                moved |= self.merge_queue(n, &mut f);
             }
         }
     }
 
-    /// Whether anything of the shard's lane went on.
-    fn merge_lane(&mut self, n: usize, f: &mut impl FnMut(Stretch<'_>)) -> bool {
+    /// Whether anything of the shard's queue went on.
+    fn merge_queue(&mut self, n: usize, f: &mut impl FnMut(Stretch<'_>)) -> bool {
         let mut moved = false;
-        while let Some((batch, _)) = self.lanes[n].waiting.front() {
+        while let Some((batch, _)) = self.queues[n].waiting.front() {
             let blocked = batch.marks.iter().position(|mark| !self.has(mark.after));
-            let lane = &mut self.lanes[n];
-            let Some((batch, position)) = lane.waiting.front_mut() else { break };
+            let queue = &mut self.queues[n];
+            let Some((batch, position)) = queue.waiting.front_mut() else { break };
             let from = batch.marks.front().filter(|mark| mark.at == batch.taken).map(|mark| mark.db);
             let from = from.flatten();
             batch.marks.drain(..blocked.unwrap_or(batch.marks.len()));
@@ -196,16 +196,16 @@ impl Sequencer {
                 None => (batch.end(), *position, batch.db),
             };
             let len = (until - batch.taken) as usize;
-            moved |= len > 0 || position > lane.reached;
-            lane.reached = position.max(lane.reached);
+            moved |= len > 0 || position > queue.reached;
+            queue.reached = position.max(queue.reached);
             batch.taken = until;
             if len > 0 {
-                f(Stretch { shard: lane.shard, from, to, outbox: &mut batch.outbox, len });
+                f(Stretch { shard: queue.shard, from, to, outbox: &mut batch.outbox, len });
             }
             if blocked.is_some() {
                 break;
             }
-            lane.waiting.pop_front();
+            queue.waiting.pop_front();
             moved = true;
         }
         moved
@@ -213,45 +213,45 @@ impl Sequencer {
 
     /// Whether the stream has everything of a shard up to a position. What has no part in it is nothing to wait for.
     fn has(&self, after: After) -> bool {
-        self.lanes
+        self.queues
             .iter()
-            .find(|lane| lane.shard == after.shard)
-            .is_none_or(|lane| lane.reached >= after.position)
+            .find(|queue| queue.shard == after.shard)
+            .is_none_or(|queue| queue.reached >= after.position)
     }
 
     /// The shards that have to say how far they are, because something waits for that and nothing of theirs is here. Each
     /// is named once until it [`add`](Self::add)s something.
     pub(crate) fn ask(&mut self) -> SmallVec<[ShardIndex; 4]> {
         let wanted: SmallVec<[After; 4]> = self
-            .lanes
+            .queues
             .iter()
-            .filter_map(|lane| lane.waiting.front().and_then(|(batch, _)| batch.marks.front()))
+            .filter_map(|queue| queue.waiting.front().and_then(|(batch, _)| batch.marks.front()))
             .map(|mark| mark.after)
             .collect();
-        let silent = |lane: &&mut Lane| {
-            lane.waiting.is_empty() && !lane.asked && wanted.iter().any(|after| after.shard == lane.shard)
+        let silent = |queue: &&mut Queue| {
+            queue.waiting.is_empty() && !queue.asked && wanted.iter().any(|after| after.shard == queue.shard)
         };
         let mut asked = SmallVec::new();
-        for lane in self.lanes.iter_mut().filter(silent) {
-            lane.asked = true;
-            asked.push(lane.shard);
+        for queue in self.queues.iter_mut().filter(silent) {
+            queue.asked = true;
+            asked.push(queue.shard);
         }
         asked
     }
 
     /// Bytes that wait for their turn.
     pub(crate) fn len(&self) -> usize {
-        self.lanes.iter().flat_map(|lane| &lane.waiting).map(|(batch, _)| batch.len()).sum()
+        self.queues.iter().flat_map(|queue| &queue.waiting).map(|(batch, _)| batch.len()).sum()
     }
 
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.waiting.is_empty())
+        self.queues.iter().all(|queue| queue.waiting.is_empty())
     }
 
     /// Nothing is sent any more.
     pub(crate) fn clear(&mut self) {
-        self.lanes.iter_mut().for_each(|lane| lane.waiting.clear());
+        self.queues.iter_mut().for_each(|queue| queue.waiting.clear());
     }
 }
 

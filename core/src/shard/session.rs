@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::acl::User;
 use crate::command::effects::Watched;
 use crate::command::table::Command;
-use crate::ids::{ClientId, LinkId, ShardIndex};
+use crate::ids::{ClientId, LinkId, ShardIndex, Shards};
 use crate::input::Origin;
 use crate::link::Outbox;
 use crate::shard::footprint::Share;
@@ -108,6 +108,8 @@ pub(crate) struct Client {
     pub(crate) no_touch: bool,
     pub(crate) no_evict: bool,
     pub(crate) capa_redirect: bool,
+    /// It said, as the source of a migration, that it has lanes for so many shards.
+    pub(crate) lanes: Option<Shards>,
     /// It watches all commands.
     pub(crate) monitors: bool,
     /// Where its session has been going lately.
@@ -174,6 +176,7 @@ impl Session {
             no_touch: false,
             no_evict: false,
             capa_redirect: false,
+            lanes: None,
             monitors: false,
             habit: Habit::default(),
             hears_for_others: false,

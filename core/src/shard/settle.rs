@@ -22,6 +22,7 @@ use crate::ids::{ClientId, LinkId, ShardIndex};
 use crate::shard::env::Env;
 use crate::shard::errand::Errand;
 use crate::shard::footprint::Share;
+use crate::shard::receiving;
 use crate::shard::sequencer::Seen;
 use crate::shard::session::{Client, Session, Waiting};
 use crate::shard::transaction::Transaction;
@@ -74,9 +75,15 @@ pub(crate) struct Settling {
 pub(crate) type Settlers = HashMap<LinkId, Box<Settling>, foldhash::fast::FixedState>;
 
 /// The shard where the link of who gives this command has to be at home for it, if that matters.
-pub(crate) fn home_for(command: &'static Command, argv: Argv<'_>, env: &Env) -> Option<ShardIndex> {
+pub(crate) fn home_for(
+    command: &'static Command,
+    argv: Argv<'_>,
+    client: &Client,
+    env: &Env,
+) -> Option<ShardIndex> {
     match command.id {
         Id::Debug => named_by_debug(argv, env),
+        Id::ClusterSyncslots => receiving::home_of_stream(argv, client.lanes, env),
         _ => None,
     }
 }
@@ -199,8 +206,14 @@ impl Shard {
 
     /// A client that has moved here, or moves, is to be closed.
     pub(super) fn expel(&mut self, now: Now, id: ClientId, out: &mut Actions) {
-        let is_here = |l: &Link| matches!(l, Link::Client(session) if session.client.id == id);
-        let found = self.links.iter().find(|(_, l)| is_here(l)).map(|(link, _)| *link);
+        // It may be the link of a migration by now.
+        let is_here = |link: LinkId, l: &Link| match l {
+            Link::Client(session) => session.client.id == id,
+            Link::Import(importing) => importing.client.id == id,
+            Link::Lane => self.landings.iter().any(|lane| lane.client.link == link && lane.client.id == id),
+            Link::Export => false,
+        };
+        let found = self.links.iter().find(|(link, l)| is_here(**link, l)).map(|(link, _)| *link);
         if let Some(link) = found {
             out.push(Action::Close { link, ending: Ending::Abrupt });
             self.closed(now, link, out);

@@ -92,6 +92,7 @@ impl Shard {
             self.with_exports(now, out, |e, s| e.tick(s));
         }
         self.tick_imports(now, out);
+        self.tick_lanes(now, out);
         if self.data.eviction.is_running() {
             self.data.make_room(now, 0);
         }

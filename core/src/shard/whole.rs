@@ -1,6 +1,8 @@
 //! Commands about the shard as a whole: all keys, all clients, all jobs.
 
 use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
 
 use crate::action::Actions;
 use crate::command::context::KeyStats;
@@ -35,6 +37,8 @@ pub(crate) enum Caller {
     Stays,
     /// It has its reply and is closed.
     Killed,
+    /// It is no client any more.
+    Left,
     /// Its reply comes later.
     Waits,
     /// Siblings have to do something more before it gets its reply.
@@ -56,6 +60,13 @@ impl Shard {
             Id::MemoryPurge => {
                 self.purge();
                 reply.ok();
+            }
+            Id::ClusterSyncslots => {
+                let words: Vec<&[u8]> = request.argv.iter().skip(3).collect();
+                match self.start_lane(now, request.link, &words, out) {
+                    Ok(()) => return Caller::Left,
+                    Err(refused) => reply.error(&refused.to_string()),
+                }
             }
             Id::ClusterGetslotmigrations => jobs::render(self, request.parts, reply),
             Id::Flushall | Id::Flushdb => self.flush(now, command.id, request, reply, out),

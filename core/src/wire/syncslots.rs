@@ -448,6 +448,46 @@ mod tests {
     }
 
     #[test]
+    fn a_lane_is_named_and_agreed_to_in_its_own_words() {
+        let name = JobName::parse(NAME.as_bytes()).expect("a name");
+        let lane = Lane { name, shard: ShardIndex(11) };
+        let said = format!(
+            "*7\r\n$7\r\nCLUSTER\r\n$9\r\nSYNCSLOTS\r\n$4\r\nLANE\r\n$4\r\nNAME\r\n$40\r\n{NAME}\r\n$5\r\nSHARD\r\n$2\r\n11\r\n"
+        );
+        assert_eq!(lane.bytes(), said);
+        for text in [format!("NAME {NAME} SHARD 11"), format!("shard 11 name {NAME}")] {
+            assert_eq!(Lane::parse(&words(&text)), Ok(lane));
+        }
+        for text in [
+            String::new(),
+            format!("NAME {NAME}"),
+            format!("NAME {NAME} SHARD"),
+            format!("NAME {NAME}0 SHARD 1"),
+            format!("NAME {NAME} SHARD -1"),
+            format!("NAME {NAME} SHARD 65536"),
+            format!("NAME {NAME} SHARD 1 SHARD 1"),
+            format!("NAME {NAME} SHARD 1 MORE"),
+        ] {
+            assert_eq!(Lane::parse(&words(&text)), Err(Malformed::Syntax), "{text}");
+        }
+        assert_eq!(
+            capa_lanes(Shards::new(8)),
+            &b"*5\r\n$7\r\nCLUSTER\r\n$9\r\nSYNCSLOTS\r\n$4\r\nCAPA\r\n$5\r\nlanes\r\n$1\r\n8\r\n"[..]
+        );
+        for (text, shards) in [
+            ("lanes 8", Some(8)),
+            ("other LANES 2", Some(2)),
+            ("lanes 1", None),
+            ("lanes 0", None),
+            ("lanes 65536", None),
+            ("lanes", None),
+            ("other 8", None),
+        ] {
+            assert_eq!(lanes(words(text).into_iter()).map(Shards::count), shards, "{text}");
+        }
+    }
+
+    #[test]
     fn only_cluster_syncslots_is_a_message() {
         let sort = |text: &str| {
             let w = words(text);
@@ -455,6 +495,7 @@ mod tests {
         };
         assert_eq!(sort("cluster syncslots ack"), Heard::Sync(Word::Control(Control::Ack)));
         assert_eq!(sort("CLUSTER SYNCSLOTS CAPA ctx1"), Heard::Sync(Word::Capa));
+        assert_eq!(sort("CLUSTER SYNCSLOTS LANE NAME x SHARD 1"), Heard::Sync(Word::Lane));
         assert_eq!(sort("CLUSTER SYNCSLOTS NONSENSE"), Heard::Sync(Word::Unknown));
         assert_eq!(sort("CLUSTER SYNCSLOTS"), Heard::Bare);
         assert_eq!(sort("CLUSTER MYID"), Heard::Other);

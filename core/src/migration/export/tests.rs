@@ -500,3 +500,74 @@ fn random_bytes_never_panic_nor_make_it_speak() {
         assert!(ends <= 1, "seed {seed}: {:?}", stand.said);
     }
 }
+
+#[test]
+fn a_target_may_agree_to_lanes() {
+    let greeting = r#"
+        offer-lanes 2  =>
+        connected      => enter sending-establish-command, send [CLUSTER SYNCSLOTS CAPA lanes 2]
+                       , send [CLUSTER SYNCSLOTS ESTABLISH SOURCE s*40 NAME j*40 SLOTSRANGE 0 3 5 5]
+                       , enter reading-establish-response
+    "#;
+    let new = "new => enter connecting, connect\n";
+    run(&[
+        new,
+        greeting,
+        r#"
+        < [CLUSTER SYNCSLOTS CAPA lanes 2] "+OK\r\n" => enter waiting-to-snapshot, send ACK
+        pending 0       => enter snapshotting, fork-snapshot
+        lanes-pending 1 =>
+        written         => enter replicating, send SNAPSHOT-EOF
+        pending 0       =>
+        # On this link nothing waits: it says that it lives.
+        wait 1          => send ACK
+        pending 0       =>
+        < REQUEST-PAUSE => enter waiting-to-pause
+        pending 0       =>
+        lanes-pending 7 =>
+        lanes-pending 0 => pause until 11.0
+        held            => enter failover-paused, send PAUSED
+        stopped lane    => enter failed, close, resume, ended failed: lane
+    "#,
+    ]);
+    // The answer counts, not what else is said in front of it.
+    for (said, agreed) in [
+        ("\"+OK\\r\\n\"", false),
+        ("[CLUSTER SYNCSLOTS CAPA lanes 4] \"+OK\\r\\n\"", false),
+        ("[CLUSTER SYNCSLOTS CAPA x lanes 2] \"+OK\\r\\n\"", true),
+        ("[CLUSTER SYNCSLOTS CAPA y] [CLUSTER SYNCSLOTS CAPA lanes 2] \"+OK\\r\\n\"", true),
+    ] {
+        let stand = lead_to::<ExportEnd>(&["offer-lanes 2", "connected", &format!("< {said}")]);
+        assert_eq!((stand.end.0.state(), stand.end.0.lanes().is_some()), (State::WaitingToSnapshot, agreed));
+    }
+    run(&[
+        new,
+        greeting,
+        r#"
+        < ACK => enter failed, close, ended failed: Unexpected state machine transition
+    "#,
+    ]);
+    run(&[
+        new,
+        greeting,
+        r#"
+        < [CLUSTER SYNCSLOTS CAPA lanes 2] "-ERR no\r\n" => enter failed, close
+            , ended failed: Received error during handshake to target: -ERR no\r\n
+    "#,
+    ]);
+    // A job in one shard has none to offer.
+    let mut stand = lead_to::<ExportEnd>(&["offer-lanes 1"]);
+    stand.step("connected");
+    assert!(stand.said.iter().all(|said| !said.contains("CAPA")), "{:?}", stand.said);
+}
+
+#[test]
+fn what_breaks_a_lane_means_nothing_after_the_grant() {
+    run(&[
+        TO_SNAPSHOT,
+        TO_PAUSE,
+        TO_GRANT,
+        "stopped lane =>
+         settled target => enter success, close, resume, drop-slots, ended success",
+    ]);
+}

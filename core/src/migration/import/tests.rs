@@ -400,3 +400,44 @@ fn random_bytes_never_panic_nor_claim_slots() {
         assert!(!stand.said.iter().any(|said| said == "assign-slots"), "seed {seed}: {:?}", stand.said);
     }
 }
+
+#[test]
+fn the_pause_and_the_take_over_wait_for_all_lanes() {
+    run(r#"
+        with-lanes 4    => enter waiting-for-ack, send "+OK\r\n", enter waiting-for-ack
+                        , send [CLUSTER SYNCSLOTS CAPA lanes 4], send "+OK\r\n"
+        # A lane may be faster than the first word on this link.
+        lane-arrived    =>
+        < ACK           => enter receiving-snapshot
+        lane-arrived    =>
+        < SNAPSHOT-EOF [SET k v] => apply 0 [SET k v]
+        lane-arrived    => enter waiting-for-paused, send REQUEST-PAUSE
+        lane-paused     =>
+        lane-paused     =>
+        < PAUSED        =>
+        lane-paused     => enter failover-requested, send REQUEST-FAILOVER
+        < FAILOVER-GRANTED => enter failover-granted, assign-slots
+    "#);
+    run(r#"
+        with-lanes 2    => enter waiting-for-ack, send "+OK\r\n", enter waiting-for-ack
+                        , send [CLUSTER SYNCSLOTS CAPA lanes 2], send "+OK\r\n"
+        lane-arrived    =>
+        < ACK SNAPSHOT-EOF => enter receiving-snapshot, enter waiting-for-paused, send REQUEST-PAUSE
+        lane-paused     =>
+        # What the source says on this link has its order all the same.
+        < SNAPSHOT-EOF  => enter cleaning-up, close, drop-slots
+    "#);
+}
+
+#[test]
+fn a_failed_import_may_still_hear_of_lanes() {
+    run(r#"
+        with-lanes 2    => enter waiting-for-ack, send "+OK\r\n", enter waiting-for-ack
+                        , send [CLUSTER SYNCSLOTS CAPA lanes 2], send "+OK\r\n"
+        < ACK SNAPSHOT-EOF => enter receiving-snapshot
+        flushed         => enter cleaning-up, close, drop-slots
+        lane-arrived    =>
+        lane-paused     =>
+        cleaned         => enter failed, unhide, ended failed: Data was flushed
+    "#);
+}

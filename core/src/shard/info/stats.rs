@@ -15,7 +15,8 @@ use crate::shard::tally::Tally;
 pub(super) fn export_bytes(shard: &Shard) -> u64 {
     let exports = &shard.data.exports;
     let live: u64 = exports.iter().map(|e| e.sent()).sum();
-    exports.bytes_out + live
+    let lanes: u64 = exports.lanes().map(|(_, branch)| branch.bytes_out()).sum();
+    exports.bytes_out + live + lanes
 }
 
 pub(super) fn persistence(text: &mut Text, shard: &Shard, sums: &Sums<'_>) {

@@ -5,11 +5,13 @@ use alloc::vec;
 
 use super::*;
 use crate::action::{Letter, To};
-use crate::mail::Mail;
+use crate::mail::{Fact, Mail};
+use crate::migration::job::Outcome;
 use crate::node::Node;
 use crate::slots::Slot;
 
 mod every;
+mod lanes;
 mod moving;
 mod settling;
 
@@ -22,6 +24,11 @@ pub(super) struct Process {
     due: BTreeSet<LinkId>,
     /// Sockets that were moved, by the names that their links had first.
     moved: BTreeMap<LinkId, Socket>,
+    /// Links that were asked for, and those that were closed at once.
+    dialed: Vec<LinkId>,
+    ended: Vec<LinkId>,
+    /// How jobs ended.
+    outcomes: Vec<Outcome>,
     rng: Rng,
     pub(super) now: Now,
     pub(super) letters: u64,
@@ -71,7 +78,10 @@ impl Process {
         let shards = (0..shards).map(shard).collect();
         let rings = BTreeMap::new();
         let (due, moved) = (BTreeSet::new(), BTreeMap::new());
-        let mut process = Self { node, shards, rings, due, moved, rng: Rng::new(seed), now, letters: 0 };
+        let (dialed, ended, outcomes) = (Vec::new(), Vec::new(), Vec::new());
+        let rng = Rng::new(seed);
+        let mut process =
+            Self { node, shards, rings, due, moved, dialed, ended, outcomes, rng, now, letters: 0 };
         let admin = process.connect(0, 1_000);
         assert_eq!(process.ask(admin, "CLUSTER ADDSLOTSRANGE 0 16383\r\n"), "+OK\r\n");
         for _ in 0..60 {
@@ -91,6 +101,9 @@ impl Process {
 
     fn carry_out(&mut self, who: Whose, out: Actions) {
         for Letter { to, mail } in out.mail {
+            if let Mail::Fact(Fact::Ended { outcome, .. }) = &mail {
+                self.outcomes.push(outcome.clone());
+            }
             let to = match to {
                 To::Node => Whose::Node,
                 To::Shard(shard) => Whose::Shard(shard.0.into()),
@@ -101,6 +114,8 @@ impl Process {
             match action {
                 Action::Persist { ticket, .. } => self.step(who, Input::Done { ticket, result: Ok(()) }),
                 Action::Close { link, ending: Ending::Flushed } => self.step(who, Input::Closed { link }),
+                Action::Close { link, .. } => self.ended.push(link),
+                Action::Connect { link, .. } => self.dialed.push(link),
                 Action::Flush { link } => drop(self.due.insert(link)),
                 Action::Move { link, to } => {
                     let socket = self.socket_of(link);
@@ -197,16 +212,36 @@ impl Process {
 
     /// What the client on this link has got: what was to be sent.
     pub(super) fn said(&mut self, client: LinkId) -> String {
-        let Some(link) = self.link_of(client) else { return String::new() };
+        String::from_utf8(self.take(client)).expect("text")
+    }
+
+    /// The same in bytes.
+    fn take(&mut self, client: LinkId) -> Vec<u8> {
+        let Some(link) = self.link_of(client) else { return Vec::new() };
         if !self.due.remove(&link) {
-            return String::new();
+            return Vec::new();
         }
         let Some(outbox) = self.shards[usize::from(link.shard().0)].outbox(link) else {
-            return String::new();
+            return Vec::new();
         };
         let bytes: Vec<u8> = outbox.chunks().flatten().copied().collect();
         outbox.advance(bytes.len());
-        String::from_utf8(bytes).expect("text")
+        bytes
+    }
+
+    /// The number of a client that has just come.
+    fn id_of(&self, link: LinkId) -> u64 {
+        match self.shards[usize::from(link.shard().0)].links.get(&link) {
+            Some(Link::Client(session)) => session.client.id.0,
+            other => panic!("no client: {other:?}"),
+        }
+    }
+
+    /// A moment passes, and one shard is told.
+    fn tick(&mut self, rng: &mut Rng) {
+        (self.now.mono, self.now.wall.0) = (self.now.mono + Span(300), self.now.wall.0 + 300);
+        let shard = rng.index(self.shards.len());
+        self.step(Whose::Shard(shard), Input::Ticked);
     }
 
     pub(super) fn ask(&mut self, link: LinkId, bytes: &str) -> String {
