@@ -27,6 +27,7 @@ use crate::shard::freeze;
 use crate::shard::home::{Home, home};
 use crate::shard::info::sums::Sums;
 use crate::shard::latency::Latency;
+use crate::shard::run::is_lane;
 use crate::shard::session::Waiting;
 use crate::shard::slot_stats;
 use crate::shard::tracking::Tracks;
@@ -203,7 +204,14 @@ impl Shard {
             return Caller::Waits;
         }
         if !is_wide(command, words.argv()) {
-            return self.run_for(now, link, command, &words, &[], out);
+            let caller = self.run_for(now, link, command, &words, &[], out);
+            if caller == Caller::Again
+                && let Some(Link::Client(session)) = self.links.get_mut(&link)
+            {
+                session.client.waiting = Waiting::Siblings;
+                self.ask_siblings(Question { link, db, command, words, tracks: None }, out);
+            }
+            return caller;
         }
         session.client.waiting = Waiting::Siblings;
         self.tell_forgotten(out);
@@ -252,7 +260,9 @@ impl Shard {
             return;
         }
         let Some(Gathering { question, parts, .. }) = self.gatherings.map.remove(&link) else { return };
-        if home(question.command) == Home::Node {
+        if home(question.command) == Home::Node
+            && !is_lane(question.command, question.words.argv(), &self.env)
+        {
             let keys = parts.iter().map(Part::count).sum();
             self.ask_node(link, question.command, &question.words, keys, out);
             return;
@@ -314,6 +324,8 @@ impl Shard {
                 self.data.scrutiny.watch(request.link);
                 Part::Done
             }
+            // LANE: whatever of its job was to be told is told.
+            Id::ClusterSyncslots => Part::Done,
             Id::Keys => self.matching(now, request),
             Id::Randomkey => self.draw(now, request.db),
             Id::Clusterscan => self.stretch(now, request),

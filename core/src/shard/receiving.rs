@@ -20,6 +20,7 @@ use crate::shard::footprint::Share;
 use crate::shard::intake::Intake;
 use crate::shard::session::{Client, Session};
 use crate::shard::upcoming::Upcoming;
+use crate::shard::whole::Request;
 use crate::shard::{Link, Shard};
 use crate::time::{Mono, Now};
 use crate::wire::resp::Argv;
@@ -205,6 +206,13 @@ impl Shard {
         // What the source sent behind LANE waits in the reader.
         self.lane_filled(now, link, &[], out);
         Ok(())
+    }
+
+    /// Whether siblings may still tell of a job that LANE has named. Its link may have come here faster than what the first
+    /// link's shard has sent: they went different ways. What a sibling is asked it answers behind all that it said before.
+    pub(crate) fn may_hear_of_job(&self, request: &Request<'_>) -> bool {
+        let Some(Link::Client(session)) = self.links.get(&request.link) else { return false };
+        request.parts.is_empty() && self.env.shards != Shards::ONE && !session.client.is_executing()
     }
 
     /// Takes a client out of the shard's clients; its link is no client's any more, and not closed.

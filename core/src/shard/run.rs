@@ -72,7 +72,7 @@ pub(super) fn run(
 }
 
 /// CLUSTER SYNCSLOTS LANE is carried out by the shard that has the lane's slots; the node has no part in it.
-fn is_lane(command: &Command, argv: Argv<'_>, env: &Env) -> bool {
+pub(super) fn is_lane(command: &Command, argv: Argv<'_>, env: &Env) -> bool {
     command.id == Id::ClusterSyncslots && env.config.cluster_enabled && Word::of(argv.get(2)) == Word::Lane
 }
 

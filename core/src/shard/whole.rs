@@ -10,6 +10,7 @@ use crate::command::options::is;
 use crate::command::refused::{lines, not_built};
 use crate::command::table::{Command, Id};
 use crate::ids::LinkId;
+use crate::migration::request::Refused;
 use crate::shard::data::Totals;
 use crate::shard::gather::Part;
 use crate::shard::hold::{Class, Reason, Scope};
@@ -65,6 +66,7 @@ impl Shard {
                 let words: Vec<&[u8]> = request.argv.iter().skip(3).collect();
                 match self.start_lane(now, request.link, &words, out) {
                     Ok(()) => return Caller::Left,
+                    Err(Refused::NoSuchJob) if self.may_hear_of_job(request) => return Caller::Again,
                     Err(refused) => reply.error(&refused.to_string()),
                 }
             }

@@ -130,8 +130,21 @@ impl Process {
 
     /// Delivers one letter of any ring; whether there was one.
     pub(super) fn deliver(&mut self) -> bool {
-        let full: Vec<_> =
-            self.rings.iter().filter(|(_, ring)| !ring.is_empty()).map(|(at, _)| *at).collect();
+        self.deliver_some(|_| true)
+    }
+
+    /// A shard takes in all that was sent to it, as it does before it hears what came on a link.
+    pub(super) fn take_in(&mut self, shard: ShardIndex) {
+        while self.deliver_some(|to| to == Whose::Shard(shard.0.into())) {}
+    }
+
+    fn deliver_some(&mut self, is_for: impl Fn(Whose) -> bool) -> bool {
+        let full: Vec<_> = self
+            .rings
+            .iter()
+            .filter(|((_, to), ring)| !ring.is_empty() && is_for(*to))
+            .map(|(at, _)| *at)
+            .collect();
         if full.is_empty() {
             return false;
         }

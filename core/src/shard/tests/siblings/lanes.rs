@@ -153,6 +153,9 @@ impl Pair {
         if let Some(far) = pipe.far {
             let some = 1 + self.rng.index(pipe.to_target.len().min(4000));
             let bytes: Vec<u8> = pipe.to_target.drain(..some).collect();
+            // What was posted before the answer is there before the shard hears what was said after it; but the link may go
+            // on to another shard, where it is faster than that.
+            self.target.link_of(far).into_iter().for_each(|link| self.target.take_in(link.shard()));
             self.target.feed(far, &bytes);
             return;
         }
@@ -176,8 +179,6 @@ impl Pair {
             let (job, timing) = (self.job.clone(), Timing::default());
             let order = Order::StartImport { link, job, timing, left: None };
             self.target.step(Whose::Shard(link.shard().0.into()), Input::Mailed(order.into()));
-            // What was posted before the answer is there before anybody can have heard the answer.
-            self.target.settle();
             pipe.to_target.drain(..end);
             pipe.far = Some(far);
         } else if text.contains("LANE") {
