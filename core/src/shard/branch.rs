@@ -8,6 +8,7 @@ use crate::action::Action;
 use crate::command::effects::{Effects, Record};
 use crate::ids::ShardIndex;
 use crate::link::Outbox;
+use crate::migration::failure::Failure;
 use crate::migration::job::Job;
 use crate::migration::lane::sender;
 use crate::shard::errand::Errand;
@@ -107,6 +108,12 @@ impl Branch {
 
     /// Holds writes to the slots until the home lets them go.
     pub(crate) fn hold_writes(&mut self, position: u64, s: &mut Surroundings<'_>) {
+        if self.lane.is_some() && !self.feed.has_arrived() {
+            // The home knows of its own snapshot only; a target that asked for this has not got all of ours.
+            let failure = Failure::UnexpectedTransition;
+            s.out.pass(self.home, Errand::Stop { job: self.job.name, failure });
+            return;
+        }
         // No end of its own: the home has the clock of the hand-over, and it may be too late to end the hold when the
         // time is over.
         if self.feed.hold_writes(None, s) {

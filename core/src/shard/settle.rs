@@ -9,7 +9,8 @@
 //!
 //! In the old home a stand-in remains until every shard has heard of the new one, so that a client that is moving is listed
 //! and killed as any other: what all shards are asked comes to the old home while the stand-in is there, or to the new one
-//! when the session is. A client may be found twice, never not at all.
+//! when the session is. A client may be found twice, never not at all, but by CLIENT TRACKING .. REDIRECT, which looks for the
+//! session itself.
 
 use alloc::boxed::Box;
 

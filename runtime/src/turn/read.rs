@@ -101,6 +101,7 @@ impl<D: Disk> Turn<D> {
                     // A large value has all the room it wants: that costs little. Commands have their share.
                     let room = if inbox.len() > SCRATCH { inbox.len() } else { inbox.len().min(share) };
                     let result = conn.stream.read(&mut inbox[..room]);
+                    // Its client waits for nothing, so no mail moves this link to another thread.
                     if let Ok(len @ 1..) = result
                         && self.is_heard(slot, link)
                     {

@@ -4,9 +4,12 @@ use alloc::string::ToString;
 
 use super::*;
 use crate::ids::{JobName, NodeId};
+use crate::mail::Pass;
+use crate::migration::failure::Failure;
 use crate::migration::job::{Job, Settlement, Timing};
 use crate::migration::lane::Lanes;
 use crate::migration::{export, import};
+use crate::shard::errand::Errand;
 use crate::slots::{SlotRange, SlotRanges};
 
 const KEYS: [&str; 8] = ["{a}", "{b}", "{1}", "{2}", "{Z}", "{.}", "{~}", "{h}"];
@@ -419,6 +422,25 @@ fn a_link_that_breaks_fails_the_job_at_both_ends_unless_all_of_it_is_there() {
         pair.assert_nothing_is_left();
     }
     assert_eq!(ways.len(), 3, "{ways:?}");
+}
+
+#[test]
+fn a_target_that_asks_for_the_pause_before_a_lane_brought_its_snapshot_fails_the_job() {
+    let mut pair = Pair::new(5, (2, 2));
+    pair.start();
+    let walking = |pair: &Pair| {
+        let walks = |shard: &Shard| shard.data.exports.branches().any(|b| !b.feed.has_arrived());
+        pair.source.shards.iter().position(walks)
+    };
+    pair.until("a snapshot on its way", |pair| walking(pair).is_some());
+    let (shard, job) = (walking(&pair).expect("a branch"), pair.job.name);
+    let hold = Mail::Pass(Pass(Errand::Hold { job }));
+    pair.source.step(Whose::Shard(shard), Input::Mailed(hold));
+    pair.until("failed at the source", |pair| pair.export().is_none());
+    assert_eq!(pair.source.outcomes, [Outcome::Failed(Failure::UnexpectedTransition)]);
+    let is_held = |shard: &Shard| shard.data.holds.writes_held(None);
+    pair.source.settle();
+    assert!(!pair.source.shards.iter().any(is_held));
 }
 
 #[test]
