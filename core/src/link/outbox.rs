@@ -1,6 +1,7 @@
 //! Bytes on their way out of a machine.
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::{Deref, Range};
 
@@ -58,7 +59,7 @@ enum Chunk {
     Own(Vec<u8>),
     Shared(Bytes),
     /// A part of memory that is shared.
-    Lent(Bytes, Range<usize>),
+    Lent(Arc<[u8]>, Range<usize>),
 }
 
 impl Room {
@@ -116,12 +117,12 @@ impl Outbox {
     /// Appends a part of shared memory without copying it; one piece with what lies before it there if that was appended
     /// just before.
     #[inline]
-    pub(crate) fn lend(&mut self, memory: &Bytes, part: Range<usize>) {
+    pub(crate) fn lend(&mut self, memory: &Arc<[u8]>, part: Range<usize>) {
         self.len += part.len();
         if self.room.tail.is_empty()
             && let Some(Chunk::Lent(last, so_far)) = self.room.queue.back_mut()
             && so_far.end == part.start
-            && last.as_ptr() == memory.as_ptr()
+            && Arc::ptr_eq(last, memory)
         {
             so_far.end = part.end;
             return;

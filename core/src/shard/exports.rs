@@ -5,8 +5,6 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use bytes::Bytes;
-
 use crate::action::{Action, Ending};
 use crate::command::effects::{Effects, Followed};
 use crate::ids::{JobName, LinkId, ShardIndex};
@@ -243,7 +241,7 @@ impl Exports {
 
     /// The commands that are run next lie in `memory`, which nobody writes to as long as it is shared; or they do not any
     /// more.
-    pub(crate) fn lend(&mut self, memory: Option<Bytes>) {
+    pub(crate) fn lend(&mut self, memory: Option<Arc<[u8]>>) {
         self.lent = memory.filter(|_| self.is_one_stream()).map(Lent::new);
     }
 

@@ -2,9 +2,9 @@
 //! client says goes on to the target as it came, copying it into the outbox would cost as much as all else about that.
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec;
 use core::ops::Range;
-
-use bytes::{Bytes, BytesMut};
 
 use crate::link::Outbox;
 
@@ -23,33 +23,30 @@ const LEAST: usize = 16 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
     /// The one that is read into.
-    reading: Option<BytesMut>,
+    reading: Option<Arc<[u8]>>,
     /// Those that were, the oldest first; the stream may still send from them.
-    read: VecDeque<Bytes>,
+    read: VecDeque<Arc<[u8]>>,
 }
 
 impl Buffers {
     /// A piece of memory to read into; nothing while all of them wait to be sent.
     pub(crate) fn lend(&mut self) -> Option<&mut [u8]> {
         if self.reading.is_none() {
-            self.reading = match self.read.pop_front().map(Bytes::try_into_mut) {
-                Some(Ok(free)) => Some(free),
-                taken => {
-                    taken.and_then(Result::err).into_iter().for_each(|taken| self.read.push_front(taken));
-                    (self.read.len() < BUFFERS).then(|| BytesMut::zeroed(BUFFER))
-                }
+            self.reading = match self.read.pop_front_if(|oldest| Arc::get_mut(oldest).is_some()) {
+                None if self.read.len() < BUFFERS => Some(vec![0; BUFFER].into()),
+                free => free,
             };
         }
-        self.reading.as_deref_mut()
+        self.reading.as_mut().and_then(Arc::get_mut)
     }
 
     /// The piece that was read into; to be [given back](Self::give_back).
-    pub(crate) fn take(&mut self) -> Option<Bytes> {
-        self.reading.take().map(BytesMut::freeze)
+    pub(crate) fn take(&mut self) -> Option<Arc<[u8]>> {
+        self.reading.take()
     }
 
     /// Everything in it was looked at.
-    pub(crate) fn give_back(&mut self, buffer: Bytes) {
+    pub(crate) fn give_back(&mut self, buffer: Arc<[u8]>) {
         self.read.push_back(buffer);
     }
 
@@ -70,13 +67,13 @@ pub(crate) fn is_worth_it(read: usize, followed: usize) -> bool {
 /// Commands that are being run, in memory that the stream can send from.
 #[derive(Debug)]
 pub(crate) struct Lent {
-    bytes: Bytes,
+    bytes: Arc<[u8]>,
     /// The last ones that went into the stream, one behind another.
     run: Range<usize>,
 }
 
 impl Lent {
-    pub(crate) fn new(bytes: Bytes) -> Self {
+    pub(crate) fn new(bytes: Arc<[u8]>) -> Self {
         Self { bytes, run: 0..0 }
     }
 
@@ -155,7 +152,7 @@ mod tests {
     #[test]
     fn one_run_is_one_piece_and_what_lies_elsewhere_is_copied() {
         let mut outbox = Outbox::default();
-        let bytes = Bytes::from(alloc::vec![b'x'; BUFFER]);
+        let mut bytes: Arc<[u8]> = vec![b'x'; BUFFER].into();
         let mut lent = Lent::new(bytes.clone());
         for at in (0..BUFFER).step_by(512) {
             lent.append(&bytes[at..at + 512], &mut outbox);
@@ -165,13 +162,13 @@ mod tests {
         outbox.advance(BUFFER);
         lent.append(&[b'y'; 2 * BUFFER], &mut outbox);
         drop(lent);
-        assert!(bytes.is_unique(), "what is sent, and what was copied, is not held");
+        assert!(Arc::get_mut(&mut bytes).is_some(), "what is sent, and what was copied, is not held");
     }
 
     #[test]
     fn there_are_no_more_than_a_few() {
         let mut buffers = Buffers::default();
-        let taken: Vec<Bytes> = core::iter::from_fn(|| {
+        let taken: Vec<Arc<[u8]>> = core::iter::from_fn(|| {
             buffers.lend()?;
             let bytes = buffers.take()?;
             buffers.give_back(bytes.clone());
