@@ -115,6 +115,25 @@ impl Shard {
         self.filled(now, link, &[], out);
     }
 
+    /// Takes a client out of the shard's clients; its link is no client's any more, and not closed.
+    pub(crate) fn take_session(&mut self, now: Now, link: LinkId, out: &mut Actions) -> Option<Box<Session>> {
+        let Some(Link::Client(mut session)) = self.links.remove(&link) else { return None };
+        self.data.footprint.clients -= core::mem::take(&mut session.client.share).total;
+        session.client.transaction.discard(self.data.effects.watched());
+        self.forget_watcher(&mut session.client);
+        let Session { client, outbox, .. } = &mut *session;
+        if let Some(unanswered) = client.unanswered.take() {
+            let begun = outbox.end();
+            self.data.answered(now, &unanswered, client, outbox, begun);
+        }
+        self.end_exec_hold(now, link, out);
+        self.leave_siblings(now, &session.client, out);
+        if session.client.reading_paused {
+            out.push(Action::ResumeReading { link });
+        }
+        Some(session)
+    }
+
     /// Bytes have gone on a link.
     pub(super) fn drained(&mut self, now: Now, link: LinkId, out: &mut Actions) {
         self.data.totals.writes += 1;

@@ -1,7 +1,6 @@
 //! Lanes of imports: further links of their sources, each of which ends in the shard that has its slots, wherever the first
 //! link of the job is.
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -213,25 +212,6 @@ impl Shard {
     pub(crate) fn may_hear_of_job(&self, request: &Request<'_>) -> bool {
         let Some(Link::Client(session)) = self.links.get(&request.link) else { return false };
         request.parts.is_empty() && self.env.shards != Shards::ONE && !session.client.is_executing()
-    }
-
-    /// Takes a client out of the shard's clients; its link is no client's any more, and not closed.
-    pub(crate) fn take_session(&mut self, now: Now, link: LinkId, out: &mut Actions) -> Option<Box<Session>> {
-        let Some(Link::Client(mut session)) = self.links.remove(&link) else { return None };
-        self.data.footprint.clients -= core::mem::take(&mut session.client.share).total;
-        session.client.transaction.discard(self.data.effects.watched());
-        self.forget_watcher(&mut session.client);
-        let Session { client, outbox, .. } = &mut *session;
-        if let Some(unanswered) = client.unanswered.take() {
-            let begun = outbox.end();
-            self.data.answered(now, &unanswered, client, outbox, begun);
-        }
-        self.end_exec_hold(now, link, out);
-        self.leave_siblings(now, &session.client, out);
-        if session.client.reading_paused {
-            out.push(Action::ResumeReading { link });
-        }
-        Some(session)
     }
 
     /// Bytes have come on a lane.
