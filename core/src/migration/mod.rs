@@ -11,6 +11,7 @@ pub mod job;
 pub mod lane;
 pub mod log;
 pub mod request;
+pub(crate) mod stream;
 
 use crate::wire::resp::Limits;
 

@@ -123,7 +123,7 @@ impl Importing {
         let mut upcoming = Upcoming::new(bytes);
         loop {
             let Self { intake, import, actions, .. } = self;
-            if intake.take_in(now, import, actions, &mut upcoming, data, config, out) {
+            if intake.take_in(now, import.stream(), actions, &mut upcoming, data, config, out) {
                 break;
             }
             let after = self.carry_out(&mut data.store, out);

@@ -8,8 +8,8 @@ use crate::config::Config;
 use crate::ids::{JobName, ShardIndex, Shards};
 use crate::link::Outbox;
 use crate::migration::LIMITS;
-use crate::migration::import::{self, Import, Read, Rejected};
-use crate::migration::lane::{Receiver, receiver};
+use crate::migration::import::{Read, Rejected};
+use crate::migration::stream::{Rules, Stream};
 use crate::shard::data::Data;
 use crate::shard::graft::Batch;
 use crate::shard::route::Place;
@@ -18,61 +18,6 @@ use crate::shard::upcoming::Upcoming;
 use crate::shard::write::{Write, place};
 use crate::slots::SlotSet;
 use crate::time::Now;
-
-/// The machine at the end of a link that brings a stream.
-pub(crate) trait End {
-    /// What it wants done.
-    type Action;
-
-    fn takes_commands(&self) -> bool;
-    fn db(&self) -> u32;
-    fn taken(&mut self, now: Now) -> u32;
-    fn read<'a, 'i: 'a>(
-        &'a mut self,
-        now: Now,
-        input: &mut &'i [u8],
-        out: &mut Vec<Self::Action>,
-    ) -> Read<'a>;
-    fn applied(&mut self, result: Result<(), Rejected>, out: &mut Vec<Self::Action>);
-}
-
-macro_rules! end {
-    ($machine:ty, $action:ty) => {
-        impl End for $machine {
-            type Action = $action;
-
-            #[inline]
-            fn takes_commands(&self) -> bool {
-                self.takes_commands()
-            }
-
-            fn db(&self) -> u32 {
-                self.db()
-            }
-
-            #[inline]
-            fn taken(&mut self, now: Now) -> u32 {
-                self.taken(now)
-            }
-
-            fn read<'a, 'i: 'a>(
-                &'a mut self,
-                now: Now,
-                input: &mut &'i [u8],
-                out: &mut Vec<$action>,
-            ) -> Read<'a> {
-                self.read(now, input, out)
-            }
-
-            fn applied(&mut self, result: Result<(), Rejected>, out: &mut Vec<$action>) {
-                self.applied(result, out);
-            }
-        }
-    };
-}
-
-end!(Import, import::Action);
-end!(Receiver, receiver::Action);
 
 /// Where the commands of a stream go.
 #[derive(Debug)]
@@ -109,11 +54,11 @@ impl Intake {
     }
 
     /// Applies what came until all of it is used, or the machine wants something done; whether it is used.
-    pub(crate) fn take_in<E: End>(
+    pub(crate) fn take_in<R: Rules>(
         &mut self,
         now: Now,
-        end: &mut E,
-        actions: &mut Vec<E::Action>,
+        stream: &mut Stream<R>,
+        actions: &mut Vec<R::Action>,
         upcoming: &mut Upcoming<'_>,
         data: &mut Data,
         config: &Config,
@@ -121,11 +66,11 @@ impl Intake {
     ) -> bool {
         let Self { job, slots, here, shards, parts, unapplied, last_command, replies } = self;
         while actions.is_empty() {
-            if !end.takes_commands() {
+            if !stream.takes_commands() {
                 upcoming.forget();
             } else if upcoming.is_empty() {
                 upcoming.locate(&LIMITS, |_| false, place);
-                upcoming.fetch(end.db(), &data.store, |slot| shards.of(slot) == *here);
+                upcoming.fetch(stream.db(), &data.store, |slot| shards.of(slot) == *here);
             }
             if let Some(call) = upcoming.next()
                 && let Some(part) = part_of(parts, *shards, call.place, slots)
@@ -133,16 +78,16 @@ impl Intake {
                 let there = part.shard;
                 let run = upcoming.take_while(|call| is_for(there, *shards, call.place, slots));
                 for _ in run.calls {
-                    end.taken(now);
+                    stream.taken(now);
                 }
-                *unapplied += part.add(end.db(), &run, *job, out);
+                *unapplied += part.add(stream.db(), &run, *job, out);
                 continue;
             }
             let write = if let Some(call) = upcoming.take() {
-                let db = end.taken(now);
+                let db = stream.taken(now);
                 Some(Write { db, command: call.command, argv: upcoming.argv(&call), place: call.place })
             } else {
-                match end.read(now, upcoming.input(), actions) {
+                match stream.read(now, upcoming.input(), actions) {
                     Read::Starved => return true,
                     Read::Heard => continue,
                     Read::Apply { db, argv } => Write::found(db, argv),
@@ -159,7 +104,7 @@ impl Intake {
                 },
             };
             let result = result.map(|command| *last_command = Some(command));
-            end.applied(result, actions);
+            stream.applied(result, actions);
         }
         false
     }

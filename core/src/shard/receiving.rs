@@ -96,7 +96,7 @@ impl Receiving {
         let mut upcoming = Upcoming::new(bytes);
         loop {
             let Self { intake, receiver, actions, .. } = self;
-            let is_used = intake.take_in(now, receiver, actions, &mut upcoming, data, config, out);
+            let is_used = intake.take_in(now, receiver.stream(), actions, &mut upcoming, data, config, out);
             self.carry_out(out, told);
             if is_used || !self.receiver.is_reading() {
                 break;

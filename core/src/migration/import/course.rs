@@ -5,10 +5,11 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::{Action, EDGES, Input, Rejected, State};
+use super::{Action, EDGES, Input, State};
 use crate::migration::failure::Failure;
 use crate::migration::job::{Job, Outcome, Settlement, Timing};
 use crate::migration::lane::Lanes;
+use crate::migration::stream::Rules;
 use crate::time::{Mono, Now, Wall};
 use crate::wire::syncslots::{self, Control};
 
@@ -180,70 +181,6 @@ impl Course {
         }
     }
 
-    /// A message of the source; true if it ended the snapshot.
-    pub(super) fn message(&mut self, now: Now, control: Control, out: &mut Vec<Action>) -> bool {
-        match (control, &mut self.phase) {
-            (Control::Ack, phase) => {
-                self.last_ack = now.wall;
-                if matches!(phase, Phase::WaitingForAck) {
-                    self.ack_due = now.mono + self.timing.ack_period;
-                    self.enter(Phase::ReceivingSnapshot { ended: false }, out);
-                }
-            }
-            (Control::SnapshotEof, Phase::ReceivingSnapshot { ended: ended @ false }) => {
-                *ended = true;
-                self.go_on(out);
-                return true;
-            }
-            (Control::Paused, Phase::WaitingForPaused { paused: paused @ false }) => {
-                *paused = true;
-                self.go_on(out);
-            }
-            (Control::FailoverGranted, Phase::FailoverRequested { granted: granted @ false }) => {
-                *granted = true;
-                self.go_on(out);
-            }
-            _ => self.fail(Failure::UnexpectedTransition, out),
-        }
-        false
-    }
-
-    /// The source's word that nothing precedes any more counts when everything that preceded has come, on lanes too, and
-    /// is applied.
-    fn go_on(&mut self, out: &mut Vec<Action>) {
-        let is_applied = self.unapplied == 0;
-        match self.phase {
-            Phase::ReceivingSnapshot { ended: true } if self.lanes.snapshots == 0 => {
-                self.enter(Phase::WaitingForPaused { paused: false }, out);
-                out.push(Action::Send(Control::RequestPause.bytes()));
-            }
-            Phase::WaitingForPaused { paused: true } if is_applied && self.lanes.pauses == 0 => {
-                self.enter(Phase::FailoverRequested { granted: false }, out);
-                out.push(Action::Send(Control::RequestFailover.bytes()));
-            }
-            Phase::FailoverRequested { granted: true } if is_applied => {
-                self.enter(Phase::FailoverGranted { withdrawn: None }, out);
-                out.push(Action::AssignSlots);
-            }
-            _ => {}
-        }
-    }
-
-    pub(super) fn handed_out(&mut self) {
-        self.unapplied += 1;
-    }
-
-    pub(super) fn applied(&mut self, result: Result<(), Rejected>, out: &mut Vec<Action>) {
-        assert!(self.unapplied > 0, "an outcome without a command");
-        self.unapplied -= 1;
-        match result {
-            _ if !self.is_reading() => {}
-            Ok(()) => self.go_on(out),
-            Err(Rejected::Oom) => self.fail(Failure::OutOfMemory, out),
-            Err(Rejected::Error) => self.fail(Failure::CommandFailed, out),
-        }
-    }
-
     fn settled(&mut self, settlement: Settlement, out: &mut Vec<Action>) {
         match (settlement, &self.phase) {
             // Until TakenOver the view may show our own claim.
@@ -276,32 +213,6 @@ impl Course {
 
     fn sends_acks(&self) -> bool {
         self.is_reading() && !matches!(self.phase, Phase::WaitingForAck)
-    }
-
-    /// Whether there is a link and the job has not failed.
-    pub(super) fn is_reading(&self) -> bool {
-        self.linked && !matches!(self.phase, Phase::FailoverGranted { withdrawn: Some(_) })
-    }
-
-    /// Whether commands may come. Behind the grant nothing may: the slots may be ours already, and have newer values.
-    pub(super) fn accepts_data(&self) -> bool {
-        !matches!(self.phase, Phase::FailoverGranted { .. })
-    }
-
-    /// Gives the job up. Once the claim was asked for, whether the slots are ours is not for this machine to say: it
-    /// asks for the claim to be withdrawn and waits for the answer.
-    pub(super) fn fail(&mut self, failure: Failure, out: &mut Vec<Action>) {
-        match &mut self.phase {
-            Phase::FailoverGranted { withdrawn: withdrawn @ None } => {
-                *withdrawn = Some(failure);
-                out.push(Action::Withdraw);
-            }
-            Phase::FailoverGranted { .. }
-            | Phase::CleaningUp(_)
-            | Phase::OccurringOnPrimary
-            | Phase::Finished(_) => {}
-            _ => self.clean_up(failure, out),
-        }
     }
 
     fn clean_up(&mut self, failure: Failure, out: &mut Vec<Action>) {
@@ -343,10 +254,6 @@ impl Course {
         }
     }
 
-    pub(super) fn heard(&mut self, now: Now) {
-        self.heard_at = now.mono;
-    }
-
     pub(super) fn job(&self) -> &Arc<Job> {
         &self.job
     }
@@ -357,5 +264,92 @@ impl Course {
 
     pub(super) fn set_timing(&mut self, timing: Timing) {
         self.timing = timing;
+    }
+}
+
+impl Rules for Course {
+    type Action = Action;
+
+    /// Whether there is a link and the job has not failed.
+    fn is_reading(&self) -> bool {
+        self.linked && !matches!(self.phase, Phase::FailoverGranted { withdrawn: Some(_) })
+    }
+
+    /// Whether commands may come. Behind the grant nothing may: the slots may be ours already, and have newer values.
+    fn accepts_data(&self) -> bool {
+        !matches!(self.phase, Phase::FailoverGranted { .. })
+    }
+
+    fn heard(&mut self, now: Now) {
+        self.heard_at = now.mono;
+    }
+
+    fn unapplied(&mut self) -> &mut usize {
+        &mut self.unapplied
+    }
+
+    /// The source's word that nothing precedes any more counts when everything that preceded has come, on lanes too, and
+    /// is applied.
+    fn go_on(&mut self, out: &mut Vec<Action>) {
+        let is_applied = self.unapplied == 0;
+        match self.phase {
+            Phase::ReceivingSnapshot { ended: true } if self.lanes.snapshots == 0 => {
+                self.enter(Phase::WaitingForPaused { paused: false }, out);
+                out.push(Action::Send(Control::RequestPause.bytes()));
+            }
+            Phase::WaitingForPaused { paused: true } if is_applied && self.lanes.pauses == 0 => {
+                self.enter(Phase::FailoverRequested { granted: false }, out);
+                out.push(Action::Send(Control::RequestFailover.bytes()));
+            }
+            Phase::FailoverRequested { granted: true } if is_applied => {
+                self.enter(Phase::FailoverGranted { withdrawn: None }, out);
+                out.push(Action::AssignSlots);
+            }
+            _ => {}
+        }
+    }
+
+    /// A message of the source; true if it ended the snapshot.
+    fn message(&mut self, now: Now, control: Control, out: &mut Vec<Action>) -> bool {
+        match (control, &mut self.phase) {
+            (Control::Ack, phase) => {
+                self.last_ack = now.wall;
+                if matches!(phase, Phase::WaitingForAck) {
+                    self.ack_due = now.mono + self.timing.ack_period;
+                    self.enter(Phase::ReceivingSnapshot { ended: false }, out);
+                }
+            }
+            (Control::SnapshotEof, Phase::ReceivingSnapshot { ended: ended @ false }) => {
+                *ended = true;
+                self.go_on(out);
+                return true;
+            }
+            (Control::Paused, Phase::WaitingForPaused { paused: paused @ false }) => {
+                *paused = true;
+                self.go_on(out);
+            }
+            (Control::FailoverGranted, Phase::FailoverRequested { granted: granted @ false }) => {
+                *granted = true;
+                self.go_on(out);
+            }
+            _ => self.fail(Failure::UnexpectedTransition, out),
+        }
+        false
+    }
+
+    /// Gives the job up. Once the claim was asked for, whether the slots are ours is not for this machine to say: it
+    /// asks for the claim to be withdrawn and waits for the answer.
+    fn fail(&mut self, failure: Failure, out: &mut Vec<Action>) {
+        match &mut self.phase {
+            Phase::FailoverGranted { withdrawn: withdrawn @ None } => {
+                *withdrawn = Some(failure);
+                out.push(Action::Withdraw);
+            }
+            Phase::FailoverGranted { .. }
+            | Phase::CleaningUp(_)
+            | Phase::OccurringOnPrimary
+            | Phase::Finished(_) => {}
+            _ => self.clean_up(failure, out),
+        }
     }
 }

@@ -6,14 +6,14 @@ use core::fmt;
 
 use bytes::Bytes;
 
-use crate::migration::LIMITS;
 use crate::migration::edges::Edges;
 use crate::migration::failure::Failure;
-use crate::migration::import::{Read, Rejected, Sorted, sort};
+use crate::migration::import::{Read, Rejected};
 use crate::migration::job::Timing;
+use crate::migration::stream::{Rules, Stream};
 use crate::time::{Mono, Now};
 use crate::wire::resp::Reader;
-use crate::wire::syncslots::{Control, Word};
+use crate::wire::syncslots::Control;
 
 /// What happened to the target's end of a lane, besides the source's bytes, which [`read`](Receiver::read) takes. After
 /// the end it ignores everything.
@@ -82,12 +82,7 @@ impl fmt::Display for State {
 /// The target's end of one lane.
 #[derive(Debug)]
 pub struct Receiver {
-    // Two parts, because a command is lent out of the first while the second moves on.
-    reader: Reader,
-    course: Course,
-    /// The database that the stream is in.
-    db: u32,
-    databases: u32,
+    stream: Stream<Course>,
 }
 
 #[derive(Debug)]
@@ -116,80 +111,22 @@ impl Receiver {
             unapplied: 0,
             is_last: false,
         };
-        Self { reader, course, db: 0, databases }
+        Self { stream: Stream::new(reader, course, databases) }
     }
 
     /// Takes in what happened and appends what is to be done.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Action>) {
-        self.course.handle(now, input, out);
-        if !self.is_reading() {
-            self.reader = Reader::default();
-        }
+        self.stream.tell(|course| course.handle(now, input, out));
     }
 
     /// Takes the next thing out of the source's bytes, as [`Import::read`](crate::migration::import::Import::read) does.
     pub fn read<'a, 'i: 'a>(&'a mut self, now: Now, input: &mut &'i [u8], out: &mut Vec<Action>) -> Read<'a> {
-        let Self { reader, course, db, databases } = self;
-        if course.state == Ended {
-            *input = &[];
-            return Read::Starved;
-        }
-        if !input.is_empty() {
-            course.heard_at = now.mono;
-        }
-        let Ok(next) = reader.next(&LIMITS, input) else {
-            *input = &[];
-            course.fail(Failure::CommandFailed, out);
-            return Read::Starved;
-        };
-        let Some(argv) = next else { return Read::Starved };
-        match sort(argv, *databases) {
-            Sorted::Data if course.accepts_data() => {
-                course.unapplied += 1;
-                return Read::Apply { db: *db, argv };
-            }
-            Sorted::Select(chosen) if course.accepts_data() => *db = chosen,
-            Sorted::Data | Sorted::Select(_) => course.fail(Failure::UnexpectedTransition, out),
-            Sorted::Message(Word::Control(Control::Ack) | Word::Capa) => {}
-            Sorted::Message(Word::Control(Control::SnapshotEof)) if course.state == ReceivingSnapshot => {
-                *db = 0;
-                course.enter(ReceivingStream, out);
-                out.push(Action::Arrived);
-            }
-            Sorted::Message(Word::Control(Control::Paused)) if course.accepts_end() => {
-                course.is_last = true;
-                course.end_when_applied(out);
-            }
-            Sorted::Message(Word::Control(_)) => course.fail(Failure::UnexpectedTransition, out),
-            Sorted::Message(Word::Unknown) => course.fail(Failure::UnknownSubcommand, out),
-            Sorted::Message(Word::Establish | Word::Finish | Word::Lane) | Sorted::Wrong => {
-                course.fail(Failure::CommandFailed, out);
-            }
-        }
-        Read::Heard
+        self.stream.read(now, input, out)
     }
 
-    /// Whether a command for the slots at the front of the source's bytes may be applied without asking
-    /// [`read`](Self::read) for it.
-    #[must_use]
-    #[inline]
-    pub fn takes_commands(&self) -> bool {
-        self.course.accepts_data() && self.reader.is_clear()
-    }
-
-    /// A command was taken from the front of the source's bytes, to be applied to the database that is answered.
-    #[inline]
-    pub fn taken(&mut self, now: Now) -> u32 {
-        debug_assert!(self.takes_commands(), "a command out of order");
-        self.course.heard_at = now.mono;
-        self.course.unapplied += 1;
-        self.db
-    }
-
-    /// The database that the stream is in.
-    #[must_use]
-    pub fn db(&self) -> u32 {
-        self.db
+    /// The stream, to take commands from without asking [`read`](Self::read) for each.
+    pub(crate) fn stream(&mut self) -> &mut Stream<impl Rules<Action = Action> + use<>> {
+        &mut self.stream
     }
 
     /// Tells the outcome of a command that was handed out.
@@ -197,36 +134,36 @@ impl Receiver {
     /// # Panics
     /// When no outcome is awaited: a bug of the caller.
     pub fn applied(&mut self, result: Result<(), Rejected>, out: &mut Vec<Action>) {
-        self.course.applied(result, out);
+        self.stream.applied(result, out);
     }
 
     /// Bytes of memory asked for to keep what came and is not applied.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.reader.memory()
+        self.stream.memory()
     }
 
     /// When [`Input::Ticked`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Mono> {
-        self.course.poll_timeout()
+        self.stream.rules.poll_timeout()
     }
 
     /// Where the lane is.
     #[must_use]
     pub fn state(&self) -> State {
-        self.course.state
+        self.stream.rules.state
     }
 
     /// Whether the source's bytes are still wanted.
     #[must_use]
     pub fn is_reading(&self) -> bool {
-        self.course.state != Ended
+        self.stream.rules.is_reading()
     }
 
     /// Other limits from now on (CONFIG SET).
     pub fn set_timing(&mut self, timing: Timing) {
-        self.course.timing = timing;
+        self.stream.rules.timing = timing;
     }
 }
 
@@ -255,34 +192,6 @@ impl Course {
         }
     }
 
-    fn applied(&mut self, result: Result<(), Rejected>, out: &mut Vec<Action>) {
-        assert!(self.unapplied > 0, "an outcome without a command");
-        self.unapplied -= 1;
-        match result {
-            _ if self.state == Ended => {}
-            Ok(()) => self.end_when_applied(out),
-            Err(Rejected::Oom) => self.fail(Failure::OutOfMemory, out),
-            Err(Rejected::Error) => self.fail(Failure::CommandFailed, out),
-        }
-    }
-
-    fn end_when_applied(&mut self, out: &mut Vec<Action>) {
-        if self.is_last && self.unapplied == 0 && self.state == ReceivingStream {
-            self.enter(Paused, out);
-            out.push(Action::Paused);
-        }
-    }
-
-    /// Whether commands may come.
-    fn accepts_data(&self) -> bool {
-        matches!(self.state, ReceivingSnapshot | ReceivingStream) && !self.is_last
-    }
-
-    /// Whether the source may say that nothing follows.
-    fn accepts_end(&self) -> bool {
-        self.state == ReceivingStream && !self.is_last
-    }
-
     fn poll_timeout(&self) -> Option<Mono> {
         let ack = (self.state != Ended).then_some(self.ack_due);
         [self.silence_ends(), ack].into_iter().flatten().min()
@@ -294,16 +203,61 @@ impl Course {
         counts.then_some(self.heard_at + self.timing.repl_timeout)
     }
 
-    fn fail(&mut self, failure: Failure, out: &mut Vec<Action>) {
-        self.enter(Ended, out);
-        out.push(Action::Close);
-        out.push(Action::Failed(failure));
-    }
-
     fn enter(&mut self, state: State, out: &mut Vec<Action>) {
         EDGES.check(self.state, state);
         self.state = state;
         out.push(Action::Entered(state));
+    }
+}
+
+impl Rules for Course {
+    type Action = Action;
+
+    fn is_reading(&self) -> bool {
+        self.state != Ended
+    }
+
+    /// Whether commands may come.
+    fn accepts_data(&self) -> bool {
+        matches!(self.state, ReceivingSnapshot | ReceivingStream) && !self.is_last
+    }
+
+    fn heard(&mut self, now: Now) {
+        self.heard_at = now.mono;
+    }
+
+    fn unapplied(&mut self) -> &mut usize {
+        &mut self.unapplied
+    }
+
+    fn go_on(&mut self, out: &mut Vec<Action>) {
+        if self.is_last && self.unapplied == 0 && self.state == ReceivingStream {
+            self.enter(Paused, out);
+            out.push(Action::Paused);
+        }
+    }
+
+    fn message(&mut self, _: Now, control: Control, out: &mut Vec<Action>) -> bool {
+        match (control, self.state) {
+            (Control::Ack, _) => {}
+            (Control::SnapshotEof, ReceivingSnapshot) => {
+                self.enter(ReceivingStream, out);
+                out.push(Action::Arrived);
+                return true;
+            }
+            (Control::Paused, ReceivingStream) if !self.is_last => {
+                self.is_last = true;
+                self.go_on(out);
+            }
+            _ => self.fail(Failure::UnexpectedTransition, out),
+        }
+        false
+    }
+
+    fn fail(&mut self, failure: Failure, out: &mut Vec<Action>) {
+        self.enter(Ended, out);
+        out.push(Action::Close);
+        out.push(Action::Failed(failure));
     }
 }
 

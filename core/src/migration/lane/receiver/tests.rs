@@ -100,11 +100,11 @@ fn a_session_may_have_read_more_than_its_answer() {
     let mut out = Vec::new();
     let now = script::START;
     let mut receiver = Receiver::new(reader, Timing::default(), 16, now, &mut out);
-    assert!(!receiver.takes_commands(), "what was kept comes first");
+    assert!(!receiver.stream.takes_commands(), "what was kept comes first");
     let mut rest = &ack[9..];
     while !matches!(receiver.read(now, &mut rest, &mut out), Read::Starved) {}
     assert_eq!(out[2..], [Action::Entered(ReceivingStream), Action::Arrived]);
-    assert!(receiver.takes_commands());
+    assert!(receiver.stream.takes_commands());
 }
 
 /// Whatever happens in whatever order: each end is told once, nothing behind the end, no deadline in the past.
@@ -129,7 +129,7 @@ fn anything_at_any_time() {
             if word != "closed" || stand.end.receiver.is_reading() {
                 stand.step(word);
             }
-            for _ in 0..stand.end.receiver.course.unapplied {
+            for _ in 0..stand.end.receiver.stream.rules.unapplied {
                 if rng.one_in(3) {
                     stand.step("applied");
                 }
