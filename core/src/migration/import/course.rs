@@ -50,10 +50,7 @@ enum Phase {
     WaitingForPaused {
         paused: bool,
     },
-    /// `granted`: the source said it, but earlier commands are still being applied.
-    FailoverRequested {
-        granted: bool,
-    },
+    FailoverRequested,
     /// `withdrawn`: the job failed for this reason; the answer to [`Action::Withdraw`] is awaited.
     FailoverGranted {
         withdrawn: Option<Failure>,
@@ -246,7 +243,7 @@ impl Course {
             Phase::WaitingForAck => State::WaitingForAck,
             Phase::ReceivingSnapshot { .. } => State::ReceivingSnapshot,
             Phase::WaitingForPaused { .. } => State::WaitingForPaused,
-            Phase::FailoverRequested { .. } => State::FailoverRequested,
+            Phase::FailoverRequested => State::FailoverRequested,
             Phase::FailoverGranted { .. } => State::FailoverGranted,
             Phase::CleaningUp(_) => State::CleaningUp,
             Phase::OccurringOnPrimary => State::OccurringOnPrimary,
@@ -275,9 +272,15 @@ impl Rules for Course {
         self.linked && !matches!(self.phase, Phase::FailoverGranted { withdrawn: Some(_) })
     }
 
-    /// Whether commands may come. Behind the grant nothing may: the slots may be ours already, and have newer values.
+    /// Whether commands may come. Behind PAUSED nothing may: the source holds its writes, and behind its grant the slots may be
+    /// ours already, and have newer values. A 9.1 source would rather end its process than say more.
     fn accepts_data(&self) -> bool {
-        !matches!(self.phase, Phase::FailoverGranted { .. })
+        matches!(
+            self.phase,
+            Phase::WaitingForAck
+                | Phase::ReceivingSnapshot { .. }
+                | Phase::WaitingForPaused { paused: false }
+        )
     }
 
     fn heard(&mut self, now: Now) {
@@ -291,19 +294,14 @@ impl Rules for Course {
     /// The source's word that nothing precedes any more counts when everything that preceded has come, on lanes too, and
     /// is applied.
     fn go_on(&mut self, out: &mut Vec<Action>) {
-        let is_applied = self.unapplied == 0;
         match self.phase {
             Phase::ReceivingSnapshot { ended: true } if self.lanes.snapshots == 0 => {
                 self.enter(Phase::WaitingForPaused { paused: false }, out);
                 out.push(Action::Send(Control::RequestPause.bytes()));
             }
-            Phase::WaitingForPaused { paused: true } if is_applied && self.lanes.pauses == 0 => {
-                self.enter(Phase::FailoverRequested { granted: false }, out);
+            Phase::WaitingForPaused { paused: true } if self.unapplied == 0 && self.lanes.pauses == 0 => {
+                self.enter(Phase::FailoverRequested, out);
                 out.push(Action::Send(Control::RequestFailover.bytes()));
-            }
-            Phase::FailoverRequested { granted: true } if is_applied => {
-                self.enter(Phase::FailoverGranted { withdrawn: None }, out);
-                out.push(Action::AssignSlots);
             }
             _ => {}
         }
@@ -328,9 +326,9 @@ impl Rules for Course {
                 *paused = true;
                 self.go_on(out);
             }
-            (Control::FailoverGranted, Phase::FailoverRequested { granted: granted @ false }) => {
-                *granted = true;
-                self.go_on(out);
+            (Control::FailoverGranted, Phase::FailoverRequested) => {
+                self.enter(Phase::FailoverGranted { withdrawn: None }, out);
+                out.push(Action::AssignSlots);
             }
             _ => self.fail(Failure::UnexpectedTransition, out),
         }
