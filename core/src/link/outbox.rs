@@ -114,20 +114,10 @@ impl Outbox {
         self.room.queue.push_back(Chunk::Shared(chunk));
     }
 
-    /// Appends a part of shared memory without copying it; one piece with what lies before it there if that was appended
-    /// just before.
-    #[inline]
+    /// Appends a part of shared memory without copying it.
     pub(crate) fn lend(&mut self, memory: &Arc<[u8]>, part: Range<usize>) {
-        self.len += part.len();
-        if self.room.tail.is_empty()
-            && let Some(Chunk::Lent(last, so_far)) = self.room.queue.back_mut()
-            && so_far.end == part.start
-            && Arc::ptr_eq(last, memory)
-        {
-            so_far.end = part.end;
-            return;
-        }
         self.close_tail();
+        self.len += part.len();
         self.room.queue.push_back(Chunk::Lent(memory.clone(), part));
     }
 

@@ -266,11 +266,12 @@ impl Exporting {
         feed.append(at, record, effects, argv, |db| export.select(db));
     }
 
-    /// Appends a write as it came, which may lie in memory that the stream can send from.
-    #[inline]
-    pub(crate) fn append_lent(&mut self, db: u32, command: &[u8], lent: &mut Lent) {
-        let Self { feed, export, .. } = self;
-        feed.append_lent(export.select(db), command, lent);
+    /// Appends writes as they came, one behind another in memory that the stream can send from.
+    pub(crate) fn append_run(&mut self, lent: &mut Lent) {
+        if let Some(run) = lent.take() {
+            let words = self.export.select(run.db);
+            self.feed.append_run(words, &run);
+        }
     }
 
     /// Whether the cursor could go on at once.

@@ -61,6 +61,7 @@ impl Exports {
         timing: Timing,
         s: &mut Surroundings<'_>,
     ) {
+        self.settle();
         let home = client.link.shard();
         let parts: BTreeSet<_> =
             job.ranges.slots().map(|slot| s.shards.of(slot)).filter(|p| *p != home).collect();
@@ -133,6 +134,7 @@ impl Exports {
 
     /// Gives the machine of a job an input.
     pub(crate) fn tell_job(&mut self, job: JobName, input: export::Input<'_>, s: &mut Surroundings<'_>) {
+        self.settle();
         if let Some(index) = self.named(job) {
             self.tell(index, input, s);
         }
@@ -151,6 +153,7 @@ impl Exports {
 
     /// The link is gone.
     pub(crate) fn closed(&mut self, link: LinkId, s: &mut Surroundings<'_>) {
+        self.settle();
         if let Some(index) = self.on_link(link) {
             // A link may be killed before it is up.
             let killed = export::Input::ConnectFailed { reason: "killed by CLIENT KILL" };
@@ -194,6 +197,7 @@ impl Exports {
     /// A command that needs several keys is about to run: whatever of them lies ahead of a cursor is emitted
     /// first, so that the command means the same at the target.
     pub(crate) fn emit_ahead(&mut self, store: &Store, at: &At<'_>) {
+        self.settle();
         for exporting in self.list.iter_mut().filter(|e| e.feed.follows(at.slot)) {
             exporting.with_feed(|feed, select| feed.emit_ahead(store, at, select));
         }
@@ -204,18 +208,43 @@ impl Exports {
 
     /// Appends what a command changed to the streams that have passed its keys; a cursor that has not will meet
     /// the new value.
+    #[inline]
     pub(crate) fn append(&mut self, effects: &Effects, argv: Argv<'_>) {
         debug_assert!(self.walking || !self.is_walking(), "a cursor has to know keys");
-        if let ([record], Some(lent), [exporting]) = (effects.records(), &mut self.lent, &mut self.list[..])
-            && record.rewritten.is_none()
-            && exporting.feed.follows(record.slot)
-            && let Some(command) = argv.wire()
-        {
-            // The usual case: no other job or cursor is there to be asked.
-            exporting.append_lent(record.db, command, lent);
-            self.position += 1;
-            return;
+        if !self.append_lent(effects, argv) {
+            self.append_each(effects, argv);
         }
+    }
+
+    /// The usual case, a write as it came in memory that is lent: no other job or cursor is there to be asked. Whether it
+    /// was that.
+    #[inline]
+    fn append_lent(&mut self, effects: &Effects, argv: Argv<'_>) -> bool {
+        let ([record], Some(lent)) = (effects.records(), &mut self.lent) else { return false };
+        if record.rewritten.is_some() || !self.followed.contains(record.slot) {
+            return false;
+        }
+        let Some(command) = argv.wire() else { return false };
+        if !lent.extend(record.db, command) {
+            self.settle();
+            if !self.lent.as_mut().is_some_and(|lent| lent.begin(record.db, command)) {
+                return false;
+            }
+        }
+        self.position += 1;
+        true
+    }
+
+    /// What was run so far of commands in memory that is lent goes into the stream: before anything else does.
+    fn settle(&mut self) {
+        if let (Some(lent), [exporting]) = (&mut self.lent, &mut self.list[..]) {
+            exporting.append_run(lent);
+        }
+    }
+
+    #[inline(never)]
+    fn append_each(&mut self, effects: &Effects, argv: Argv<'_>) {
+        self.settle();
         for record in effects.records() {
             let key = &effects.bytes()[record.key.clone()];
             let at = At { db: record.db, slot: record.slot, hash: record.hash, key };
@@ -235,13 +264,15 @@ impl Exports {
     }
 
     /// Bytes of live writes appended to that stream so far.
-    pub(crate) fn streamed(&self) -> Option<u64> {
+    pub(crate) fn streamed(&mut self) -> Option<u64> {
+        self.settle();
         self.is_one_stream().then(|| self.list[0].feed.written())
     }
 
     /// The commands that are run next lie in `memory`, which nobody writes to as long as it is shared; or they do not any
     /// more.
     pub(crate) fn lend(&mut self, memory: Option<Arc<[u8]>>) {
+        self.settle();
         self.lent = memory.filter(|_| self.is_one_stream()).map(Lent::new);
     }
 
@@ -263,6 +294,7 @@ impl Exports {
 
     /// A key is about to be deleted together with its slot: the target hears of it.
     pub(crate) fn append_unlink(&mut self, at: &At<'_>) {
+        self.settle();
         for exporting in self.list.iter_mut().filter(|e| e.feed.follows(at.slot)) {
             exporting.with_feed(|feed, select| feed.append_unlink(at, select));
         }

@@ -14,7 +14,7 @@ use crate::migration::job::Job;
 use crate::shard::encode;
 use crate::shard::exporting::Surroundings;
 use crate::shard::hold::{Class, Reason, Scope};
-use crate::shard::lent::Lent;
+use crate::shard::lent::Run;
 use crate::shard::pressure::{Passed, Pressure};
 use crate::shard::sequencer::{After, Batch};
 use crate::slots::{Slot, SlotSet};
@@ -166,17 +166,16 @@ impl Feed {
         self.written += appended as u64;
     }
 
-    /// Appends a write as it came, behind what names its database if that has to be said: for a feed that is
+    /// Appends writes as they came, behind what names their database if that has to be said: for a feed that is
     /// [at the link](Self::is_at_link).
-    #[inline]
-    pub(crate) fn append_lent(&mut self, select: Option<Bytes>, command: &[u8], lent: &mut Lent) {
+    pub(crate) fn append_run(&mut self, select: Option<Bytes>, run: &Run<'_>) {
         debug_assert!(self.is_at_link(), "a feed with an order or a cursor of its own");
+        let before = self.outbox.len();
         if let Some(words) = select {
-            self.written += words.len() as u64;
             self.outbox.push(words);
         }
-        self.written += command.len() as u64;
-        lent.append(command, &mut self.outbox);
+        run.append_to(&mut self.outbox);
+        self.written += (self.outbox.len() - before) as u64;
     }
 
     /// Appends the deletion of a key, unless the cursor will not find it.

@@ -13,8 +13,7 @@ pub(crate) const BUFFER: usize = 64 * 1024;
 /// So many pieces are there at most: as much as is unsent before writers are slowed. While all of them wait to be sent,
 /// commands are read and copied as always.
 const BUFFERS: usize = 16;
-/// Commands behind one another are copied until there are so many bytes of them: less is not worth a piece of its own in a
-/// send.
+/// Commands behind one another are copied if there are fewer bytes of them: less is not worth a piece of its own in a send.
 const RUN: usize = 4 * 1024;
 /// Less in a read is not worth anything of this.
 const LEAST: usize = 16 * 1024;
@@ -68,29 +67,66 @@ pub(crate) fn is_worth_it(read: usize, followed: usize) -> bool {
 #[derive(Debug)]
 pub(crate) struct Lent {
     bytes: Arc<[u8]>,
-    /// The last ones that went into the stream, one behind another.
+    /// The last ones that are for the stream, one behind another: they go into it together.
     run: Range<usize>,
+    /// Their database.
+    db: u32,
+}
+
+/// Commands one behind another in memory that is lent.
+#[derive(Debug)]
+pub(crate) struct Run<'m> {
+    memory: &'m Arc<[u8]>,
+    part: Range<usize>,
+    /// The database of all of them.
+    pub(crate) db: u32,
 }
 
 impl Lent {
     pub(crate) fn new(bytes: Arc<[u8]>) -> Self {
-        Self { bytes, run: 0..0 }
+        Self { bytes, run: 0..0, db: 0 }
     }
 
-    /// Appends a command to a stream, copied or not.
+    /// Where a command lies in the memory. Its address tells: as long as we have the memory, nothing else lies there.
     #[inline]
-    pub(crate) fn append(&mut self, command: &[u8], outbox: &mut Outbox) {
-        // Its place is told by its address: as long as we have the memory, nothing else lies there.
-        let from = (command.as_ptr() as usize).wrapping_sub(self.bytes.as_ptr() as usize);
-        let to = from.wrapping_add(command.len());
-        if from != self.run.end {
-            self.run.start = from;
+    fn place(&self, command: &[u8]) -> usize {
+        (command.as_ptr() as usize).wrapping_sub(self.bytes.as_ptr() as usize)
+    }
+
+    /// Adds a command to the run, if it lies behind it.
+    #[inline]
+    pub(crate) fn extend(&mut self, db: u32, command: &[u8]) -> bool {
+        let goes_on = self.place(command) == self.run.end && self.db == db;
+        if goes_on {
+            self.run.end += command.len();
         }
-        self.run.end = to;
-        if to.wrapping_sub(self.run.start) >= RUN && from < self.bytes.len() {
-            outbox.lend(&self.bytes, from..to);
+        goes_on
+    }
+
+    /// Begins a run with a command, if it lies in the memory. The one before was [taken](Self::take).
+    pub(crate) fn begin(&mut self, db: u32, command: &[u8]) -> bool {
+        let from = self.place(command);
+        let is_here = from < self.bytes.len();
+        if is_here {
+            (self.run, self.db) = (from..from + command.len(), db);
+        }
+        is_here
+    }
+
+    /// The run; what comes next begins another.
+    pub(crate) fn take(&mut self) -> Option<Run<'_>> {
+        let part = core::mem::replace(&mut self.run, 0..0);
+        (!part.is_empty()).then_some(Run { memory: &self.bytes, part, db: self.db })
+    }
+}
+
+impl Run<'_> {
+    /// Appends them to a stream, copied or not.
+    pub(crate) fn append_to(&self, outbox: &mut Outbox) {
+        if self.part.len() >= RUN {
+            outbox.lend(self.memory, self.part.clone());
         } else {
-            outbox.write(command);
+            outbox.write(&self.memory[self.part.clone()]);
         }
     }
 }
@@ -103,6 +139,15 @@ mod tests {
 
     fn sent(outbox: &Outbox) -> Vec<u8> {
         outbox.chunks().flatten().copied().collect()
+    }
+
+    fn append(lent: &mut Lent, command: &[u8], outbox: &mut Outbox) {
+        if !lent.extend(0, command) {
+            lent.take().iter().for_each(|run| run.append_to(outbox));
+            if !lent.begin(0, command) {
+                outbox.write(command);
+            }
+        }
     }
 
     #[test]
@@ -129,10 +174,11 @@ mod tests {
                 while at < BUFFER {
                     let to = (at + if rng.one_in(20) { 9000 } else { rng.index(600) }).min(BUFFER);
                     if rng.one_in(9) {
+                        lent.take().iter().for_each(|run| run.append_to(&mut outbox));
                         outbox.write(b"other");
                         model.extend_from_slice(b"other");
                     } else if !rng.one_in(9) {
-                        lent.append(&bytes[at..to], &mut outbox);
+                        append(&mut lent, &bytes[at..to], &mut outbox);
                         model.extend_from_slice(&bytes[at..to]);
                     }
                     if rng.one_in(9) {
@@ -142,6 +188,8 @@ mod tests {
                     }
                     at = to;
                 }
+                lent.take().iter().for_each(|run| run.append_to(&mut outbox));
+                drop(lent);
                 buffers.give_back(bytes);
                 assert_eq!(outbox.len(), model.len(), "seed {seed}");
             }
@@ -150,17 +198,21 @@ mod tests {
     }
 
     #[test]
-    fn one_run_is_one_piece_and_what_lies_elsewhere_is_copied() {
+    fn one_run_of_one_database_is_one_piece_and_what_is_short_or_lies_elsewhere_is_copied() {
         let mut outbox = Outbox::default();
         let mut bytes: Arc<[u8]> = vec![b'x'; BUFFER].into();
         let mut lent = Lent::new(bytes.clone());
         for at in (0..BUFFER).step_by(512) {
-            lent.append(&bytes[at..at + 512], &mut outbox);
+            append(&mut lent, &bytes[at..at + 512], &mut outbox);
         }
+        assert!(outbox.is_empty() && !lent.extend(0, &bytes[..512]), "behind the last one only");
+        append(&mut lent, &bytes[..RUN - 1], &mut outbox);
+        assert!(!lent.extend(1, &bytes[RUN - 1..RUN]), "it has to be said whose database it is");
         let sizes: Vec<usize> = outbox.chunks().map(<[u8]>::len).collect();
-        assert_eq!(sizes, [RUN - 512, BUFFER - RUN + 512]);
+        assert_eq!(sizes, [BUFFER]);
         outbox.advance(BUFFER);
-        lent.append(&[b'y'; 2 * BUFFER], &mut outbox);
+        append(&mut lent, &[b'y'; 2 * BUFFER], &mut outbox);
+        assert_eq!(outbox.len(), RUN - 1 + 2 * BUFFER);
         drop(lent);
         assert!(Arc::get_mut(&mut bytes).is_some(), "what is sent, and what was copied, is not held");
     }

@@ -3,6 +3,7 @@
 use crate::command;
 use crate::command::clusterscan::clusterscan;
 use crate::command::context::{Caller, Cx};
+use crate::command::effects::Followed;
 use crate::command::refused::{Refused, lines};
 use crate::command::table::{Command, Id, flags};
 use crate::link::Outbox;
@@ -92,7 +93,7 @@ fn run_data(
     let held = data.holds.writes_held(touched);
     let slot = slot.unwrap_or_default();
     let Data { store, effects, stats, rng, exports, .. } = data;
-    if followed.is_any() && command.is(flags::WRITE) {
+    if followed == Followed::Keys && command.is(flags::WRITE) {
         ahead::emit(exports, store, client.db, slot, command, argv);
     }
     effects.begin(client.db, followed);

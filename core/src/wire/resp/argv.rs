@@ -138,6 +138,7 @@ impl<'a> Argv<'a> {
     }
 
     /// The same, where it is not known how it came.
+    #[inline(never)]
     fn found_wire(self) -> Option<&'a [u8]> {
         let (first, others) = self.spans.split_first()?;
         let mut at = first.end as usize;
@@ -167,11 +168,9 @@ impl<'a> Argv<'a> {
 /// What the line of a number takes: a marker, its digits, a line end.
 #[inline]
 fn line_len(n: u32) -> usize {
-    3 + match n {
-        0..10 => 1,
-        10..100 => 2,
-        100..1000 => 3,
-        n => n.ilog10() as usize + 1,
+    match n {
+        0..10 => 4,
+        n => n.ilog10() as usize + 4,
     }
 }
 
