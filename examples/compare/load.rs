@@ -25,10 +25,12 @@ const PACES: [Option<u32>; 3] = [Some(100_000), Some(200_000), None];
 /// The most rounds: they take long.
 const ROUNDS: usize = 3;
 const WARM_UP: Duration = Duration::from_millis(500);
-const BEFORE: Duration = Duration::from_millis(1000);
-const FOLLOWING: Duration = Duration::from_millis(1000);
-/// How often what a SET costs is measured before a migration and while it follows.
-const TRIALS: usize = 4;
+/// Both short: the machine does not change as much from one to the other.
+const BEFORE: Duration = Duration::from_millis(400);
+const FOLLOWING: Duration = Duration::from_millis(400);
+/// How often what a SET costs is measured before a migration and while it follows: one time says little, see how far
+/// they are apart.
+const TRIALS: usize = 10;
 /// How far from its pace a load may be to be at it.
 const AT_PACE: f64 = 0.03;
 /// After so long a migration is given up.
