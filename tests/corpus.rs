@@ -91,6 +91,12 @@ fn configuration_files_and_settings() {
 }
 
 #[test]
+fn bytes_of_lanes() {
+    corpus("lanes");
+    recorded("lanes", "syncslots", &[0, 1, 4, 5]);
+}
+
+#[test]
 fn texts_of_nodes_conf() {
     corpus("nodes_conf");
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod bus;
 pub(crate) mod config;
+pub(crate) mod lanes;
 pub(crate) mod nodes_conf;
 pub(crate) mod resp;
 pub(crate) mod session;
@@ -14,9 +15,10 @@ use whimbrel_core::rng::Rng;
 pub(crate) type Property = fn(&[u8]);
 
 /// All of them, by the name of the fuzzing target and of the folder of its inputs.
-pub(crate) const ALL: [(&str, Property); 6] = [
+pub(crate) const ALL: [(&str, Property); 7] = [
     ("bus", bus::holds),
     ("config", config::holds),
+    ("lanes", lanes::holds),
     ("nodes_conf", nodes_conf::holds),
     ("resp", resp::holds),
     ("session", session::holds),

@@ -13,11 +13,11 @@ use whimbrel_core::migration::job::{Job, Outcome, Settlement, Timing};
 use whimbrel_core::slots::SlotRange;
 use whimbrel_core::time::{Mono, Now, Span, Wall};
 use whimbrel_core::wire::resp::{Limits, Reader};
-use whimbrel_core::wire::syncslots::{self, Establish, Finish, Heard, Word};
+use whimbrel_core::wire::syncslots::{self, Establish, Finish, Heard, Lane, Word};
 
 use super::Cuts;
 
-const START: Now = Now { mono: Mono(1_000_000_000), wall: Wall(5_000_000_000) };
+pub(super) const START: Now = Now { mono: Mono(1_000_000_000), wall: Wall(5_000_000_000) };
 
 /// The first byte chooses: bytes for the source's end, bytes for the target's, or what happens to both.
 pub(crate) fn holds(input: &[u8]) {
@@ -30,7 +30,7 @@ pub(crate) fn holds(input: &[u8]) {
     }
 }
 
-fn job() -> Arc<Job> {
+pub(super) fn job() -> Arc<Job> {
     Arc::new(Job {
         name: JobName::from_bytes([b'j'; 40]),
         source: NodeId::from_bytes([b'a'; 40]),
@@ -50,6 +50,11 @@ fn words(stream: &[u8]) {
                     let bytes = syncslots::establish(&source, &name, &ranges);
                     let again = Establish { source: Some(source), name, ranges };
                     assert_eq!(parsed(&bytes, |words| Establish::parse(words).ok()), Some(again));
+                }
+            }
+            Heard::Sync(Word::Lane) => {
+                if let Ok(lane) = Lane::parse(&words) {
+                    assert_eq!(parsed(&lane.bytes(), |words| Lane::parse(words).ok()), Some(lane));
                 }
             }
             Heard::Sync(Word::Finish) => {
@@ -72,7 +77,7 @@ fn parsed<T>(bytes: &[u8], read: impl Fn(&[&[u8]]) -> Option<T>) -> Option<T> {
     read(&argv.after(3).iter().collect::<Vec<_>>())
 }
 
-fn same_in_pieces(stream: &[u8], run: impl Fn(&mut Cuts) -> Vec<String>) {
+pub(super) fn same_in_pieces(stream: &[u8], run: impl Fn(&mut Cuts) -> Vec<String>) {
     let whole = run(&mut Cuts::Whole);
     assert_eq!(whole, run(&mut Cuts::Bytes), "the pieces make a difference");
     assert_eq!(whole, run(&mut Cuts::seeded(stream)), "the pieces make a difference");
@@ -100,25 +105,43 @@ fn fed_export(stream: &[u8], streaming: bool, cuts: &mut Cuts) -> Vec<String> {
 
 /// What the target's end does when the source says this. Commands succeed; every fifth does not, if that is wanted.
 fn fed_import(stream: &[u8], rejects: bool, cuts: &mut Cuts) -> Vec<String> {
-    let (mut out, mut said, mut applied) = (Vec::new(), Vec::new(), 0);
-    let mut import = Import::new(job(), Timing::default(), 16, START, &mut out);
+    let mut out = Vec::new();
+    let import = Import::new(job(), Timing::default(), 16, START, &mut out);
+    let read =
+        |import: &mut Import, piece: &mut &[u8], out: &mut Vec<_>| seen(import.read(START, piece, out));
+    fed(import, out, stream, rejects, cuts, read, Import::applied)
+}
+
+/// What is to be applied of what was read, in words; nothing at all when all is read.
+pub(super) fn seen(read: Read<'_>) -> Option<Option<String>> {
+    match read {
+        Read::Apply { db, argv } => Some(Some(format!("{db} {argv:?}"))),
+        Read::Heard => Some(None),
+        Read::Starved => None,
+    }
+}
+
+/// The same for any machine that reads a stream.
+pub(super) fn fed<M, A: Debug>(
+    mut machine: M,
+    mut out: Vec<A>,
+    stream: &[u8],
+    rejects: bool,
+    cuts: &mut Cuts,
+    read: impl Fn(&mut M, &mut &[u8], &mut Vec<A>) -> Option<Option<String>>,
+    tell: impl Fn(&mut M, Result<(), Rejected>, &mut Vec<A>),
+) -> Vec<String> {
+    let (mut said, mut applied) = (Vec::new(), 0);
     for mut piece in cuts.pieces(stream) {
-        loop {
-            let read = match import.read(START, &mut piece, &mut out) {
-                Read::Apply { db, argv } => Some(format!("{db} {argv:?}")),
-                Read::Heard => None,
-                Read::Starved => break,
-            };
-            said.extend(out.iter().map(|action| format!("{action:?}")));
+        while let Some(read) = read(&mut machine, &mut piece, &mut out) {
+            said.extend(out.drain(..).map(|action| format!("{action:?}")));
             if let Some(read) = read {
                 said.push(read);
                 applied += 1;
                 let result = if rejects && applied % 5 == 0 { Err(Rejected::Error) } else { Ok(()) };
-                out.clear();
-                import.applied(result, &mut out);
-                said.extend(out.iter().map(|action| format!("{action:?}")));
+                tell(&mut machine, result, &mut out);
+                said.extend(out.drain(..).map(|action| format!("{action:?}")));
             }
-            out.clear();
         }
         assert!(piece.is_empty(), "bytes were left");
         said.extend(out.drain(..).map(|action| format!("{action:?}")));
@@ -127,29 +150,33 @@ fn fed_import(stream: &[u8], rejects: bool, cuts: &mut Cuts) -> Vec<String> {
 }
 
 /// Every state that is entered may follow the one before.
-fn trace<S: Copy + PartialEq + Display, A>(edges: &Edges<S>, out: &[A], entered: impl Fn(&A) -> Option<S>) {
+pub(super) fn trace<S: Copy + PartialEq + Display, A>(
+    edges: &Edges<S>,
+    out: &[A],
+    entered: impl Fn(&A) -> Option<S>,
+) {
     let states: Vec<S> = out.iter().filter_map(entered).collect();
     states.windows(2).for_each(|pair| edges.check(pair[0], pair[1]));
 }
 
 /// One end of a story: what it did, and what that asks its caller to answer.
-struct Told<S: 'static, A> {
-    out: Vec<A>,
+pub(super) struct Told<S: 'static, A> {
+    pub(super) out: Vec<A>,
     state: Option<S>,
-    ended: bool,
+    pub(super) ended: bool,
 }
 
 impl<S: Copy + PartialEq + Display, A: Debug> Told<S, A> {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { out: Vec::new(), state: None, ended: false }
     }
 
-    fn take(&mut self) -> Vec<A> {
+    pub(super) fn take(&mut self) -> Vec<A> {
         assert!(!self.ended || self.out.is_empty(), "after the end: {:?}", self.out);
         std::mem::take(&mut self.out)
     }
 
-    fn enter(&mut self, edges: &Edges<S>, state: S) {
+    pub(super) fn enter(&mut self, edges: &Edges<S>, state: S) {
         if let Some(from) = self.state.replace(state) {
             edges.check(from, state);
         }
@@ -157,7 +184,7 @@ impl<S: Copy + PartialEq + Display, A: Debug> Told<S, A> {
 }
 
 #[derive(PartialEq, Clone, Copy)]
-enum Link {
+pub(super) enum Link {
     None,
     Opening,
     Open,
