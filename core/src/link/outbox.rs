@@ -189,6 +189,12 @@ impl Outbox {
         self.len == 0
     }
 
+    /// Bytes sent, ever.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// Position in the stream behind the last byte appended so far.
     #[must_use]
     pub fn end(&self) -> u64 {
@@ -282,9 +288,9 @@ impl Outbox {
         }
     }
 
-    /// Drops everything unsent.
+    /// Drops everything unsent: as if it had never been appended.
     pub fn clear(&mut self) {
-        *self = Self { sent: self.end(), ..Self::default() };
+        *self = Self { sent: self.sent, ..Self::default() };
     }
 
     fn close_tail(&mut self) {

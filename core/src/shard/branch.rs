@@ -46,7 +46,7 @@ pub(crate) struct Branch {
     selected: Option<u32>,
     /// Bytes passed on that the link has not sent.
     under_way: u64,
-    /// Bytes that the link has sent.
+    /// Bytes that the link of the home has sent.
     sent: u64,
     at_end: bool,
     may_gather: bool,
@@ -163,7 +163,8 @@ impl Branch {
 
     /// Slows writers that outrun the link, and passes on what is due.
     pub(crate) fn flush(&mut self, position: u64, s: &mut Surroundings<'_>) {
-        let passed = Passed { written: self.feed.written(), sent: self.bytes_out() };
+        let sent = if self.lane.is_some() { self.feed.outbox.sent() } else { self.sent };
+        let passed = Passed { written: self.feed.written(), sent };
         let lag = self.lag();
         self.feed.press(lag, passed, s);
         match &mut self.lane {
@@ -203,9 +204,9 @@ impl Branch {
         self.lane.as_ref().filter(|lane| !lane.is_lost())
     }
 
-    /// Bytes that were sent to the target, by whatever link.
+    /// Bytes that were sent to the target over a lane, which may be gone; what the home sends it counts itself.
     pub(crate) fn bytes_out(&self) -> u64 {
-        if self.lane.is_some() { self.feed.outbox.end() - self.feed.outbox.len() as u64 } else { self.sent }
+        self.lane.as_ref().map_or(0, |lane| lane.greeted() + self.feed.outbox.sent())
     }
 
     fn lag(&self) -> usize {

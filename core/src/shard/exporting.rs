@@ -399,7 +399,7 @@ impl Exporting {
 
     /// Bytes that it has taken.
     pub(crate) fn sent(&self) -> u64 {
-        self.feed.outbox.end() - self.feed.outbox.len() as u64
+        self.feed.outbox.sent()
     }
 }
 

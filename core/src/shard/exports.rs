@@ -46,8 +46,8 @@ pub(crate) struct Exports {
     actions: Vec<export::Action>,
     /// Links of jobs that ended, for the shard to forget.
     gone: Vec<LinkId>,
-    /// Bytes sent to targets since start, by links that are gone.
-    pub(crate) bytes_out: u64,
+    /// Bytes sent to targets since start, by jobs that are over.
+    sent: u64,
 }
 
 impl Exports {
@@ -90,6 +90,13 @@ impl Exports {
     /// All links to targets as CLIENT LIST shows them.
     pub(crate) fn clients(&self) -> impl Iterator<Item = &Client> {
         self.list.iter().map(|e| &e.client).chain(self.lanes().map(|(lane, _)| &lane.client))
+    }
+
+    /// Bytes sent to targets since start, by links that are gone and links that are there.
+    pub(crate) fn bytes_out(&self) -> u64 {
+        let first: u64 = self.list.iter().map(Exporting::sent).sum();
+        let lanes: u64 = self.branches.iter().map(Branch::bytes_out).sum();
+        self.sent + first + lanes
     }
 
     /// The outboxes of all jobs and lanes.
@@ -430,10 +437,8 @@ impl Exports {
     pub(crate) fn end_branch(&mut self, job: JobName, s: &mut Surroundings<'_>) {
         if let Some(index) = self.branches.iter().position(|b| b.job.name == job) {
             let branch = self.branches.swap_remove(index);
-            if let Some(lane) = &branch.lane {
-                self.gone.push(lane.link);
-                self.bytes_out += branch.bytes_out();
-            }
+            self.gone.extend(branch.lane.as_ref().map(|lane| lane.link));
+            self.sent += branch.bytes_out();
             branch.let_go(s);
             self.refollow();
         }
@@ -550,7 +555,7 @@ impl Exports {
             Then::Held => self.tell_held(index, s),
             Then::Ended => {
                 let exporting = self.list.swap_remove(index);
-                self.bytes_out += exporting.sent();
+                self.sent += exporting.sent();
                 self.gone.push(exporting.link);
                 exporting.let_go(s);
             }

@@ -101,6 +101,11 @@ impl Sending {
         if self.is_open() { &mut feed.outbox } else { &mut self.greeting }
     }
 
+    /// Bytes that went in front of the stream.
+    pub(crate) fn greeted(&self) -> u64 {
+        self.greeting.sent()
+    }
+
     /// When the link has something to do.
     pub(crate) fn deadline(&self) -> Option<Mono> {
         self.sender.poll_timeout()

@@ -82,7 +82,7 @@ impl Shard {
 
     fn counters(&self) -> Counters {
         let totals = &self.data.totals;
-        let export_bytes = stats::export_bytes(self);
+        let export_bytes = self.data.exports.bytes_out();
         [totals.commands, totals.bytes_in, totals.bytes_out + export_bytes, totals.import_bytes, export_bytes]
     }
 }

@@ -11,14 +11,6 @@ use crate::shard::info::text::{Text, share};
 use crate::shard::rates::Metric;
 use crate::shard::tally::Tally;
 
-/// Bytes sent to targets of slot migrations, by links that are gone and links that are there.
-pub(super) fn export_bytes(shard: &Shard) -> u64 {
-    let exports = &shard.data.exports;
-    let live: u64 = exports.iter().map(|e| e.sent()).sum();
-    let lanes: u64 = exports.lanes().map(|(_, branch)| branch.bytes_out()).sum();
-    exports.bytes_out + live + lanes
-}
-
 pub(super) fn persistence(text: &mut Text, shard: &Shard, sums: &Sums<'_>) {
     text.all(
         &["loading", "async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age"],

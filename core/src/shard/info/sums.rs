@@ -9,7 +9,6 @@ use crate::shard::data::Totals;
 use crate::shard::gather::Part;
 use crate::shard::hold::Paused;
 use crate::shard::info::clients::sessions;
-use crate::shard::info::stats::export_bytes;
 use crate::shard::memory::Figures;
 use crate::shard::rates::{LongTurns, METRICS, Metric, Pauses};
 use crate::shard::session::Waiting;
@@ -99,7 +98,7 @@ impl<'a> Sums<'a> {
             migrations: Migrations {
                 exports: data.exports.iter().count(),
                 imports: shard.importing().count(),
-                export_bytes: export_bytes(shard),
+                export_bytes: shard.data.exports.bytes_out(),
                 pauses: shard.pauses,
             },
             long_turns: shard.long_turns,

@@ -45,6 +45,8 @@ struct Pair {
     greeting: String,
     clients: Vec<LinkId>,
     next: u64,
+    /// Bytes that the links have taken from the source.
+    sent: u64,
     rng: Rng,
     seed: u64,
 }
@@ -64,6 +66,7 @@ impl Pair {
             greeting: String::new(),
             clients,
             next: 50,
+            sent: 0,
             rng,
             seed,
         };
@@ -129,6 +132,12 @@ impl Pair {
             }
         }
         self.notice_ends();
+        assert_eq!(self.bytes_out(), self.sent, "seed {}: what INFO says was sent", self.seed);
+    }
+
+    /// Bytes that shards of the source have sent, as INFO has it.
+    fn bytes_out(&self) -> u64 {
+        self.source.shards.iter().map(|shard| shard.data.exports.bytes_out()).sum()
     }
 
     /// What either end has to say is on its way.
@@ -139,6 +148,7 @@ impl Pair {
         }
         let bytes = self.source.take(pipe.near);
         if !bytes.is_empty() {
+            self.sent += bytes.len() as u64;
             pipe.to_target.extend(bytes);
             let shard = usize::from(pipe.near.shard().0);
             self.source.step(Whose::Shard(shard), Input::Drained { link: pipe.near });
@@ -285,6 +295,7 @@ impl Pair {
         self.target.settle();
         self.notice_ends();
         let seed = self.seed;
+        assert_eq!(self.bytes_out(), self.sent, "seed {seed}: what INFO says was sent");
         for shard in &self.source.shards {
             let exports = &shard.data.exports;
             assert!(exports.iter().next().is_none() && exports.branches().next().is_none(), "seed {seed}");
