@@ -29,6 +29,7 @@ use crate::shard::shares::Taken;
 use crate::shard::sheaf::Sheaf;
 use crate::shard::tracking::{Gone, Notice, Tracks};
 use crate::shard::visit::Visit;
+use crate::shard::whereabouts::Settled;
 use crate::shard::{Link, Shard};
 use crate::time::Now;
 
@@ -47,10 +48,12 @@ pub(crate) enum Errand {
     Left { link: LinkId },
     /// A session whose home is the shard that gets this, from now on; its socket, which had this name, is behind it.
     Settle { from: LinkId, settling: Box<Settling> },
-    /// The link that was known by this name has another home.
-    Settled { from: LinkId },
-    /// A client that has moved is to be closed.
+    /// A client that moved is at home where it moved to, or gone.
+    Settled(Settled),
+    /// A client that has moved is to be closed …
     Expel(ClientId),
+    /// … or is looked for, to hear for the one on this link.
+    Seek { client: ClientId, asker: LinkId },
     /// A job of `home` has its snapshot made and its writes followed.
     Follow { home: ShardIndex, job: Arc<Job>, opening: Option<Box<Opening>> },
     /// It is over, and its slots stay here.
@@ -130,8 +133,9 @@ impl Shard {
                 }
             }
             Errand::Settle { from, settling } => drop(self.settlers.insert(from, settling)),
-            Errand::Settled { from } => self.hear_settled(from, out),
+            Errand::Settled(settled) => self.hear_settled(settled, out),
             Errand::Expel(id) => self.expel(now, id, out),
+            Errand::Seek { client, asker } => self.seek_for(now, Some(client), asker, out),
             Errand::Graft { home, job, left, lanes } => self.start_graft(home, job, left.as_ref(), lanes),
             Errand::Apply { job, db, sheaf } => self.apply_sheaf(now, job, db, sheaf, out),
             Errand::Applied(applied) => self.part_applied(now, applied, out),

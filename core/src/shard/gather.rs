@@ -30,8 +30,9 @@ use crate::shard::latency::Latency;
 use crate::shard::run::is_lane;
 use crate::shard::session::Waiting;
 use crate::shard::slot_stats;
-use crate::shard::tracking::Tracks;
+use crate::shard::tracking::{self, Tracks};
 use crate::shard::visit::session_of;
+use crate::shard::whereabouts::Sought;
 use crate::shard::whole::{Caller, Request};
 use crate::shard::{Link, Shard, info, jobs, users};
 use crate::slots::Slot;
@@ -93,6 +94,8 @@ struct Gathering {
     number: u64,
     question: Arc<Question>,
     parts: Vec<Part>,
+    /// How many parts there will be.
+    wanted: usize,
 }
 
 /// Those of the clients that are at home here, by their links.
@@ -218,7 +221,12 @@ impl Shard {
         if command.id == Id::Debug {
             self.sleep_too(words.argv(), out);
         }
+        let sought = tracking::listener(words.argv()).filter(|_| command.id == Id::ClientTracking);
+        let is_moving = sought.is_some_and(|id| matches!(self.seek(id, link, out), Sought::Later));
         self.ask_siblings(Question { link, db, command, words, tracks: None }, out);
+        if is_moving && let Some(gathering) = self.gatherings.map.get_mut(&link) {
+            gathering.wanted += 1;
+        }
         Caller::Waits
     }
 
@@ -227,7 +235,8 @@ impl Shard {
         for sibling in self.siblings() {
             out.pass(sibling, Errand::Ask(question.clone()));
         }
-        let gathering = Gathering { number: self.gatherings.asked, question, parts: Vec::new() };
+        let wanted = usize::from(self.env.shards.count()) - 1;
+        let gathering = Gathering { number: self.gatherings.asked, question, parts: Vec::new(), wanted };
         self.gatherings.asked += 1;
         self.gatherings.map.insert(gathering.question.link, gathering);
     }
@@ -246,6 +255,9 @@ impl Shard {
             out.pass(link.shard(), Errand::Part { link: *link, part: Part::Done });
             return;
         }
+        if command.id == Id::ClientTracking {
+            return self.seek_for(now, tracking::listener(words.argv()), *link, out);
+        }
         let request = Request { link: *link, db: *db, argv: words.argv(), parts: &[] };
         let part = self.part(now, command, &request, out);
         out.pass(link.shard(), Errand::Part { link: *link, part });
@@ -253,10 +265,9 @@ impl Shard {
 
     /// A sibling has done its part; after the last the client is answered.
     pub(crate) fn take_part(&mut self, now: Now, link: LinkId, part: Part, out: &mut Actions) {
-        let siblings = usize::from(self.env.shards.count()) - 1;
         let Some(gathering) = self.gatherings.map.get_mut(&link) else { return };
         gathering.parts.push(part);
-        if gathering.parts.len() < siblings {
+        if gathering.parts.len() < gathering.wanted {
             return;
         }
         let Some(Gathering { question, parts, .. }) = self.gatherings.map.remove(&link) else { return };
@@ -300,7 +311,6 @@ impl Shard {
             Id::ClusterReset | Id::ClusterFlushslots | Id::ClusterReplicate => {
                 Part::Count((0..self.env.config.databases_in_use()).map(|db| self.data.store.len(db)).sum())
             }
-            Id::ClientTracking => Part::Found(self.listener(argv)),
             Id::AclLog => Part::Refused(users::refused(argv, &mut self.data, &self.env)),
             Id::LatencyLatest | Id::LatencyHistory | Id::LatencyGraph | Id::LatencyDoctor => {
                 Part::Latency(Box::new(self.data.scrutiny.latency.clone()))

@@ -162,7 +162,7 @@ impl Shard {
                 self.data.footprint.clients -= session.client.share.total;
                 match session.client.waiting {
                     Waiting::Away(there) => out.pass(there, Errand::Left { link }),
-                    Waiting::Moving { there, .. } => out.pass(there, Errand::Expel(session.client.id)),
+                    Waiting::Moving => self.stand_in_closed(now, link, out),
                     _ => {}
                 }
                 session.client.transaction.discard(self.data.effects.watched());
@@ -185,7 +185,7 @@ impl Shard {
             Some(Link::Export) => {
                 self.with_exports(now, out, |e, s| e.closed(link, s));
             }
-            None => self.lost(link, out),
+            None => self.lost(now, link, out),
         }
     }
 }

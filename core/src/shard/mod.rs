@@ -67,6 +67,7 @@ mod users;
 pub(crate) mod visit;
 mod waits;
 mod walks;
+mod whereabouts;
 mod whole;
 mod write;
 
@@ -118,6 +119,7 @@ use crate::shard::usage::SlotUsage;
 use crate::shard::users::Secret;
 use crate::shard::visit::Guests;
 use crate::shard::waits::Waits;
+use crate::shard::whereabouts::StandIns;
 use crate::stopwatch::Stopwatch;
 use crate::store::{Layout, Store, StoreConfig};
 use crate::time::{Mono, Now};
@@ -131,8 +133,8 @@ pub struct Shard {
     guests: Guests,
     /// Sessions of siblings that will be at home here when their sockets come.
     settlers: Settlers,
-    /// Stand-ins of clients whose new homes all shards know, and how many questions had been asked here then.
-    departed: Vec<(LinkId, u64)>,
+    /// Clients that were at home here.
+    stand_ins: StandIns,
     /// How many configurations it was given.
     configured: u64,
     /// Imports of siblings that bring slots of this shard.
@@ -235,7 +237,7 @@ impl Shard {
             links: HashMap::default(),
             guests: Guests::default(),
             settlers: Settlers::default(),
-            departed: Vec::new(),
+            stand_ins: StandIns::default(),
             configured: 0,
             grafts: Vec::new(),
             rooms: Rooms::default(),
@@ -305,7 +307,7 @@ impl Shard {
             | Input::Read { .. }
             | Input::Mailed(Mail::Fact(_)) => {}
         }
-        if !self.departed.is_empty() {
+        if !self.stand_ins.is_empty() {
             self.drop_stand_ins(out);
         }
         self.evict_clients(now, out);

@@ -11,7 +11,7 @@ use crate::shard::tracking::{self, Gone, Notice, Tracks};
 use crate::shard::whole::{Caller, Request};
 use crate::shard::{Link, Shard};
 use crate::slots::Slot;
-use crate::wire::resp::{Argv, Reply};
+use crate::wire::resp::Reply;
 
 impl Shard {
     /// CLIENT TRACKING. Where there are siblings they are asked for the client that is to hear, then told what the client
@@ -23,10 +23,13 @@ impl Shard {
         }
         let found = |part: &Part| if let Part::Found(link) = part { *link } else { None };
         let sibling = request.parts.iter().find_map(found);
-        let listener = self.listener(request.argv).or(sibling);
+        let listener = tracking::listener(request.argv).and_then(|id| self.keep_here(id)).or(sibling);
         let Some(Link::Client(session)) = self.links.get_mut(&request.link) else { return Caller::Stays };
         let tracking = &mut self.data.scrutiny.tracking;
         let set = tracking.set(request.argv, request.link, &mut session.client.tracker, |_| listener);
+        // What it read is remembered for its link, even when it tracks no longer.
+        let remembers = session.client.tracker.as_ref().is_some_and(|tracker| !tracker.bcast);
+        session.client.is_known_by_link |= remembers;
         self.watchers_changed();
         match set {
             Ok(()) if !request.parts.is_empty() => return Caller::Again,
@@ -34,18 +37,6 @@ impl Shard {
             Err(error) => reply.error(&error),
         }
         Caller::Stays
-    }
-
-    /// The client of ours that is named to hear for another; from now on it stays here.
-    pub(crate) fn listener(&mut self, argv: Argv<'_>) -> Option<LinkId> {
-        let id = tracking::listener(argv)?;
-        self.links.iter_mut().find_map(|(link, l)| match l {
-            Link::Client(session) if session.client.id.0 == id && !session.client.waiting.is_moving() => {
-                session.client.hears_for_others = true;
-                Some(*link)
-            }
-            _ => None,
-        })
     }
 
     /// A client of a sibling tracks from now on, or watches no longer.

@@ -16,7 +16,7 @@ use crate::ids::{ClientId, LinkId, ShardIndex, Shards};
 use crate::input::Origin;
 use crate::link::Outbox;
 use crate::shard::footprint::Share;
-use crate::shard::settle::Habit;
+use crate::shard::settle::{Habit, Moves};
 use crate::shard::tracking::Tracker;
 use crate::shard::transaction::Transaction;
 use crate::slots::Slot;
@@ -61,8 +61,8 @@ pub(crate) enum Waiting {
     Siblings,
     /// Its session, which is at work in this shard.
     Away(ShardIndex),
-    /// Its session has its home in another shard now, of which so many siblings have not told.
-    Moving { there: ShardIndex, untold: u16 },
+    /// Nothing any more: its session has its home in another shard now.
+    Moving,
     /// Its link is being closed by us: nothing more is heard.
     Closing,
 }
@@ -114,8 +114,10 @@ pub(crate) struct Client {
     pub(crate) monitors: bool,
     /// Where its session has been going lately.
     pub(crate) habit: Habit,
-    /// Others have named it to hear what changes for them.
-    pub(crate) hears_for_others: bool,
+    /// How often its home became another shard.
+    pub(crate) moves: Moves,
+    /// Others have named it to hear what changes for them, or keys are remembered that it read.
+    pub(crate) is_known_by_link: bool,
     /// It tracks keys.
     pub(crate) tracker: Option<Box<Tracker>>,
     pub(crate) replies: Replies,
@@ -179,7 +181,8 @@ impl Session {
             lanes: None,
             monitors: false,
             habit: Habit::default(),
-            hears_for_others: false,
+            moves: 0,
+            is_known_by_link: false,
             tracker: None,
             replies: Replies::On,
             transaction: Transaction::None,
@@ -251,7 +254,7 @@ impl Client {
         self.peak_unsent = stand_in.peak_unsent;
         self.leaving = stand_in.leaving;
         self.gone = stand_in.gone;
-        self.hears_for_others |= stand_in.hears_for_others;
+        self.is_known_by_link |= stand_in.is_known_by_link;
         if let (Some(tracker), Some(other)) = (&mut self.tracker, stand_in.tracker) {
             tracker.broken |= other.broken;
         }

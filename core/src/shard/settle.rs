@@ -7,12 +7,11 @@
 //! It moves for a command that has to be given there, and when its client has long talked about keys of one other shard
 //! only: each visit costs two letters and, if nothing else goes on, two threads that have to be woken.
 //!
-//! In the old home a stand-in remains until every shard has heard of the new one, so that a client that is moving is listed
-//! and killed as any other: what all shards are asked comes to the old home while the stand-in is there, or to the new one
-//! when the session is. A client may be found twice, never not at all, but by CLIENT TRACKING .. REDIRECT, which looks for the
-//! session itself.
+//! In the old home a stand-in remains until every shard has heard of the new one, so that a client that is moving is listed,
+//! killed and found as any other ([`whereabouts`](super::whereabouts)).
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use hashbrown::HashMap;
 
@@ -70,7 +69,31 @@ pub(crate) struct Settling {
     seen: Seen,
     /// How many configurations its old home had been given.
     configured: u64,
+    /// Who looks for it, to have it hear for them.
+    sought_by: Vec<LinkId>,
+    /// It is to be closed when its socket comes.
+    is_expelled: bool,
 }
+
+impl Settling {
+    /// Whose session it is.
+    pub(super) fn client(&self) -> ClientId {
+        self.session.client.id
+    }
+
+    /// A client wants to be told of its link when that is here, where it stays then.
+    pub(super) fn is_sought_by(&mut self, asker: LinkId) {
+        self.sought_by.push(asker);
+    }
+
+    /// It is to be closed.
+    pub(super) fn expel(&mut self) {
+        self.is_expelled = true;
+    }
+}
+
+/// How often a client has moved.
+pub(crate) type Moves = u32;
 
 /// Sessions whose sockets have not come, by the names of their links in their old homes.
 pub(crate) type Settlers = HashMap<LinkId, Box<Settling>, foldhash::fast::FixedState>;
@@ -105,7 +128,7 @@ impl Client {
             && matches!(self.transaction, Transaction::None)
             && !self.monitors
             && self.tracker.is_none()
-            && !self.hears_for_others
+            && !self.is_known_by_link
             && !(self.frozen || self.gone || self.leaving)
     }
 }
@@ -122,20 +145,23 @@ impl Shard {
         out: &mut Actions,
     ) {
         let Some(Link::Client(session)) = self.links.get_mut(&link) else { return };
-        let untold = self.env.shards.count() - 1;
         let mut stand_in = session.client.stand_in(there);
-        stand_in.waiting = Waiting::Moving { there, untold };
+        stand_in.waiting = Waiting::Moving;
         let mut session = Box::new(Session {
             reader: core::mem::take(&mut session.reader),
             outbox: core::mem::take(&mut session.outbox),
             client: core::mem::replace(&mut session.client, stand_in),
         });
-        session.client.share = Share::default();
-        session.client.habit = Habit::default();
+        let client = &mut session.client;
+        client.share = Share::default();
+        client.habit = Habit::default();
+        client.moves += 1;
+        self.stand_in_for(client.id, link, there, client.moves);
         self.shares.note_moved(there);
         self.reckon(link);
         let (unread, seen) = (unread.last(rest), self.data.exports.seen(self.env.index));
-        let settling = Settling { session, unread, seen, configured: self.configured };
+        let (configured, sought_by) = (self.configured, Vec::new());
+        let settling = Settling { session, unread, seen, configured, sought_by, is_expelled: false };
         out.pass(there, Errand::Settle { from: link, settling: Box::new(settling) });
         out.push(Action::Move { link, to: there });
     }
@@ -143,83 +169,36 @@ impl Shard {
     /// The socket of a session that has come from another shard is here, and has this name.
     pub(super) fn moved(&mut self, now: Now, link: LinkId, from: LinkId, out: &mut Actions) {
         let Some(settling) = self.settlers.remove(&from) else {
-            // It was told to go while it was on its way.
             out.push(Action::Close { link, ending: Ending::Abrupt });
             return;
         };
-        let Settling { mut session, unread, seen, configured } = *settling;
-        self.tell_settled(from, out);
+        self.tell_settled(from, settling.client(), settling.session.client.moves, out);
+        let Settling { mut session, unread, seen, configured, sought_by, is_expelled } = *settling;
         self.data.exports.comes_after(self.env.index, &seen);
-        match self.env.config.users.get(session.client.user.name()) {
-            Some(user) => session.client.be(user.clone()),
-            // Its user was deleted meanwhile. Where it comes from, a user may be known already who is not yet known here.
-            None if configured < self.configured => {
-                out.push(Action::Close { link, ending: Ending::Abrupt });
-                return;
-            }
-            None => {}
+        let user = self.env.config.users.get(session.client.user.name());
+        // Its user was deleted meanwhile. Where it comes from, a user may be known already who is not yet known here.
+        let is_deleted = user.is_none() && configured < self.configured;
+        if is_expelled || is_deleted {
+            out.push(Action::Close { link, ending: Ending::Abrupt });
+            sought_by.iter().for_each(|asker| self.answer_seeker(now, *asker, None, out));
+            return;
+        }
+        if let Some(user) = user {
+            session.client.be(user.clone());
         }
         session.client.link = link;
+        session.client.is_known_by_link |= !sought_by.is_empty();
         self.links.insert(link, Link::Client(session));
         self.share_clients(out);
+        sought_by.iter().for_each(|asker| self.answer_seeker(now, *asker, Some(link), out));
         self.go_on(now, link, unread, out);
     }
 
     /// A link is gone: if it is one that was to come here, its session goes with it.
-    pub(super) fn lost(&mut self, from: LinkId, out: &mut Actions) {
-        if self.settlers.remove(&from).is_some() {
-            self.tell_settled(from, out);
+    pub(super) fn lost(&mut self, now: Now, from: LinkId, out: &mut Actions) {
+        if let Some(settling) = self.settlers.remove(&from) {
+            self.tell_settled(from, settling.client(), settling.session.client.moves, out);
+            settling.sought_by.iter().for_each(|asker| self.answer_seeker(now, *asker, None, out));
         }
-    }
-
-    /// Tells all siblings that a link is no longer where it was.
-    fn tell_settled(&mut self, from: LinkId, out: &mut Actions) {
-        self.siblings().for_each(|sibling| out.pass(sibling, Errand::Settled { from }));
-    }
-
-    /// A link that was known by this name has another home now. Its old home hears so from every sibling, behind all that
-    /// the sibling asked it before.
-    pub(super) fn hear_settled(&mut self, from: LinkId, out: &mut Actions) {
-        if !self.is_home_of(from) {
-            out.pass(from.shard(), Errand::Settled { from });
-            return;
-        }
-        let Some(Link::Client(stand_in)) = self.links.get_mut(&from) else { return };
-        let Waiting::Moving { untold, .. } = &mut stand_in.client.waiting else { return };
-        *untold -= 1;
-        if *untold == 0 {
-            self.departed.push((from, self.gatherings.asked()));
-        }
-    }
-
-    /// Drops stand-ins that nobody will ask for any more: this shard asks itself last, when all siblings have answered.
-    pub(super) fn drop_stand_ins(&mut self, out: &mut Actions) {
-        let oldest = self.gatherings.oldest();
-        for (link, _) in
-            self.departed.extract_if(.., |(_, asked)| oldest.is_none_or(|oldest| oldest >= *asked))
-        {
-            if let Some(Link::Client(stand_in)) = self.links.remove(&link) {
-                self.data.footprint.clients -= stand_in.client.share.total;
-            }
-        }
-        self.share_clients(out);
-    }
-
-    /// A client that has moved here, or moves, is to be closed.
-    pub(super) fn expel(&mut self, now: Now, id: ClientId, out: &mut Actions) {
-        // It may be the link of a migration by now.
-        let is_here = |link: LinkId, l: &Link| match l {
-            Link::Client(session) => session.client.id == id,
-            Link::Import(importing) => importing.client.id == id,
-            Link::Lane => self.landings.iter().any(|lane| lane.client.link == link && lane.client.id == id),
-            Link::Export => false,
-        };
-        let found = self.links.iter().find(|(link, l)| is_here(**link, l)).map(|(link, _)| *link);
-        if let Some(link) = found {
-            out.push(Action::Close { link, ending: Ending::Abrupt });
-            self.closed(now, link, out);
-            return;
-        }
-        self.settlers.retain(|_, settling| settling.session.client.id != id);
     }
 }

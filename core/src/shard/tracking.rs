@@ -437,11 +437,11 @@ struct Asked<'a> {
 }
 
 /// The number of the client that is to hear for the one that gives this command.
-pub(crate) fn listener(argv: Argv<'_>) -> Option<u64> {
+pub(crate) fn listener(argv: Argv<'_>) -> Option<ClientId> {
     let mut words = argv.after(3).iter();
     while let Some(word) = words.next() {
         if is(word, b"redirect") {
-            return words.next().and_then(integer).and_then(|id| u64::try_from(id).ok());
+            return words.next().and_then(integer).and_then(|id| u64::try_from(id).ok()).map(ClientId);
         } else if is(word, b"prefix") {
             words.next();
         }

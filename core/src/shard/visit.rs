@@ -219,6 +219,6 @@ impl Waiting {
 
     /// Whether only a stand-in is here any more.
     pub(crate) fn is_moving(self) -> bool {
-        matches!(self, Self::Moving { .. })
+        matches!(self, Self::Moving)
     }
 }

@@ -14,6 +14,7 @@ mod every;
 mod lanes;
 mod moving;
 mod settling;
+mod whereabouts;
 
 /// A process that owns all slots, and its rings: each keeps its order, which of them is emptied next is left to chance.
 pub(super) struct Process {

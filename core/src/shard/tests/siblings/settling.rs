@@ -75,7 +75,7 @@ fn who_is_known_elsewhere_stays() {
 }
 
 /// Moves a client to the shard so many behind its own, if it may; whether it does.
-fn send_away(process: &mut Process, client: LinkId, by: u16) -> bool {
+pub(super) fn send_away(process: &mut Process, client: LinkId, by: u16) -> bool {
     let Some(link) = process.link_of(client) else { return false };
     let shards = process.shards.len() as u16;
     let shard = &mut process.shards[usize::from(link.shard().0)];
