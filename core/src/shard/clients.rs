@@ -112,9 +112,9 @@ impl Shard {
         let Some(session) = session_of(&mut self.links, &mut self.guests, link) else {
             return whole::Caller::Stays;
         };
-        let (db, proto) = (session.client.db, session.client.proto);
+        let (client, db, proto) = (session.client.id, session.client.db, session.client.proto);
         self.data.scrutiny.laps.start();
-        let request = whole::Request { link, db, argv: words.argv(), parts };
+        let request = whole::Request { link, client, db, argv: words.argv(), parts };
         let mut scratch = Outbox::default();
         let caller = self.run_whole(now, command, &request, &mut Reply::new(&mut scratch, proto), out);
         if caller == whole::Caller::Waits {

@@ -96,6 +96,8 @@ pub(crate) enum Errand {
     Freeze(Freeze),
     /// What a sibling takes of the limits of the process.
     Taken(ShardIndex, Taken),
+    /// A client that this shard let in, and that moved away, is gone.
+    Vacated,
     /// A client of a sibling, which monitored or tracked, does so no longer.
     Forget(LinkId),
     /// A client that tracks has to be told something.
@@ -168,6 +170,7 @@ impl Shard {
                 self.shares.note(shard, taken);
                 self.share_clients(out);
             }
+            Errand::Vacated => self.vacated(out),
             Errand::Forget(link) => {
                 self.data.scrutiny.forget_guest(link);
                 self.note_guest(link, &Tracks::of(None));

@@ -123,7 +123,9 @@ impl Shard {
     /// A client is gone: it wants nothing of siblings any more.
     pub(crate) fn leave_siblings(&mut self, now: Now, client: &Client, out: &mut Actions) {
         let link = client.link;
-        self.gatherings.forget(link);
+        if self.gatherings.forget(link).is_some_and(|command| command.id == Id::Monitor) {
+            self.data.scrutiny.never_watched(link);
+        }
         if self.freezings.remove(&link).is_some() || client.frozen {
             self.inform(now, KEEPER, Freeze::Over(link), out);
         }

@@ -5,7 +5,6 @@
 //! With one shard nobody is asked.
 
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -27,6 +26,7 @@ use crate::shard::freeze;
 use crate::shard::home::{Home, home};
 use crate::shard::info::sums::Sums;
 use crate::shard::latency::Latency;
+use crate::shard::listing;
 use crate::shard::run::is_lane;
 use crate::shard::session::Waiting;
 use crate::shard::slot_stats;
@@ -53,7 +53,7 @@ pub(crate) enum Part {
     /// A key drawn from so many.
     Draw(u64, Option<Box<[u8]>>),
     /// Lines of CLIENT LIST.
-    Clients(Vec<(ClientId, String)>),
+    Clients(Vec<listing::Row>),
     /// Clients that were closed.
     Killed(Vec<ClientId>),
     /// A client that was looked for, if it is there.
@@ -80,6 +80,7 @@ pub(crate) enum Part {
 #[derive(Debug)]
 pub(crate) struct Question {
     pub(crate) link: LinkId,
+    client: ClientId,
     db: u32,
     command: &'static Command,
     words: ArgvBuf,
@@ -116,9 +117,9 @@ impl Gatherings {
         self.map.values().map(|gathering| gathering.number).min()
     }
 
-    /// Nobody waits for the answer any more.
-    pub(crate) fn forget(&mut self, link: LinkId) {
-        self.map.remove(&link);
+    /// Nobody waits for the answer any more; the command that it was to, if there was one.
+    pub(crate) fn forget(&mut self, link: LinkId) -> Option<&'static Command> {
+        self.map.remove(&link).map(|gathering| gathering.question.command)
     }
 }
 
@@ -200,7 +201,7 @@ impl Shard {
             return self.run_for(now, link, command, &words, &[], out);
         }
         let Some(session) = session_of(&mut self.links, &mut self.guests, link) else { return Caller::Stays };
-        let db = session.client.db;
+        let (client, db) = (session.client.id, session.client.db);
         if freeze::is_due(command, &session.client, &self.env) {
             session.client.waiting = Waiting::Siblings;
             self.ask_to_freeze(now, link, command, words, out);
@@ -212,7 +213,7 @@ impl Shard {
                 && let Some(Link::Client(session)) = self.links.get_mut(&link)
             {
                 session.client.waiting = Waiting::Siblings;
-                self.ask_siblings(Question { link, db, command, words, tracks: None }, out);
+                self.ask_siblings(Question { link, client, db, command, words, tracks: None }, out);
             }
             return caller;
         }
@@ -223,7 +224,7 @@ impl Shard {
         }
         let sought = tracking::listener(words.argv()).filter(|_| command.id == Id::ClientTracking);
         let is_moving = sought.is_some_and(|id| matches!(self.seek(id, link, out), Sought::Later));
-        self.ask_siblings(Question { link, db, command, words, tracks: None }, out);
+        self.ask_siblings(Question { link, client, db, command, words, tracks: None }, out);
         if is_moving && let Some(gathering) = self.gatherings.map.get_mut(&link) {
             gathering.wanted += 1;
         }
@@ -249,7 +250,7 @@ impl Shard {
 
     /// Does this shard's part of a command of a sibling's client.
     pub(crate) fn asked_by_sibling(&mut self, now: Now, question: &Question, out: &mut Actions) {
-        let Question { link, db, command, words, tracks } = question;
+        let Question { link, client, db, command, words, tracks } = question;
         if let Some(tracks) = tracks {
             self.note_guest(*link, tracks);
             out.pass(link.shard(), Errand::Part { link: *link, part: Part::Done });
@@ -258,7 +259,7 @@ impl Shard {
         if command.id == Id::ClientTracking {
             return self.seek_for(now, tracking::listener(words.argv()), *link, out);
         }
-        let request = Request { link: *link, db: *db, argv: words.argv(), parts: &[] };
+        let request = Request { link: *link, client: *client, db: *db, argv: words.argv(), parts: &[] };
         let part = self.part(now, command, &request, out);
         out.pass(link.shard(), Errand::Part { link: *link, part });
     }
@@ -284,8 +285,9 @@ impl Shard {
             Caller::Again => {
                 let Some(Link::Client(session)) = self.links.get(&link) else { return };
                 let tracks = Some(Tracks::of(session.client.tracker.as_deref()));
-                let (db, command, words) = (question.db, question.command, question.words.clone());
-                self.ask_siblings(Question { link, db, command, words, tracks }, out);
+                let Question { client, db, command, .. } = *question;
+                let words = question.words.clone();
+                self.ask_siblings(Question { link, client, db, command, words, tracks }, out);
             }
             Caller::Stays => match self.links.get(&link) {
                 Some(Link::Client(session)) if session.client.leaving => {

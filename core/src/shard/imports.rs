@@ -225,7 +225,7 @@ impl Shard {
         if after == After::Goes {
             return;
         }
-        let Some(Link::Import(mut importing)) = self.links.remove(&link) else { return };
+        let Some(Link::Import(mut importing)) = self.unlink(link, out) else { return };
         self.imports -= 1;
         self.data.footprint.leave(&mut importing.client);
         let name = importing.job.name;

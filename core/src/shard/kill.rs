@@ -70,6 +70,7 @@ impl Shard {
             .filter(|(link, _)| !(spare_me && **link == request.link))
             .filter_map(|(link, l)| {
                 let id = match l {
+                    Link::Client(session) if request.is_stood_in_for_by(&session.client) => None,
                     Link::Client(session) => matches(&session.client, &session.client.flags(watches)),
                     Link::Import(importing) => matches(&importing.client, b"i"),
                     Link::Lane => {
@@ -89,7 +90,8 @@ impl Shard {
         for (link, _) in hit {
             if link == request.link {
                 caller = Caller::Killed;
-            } else {
+            } else if self.links.contains_key(&link) {
+                // With one that moved and came back its stand-in is closed, and the other way round.
                 out.push(Action::Close { link, ending: Ending::Abrupt });
                 self.closed(now, link, out);
             }

@@ -138,7 +138,8 @@ impl Shard {
     pub(crate) fn evict_clients(&mut self, now: Now, out: &mut Actions) {
         let limit = of_clients(&self.env.config).map(|limit| self.share_of_clients(limit));
         let Some(limit) = limit.filter(|&limit| self.data.footprint.clients > limit) else { return };
-        let may_go = |client: &Client| !client.no_evict && !client.is_executing();
+        let may_go =
+            |client: &Client| !(client.no_evict || client.is_executing() || client.waiting.is_moving());
         let mut all: Vec<(u64, LinkId)> = self
             .links
             .iter()

@@ -38,7 +38,7 @@ impl Shard {
         let id = self.next_id();
         let user = self.env.config.users.default_user().clone();
         let mut session = Box::new(Session::new(id, link, origin, user, now));
-        let refusal = refusal(&self.env.config, &origin, self.links.len() + self.shares.clients());
+        let refusal = refusal(&self.env.config, &origin, self.let_in() + self.shares.let_in());
         if let Some(error) = refusal {
             self.data.totals.rejected_connections += 1;
             session.outbox.write(error.as_bytes());
@@ -157,7 +157,7 @@ impl Shard {
         {
             return;
         }
-        match self.links.remove(&link) {
+        match self.unlink(link, out) {
             Some(Link::Client(mut session)) => {
                 self.data.footprint.clients -= session.client.share.total;
                 match session.client.waiting {

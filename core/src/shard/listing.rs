@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 use bytes::Bytes;
 
@@ -12,10 +13,25 @@ use crate::link::Outbox;
 use crate::shard::filter::Filter;
 use crate::shard::gather::Part;
 use crate::shard::session::Client;
+use crate::shard::settle::Moves;
 use crate::shard::whole::Request;
 use crate::shard::{Link, Shard};
 use crate::time::Now;
 use crate::wire::resp::Reply;
+
+/// The line of a client that moved so often.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    client: ClientId,
+    moves: Moves,
+    text: String,
+}
+
+impl Row {
+    fn of(client: &Client, text: String) -> Self {
+        Self { client: client.id, moves: client.moves, text }
+    }
+}
 
 /// The line of a client, without newline. `words` is the length of the command that it is giving.
 pub(crate) fn line(now: Now, client: &Client, outbox: &Outbox, words: usize, watches: &Watched) -> String {
@@ -89,52 +105,49 @@ impl Shard {
                 rows.extend_from_slice(others);
             }
         }
-        rows.sort_by_key(|(id, _)| *id);
-        // Of a client that moves between shards there is one in both.
-        rows.dedup_by_key(|(id, _)| *id);
+        // Of a client that moves between shards there is one in both: the last stands.
+        rows.sort_by_key(|row| (row.client, Reverse(row.moves)));
+        rows.dedup_by_key(|row| row.client);
         let mut text = String::new();
-        for (_, row) in rows {
-            text.push_str(&row);
+        for row in rows {
+            text.push_str(&row.text);
             text.push('\n');
         }
         reply.verbatim("txt", &text);
     }
 
     /// The lines of the clients of this shard that a filter takes.
-    pub(crate) fn client_rows(
-        &self,
-        now: Now,
-        request: &Request<'_>,
-    ) -> Result<Vec<(ClientId, String)>, String> {
+    pub(crate) fn client_rows(&self, now: Now, request: &Request<'_>) -> Result<Vec<Row>, String> {
         let filter = Filter::parse(request.argv, &self.env.config)?;
-        let mut rows: Vec<(ClientId, String)> = Vec::new();
+        let mut rows: Vec<Row> = Vec::new();
         let watches = self.data.effects.watches();
         let spared = filter.skip_me.filter(|skip| *skip).map(|_| request.link);
         for (name, link) in self.links.iter().filter(|(link, _)| spared != Some(**link)) {
             match link {
+                Link::Client(session) if request.is_stood_in_for_by(&session.client) => {}
                 Link::Client(session)
                     if filter.matches(&session.client, &session.client.flags(watches), now) =>
                 {
                     let mine =
                         if *name == request.link { request.argv.iter().map(<[u8]>::len).sum() } else { 0 };
                     let row = line(now, &session.client, &session.outbox, mine, watches);
-                    rows.push((session.client.id, row));
+                    rows.push(Row::of(&session.client, row));
                 }
                 Link::Import(importing) if filter.matches(&importing.client, b"i", now) => {
                     let row = describe(now, &importing.client, &importing.outbox, b"i");
-                    rows.push((importing.client.id, row));
+                    rows.push(Row::of(&importing.client, row));
                 }
                 _ => {}
             }
         }
         for lane in self.landings.iter().filter(|lane| filter.matches(&lane.client, b"i", now)) {
-            rows.push((lane.client.id, describe(now, &lane.client, &lane.outbox, b"i")));
+            rows.push(Row::of(&lane.client, describe(now, &lane.client, &lane.outbox, b"i")));
         }
         let first = self.data.exports.iter().map(|e| (&e.client, &e.feed));
         let lanes = self.data.exports.lanes().map(|(lane, branch)| (&lane.client, &branch.feed));
         for (client, feed) in first.chain(lanes).filter(|(client, _)| filter.matches(client, b"E", now)) {
             let row = describe(now, client, &feed.outbox, b"E");
-            rows.push((client.id, row.replacen("user=default", "user=(superuser)", 1)));
+            rows.push(Row::of(client, row.replacen("user=default", "user=(superuser)", 1)));
         }
         Ok(rows)
     }

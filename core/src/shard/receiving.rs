@@ -248,7 +248,7 @@ impl Shard {
         } else {
             let mut lane = self.landings.list.swap_remove(at);
             self.data.footprint.leave(&mut lane.client);
-            self.links.remove(&link);
+            self.unlink(link, out);
         }
         for errand in told {
             if home == self.env.index {

@@ -101,6 +101,11 @@ impl Scrutiny {
         self.focus();
     }
 
+    /// A client is gone before it could watch, and siblings show it their commands already.
+    pub(crate) fn never_watched(&mut self, link: LinkId) {
+        self.forgotten.push(link);
+    }
+
     /// A client of a sibling watches no longer.
     pub(crate) fn forget_guest(&mut self, link: LinkId) {
         self.monitors.retain(|watching| *watching != link);

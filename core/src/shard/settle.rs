@@ -156,9 +156,12 @@ impl Shard {
         client.share = Share::default();
         client.habit = Habit::default();
         client.moves += 1;
+        self.goes_away(link, client.id);
         self.stand_in_for(client.id, link, there, client.moves);
         self.shares.note_moved(there);
         self.reckon(link);
+        // Before it counts there, it counts no longer here.
+        self.tell_siblings(out);
         let (unread, seen) = (unread.last(rest), self.data.exports.seen(self.env.index));
         let (configured, sought_by) = (self.configured, Vec::new());
         let settling = Settling { session, unread, seen, configured, sought_by, is_expelled: false };
@@ -180,6 +183,7 @@ impl Shard {
         let is_deleted = user.is_none() && configured < self.configured;
         if is_expelled || is_deleted {
             out.push(Action::Close { link, ending: Ending::Abrupt });
+            self.has_not_come(session.client.id, out);
             sought_by.iter().for_each(|asker| self.answer_seeker(now, *asker, None, out));
             return;
         }
@@ -188,6 +192,7 @@ impl Shard {
         }
         session.client.link = link;
         session.client.is_known_by_link |= !sought_by.is_empty();
+        self.has_come(link, session.client.id);
         self.links.insert(link, Link::Client(session));
         self.share_clients(out);
         sought_by.iter().for_each(|asker| self.answer_seeker(now, *asker, Some(link), out));
@@ -198,6 +203,7 @@ impl Shard {
     pub(super) fn lost(&mut self, now: Now, from: LinkId, out: &mut Actions) {
         if let Some(settling) = self.settlers.remove(&from) {
             self.tell_settled(from, settling.client(), settling.session.client.moves, out);
+            self.has_not_come(settling.client(), out);
             settling.sought_by.iter().for_each(|asker| self.answer_seeker(now, *asker, None, out));
         }
     }

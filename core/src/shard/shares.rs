@@ -2,15 +2,24 @@
 //! is in use, ten times a second if that has changed, and at once when its clients have come or gone by more than its share
 //! of the free places: what all of them have not told never exceeds what is free.
 
+//!
+//! A client counts in the shard that let it in, wherever its link is now: one that moves does not count twice while siblings
+//! are told, nor not at all. Its number says which shard that was, which is told when it is gone.
+
+use hashbrown::HashMap;
+
 use crate::action::Actions;
-use crate::ids::{ShardIndex, Shards};
-use crate::shard::Shard;
+use crate::ids::{ClientId, LinkId, ShardIndex, Shards};
 use crate::shard::errand::Errand;
+use crate::shard::{Link, Shard};
 
 /// What a shard takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Taken {
-    clients: usize,
+    /// Links that are there.
+    links: usize,
+    /// Links that it let in.
+    let_in: usize,
     /// Bytes that count against `maxmemory-clients`.
     of_clients: u64,
     /// Bytes that count against `maxmemory`.
@@ -23,6 +32,10 @@ pub(crate) struct Shares {
     told: alloc::vec::Vec<Taken>,
     /// What this one said.
     own: Taken,
+    /// Links here that siblings let in, and which of them.
+    strangers: HashMap<LinkId, ShardIndex, foldhash::fast::FixedState>,
+    /// Clients that were let in here and moved away.
+    away: usize,
 }
 
 impl Shares {
@@ -35,21 +48,21 @@ impl Shares {
         self.told[at] = taken;
     }
 
-    /// The clients of a sibling.
-    pub(crate) fn clients_of(&self, shard: ShardIndex) -> usize {
-        self.told.get(usize::from(shard.0)).map_or(0, |taken| taken.clients)
+    /// The links of a sibling.
+    pub(crate) fn links_of(&self, shard: ShardIndex) -> usize {
+        self.told.get(usize::from(shard.0)).map_or(0, |taken| taken.links)
     }
 
     /// A client has gone to a sibling, which has not told of it.
     pub(crate) fn note_moved(&mut self, shard: ShardIndex) {
         let mut taken = self.told.get(usize::from(shard.0)).copied().unwrap_or_default();
-        taken.clients += 1;
+        taken.links += 1;
         self.note(shard, taken);
     }
 
-    /// All clients of siblings.
-    pub(crate) fn clients(&self) -> usize {
-        self.told.iter().map(|taken| taken.clients).sum()
+    /// All that siblings let in.
+    pub(crate) fn let_in(&self) -> usize {
+        self.told.iter().map(|taken| taken.let_in).sum()
     }
 
     fn of_clients(&self) -> u64 {
@@ -74,6 +87,68 @@ fn share(limit: u64, own: u64, all: u64, shards: Shards) -> u64 {
 }
 
 impl Shard {
+    /// Links that are here, and not only stood in for.
+    pub(crate) fn links_at_home(&self) -> usize {
+        self.links.len() - self.stand_ins.len()
+    }
+
+    /// Links that were let in here, or made, wherever they are.
+    pub(crate) fn let_in(&self) -> usize {
+        self.links_at_home() - self.shares.strangers.len() + self.shares.away
+    }
+
+    /// The shard that let a client in.
+    fn let_in_by(&self, client: ClientId) -> ShardIndex {
+        ShardIndex((client.0 % u64::from(self.env.shards.count())) as u16)
+    }
+
+    /// A client moves away.
+    pub(super) fn goes_away(&mut self, link: LinkId, client: ClientId) {
+        if self.let_in_by(client) == self.env.index {
+            self.shares.away += 1;
+        } else {
+            self.shares.strangers.remove(&link);
+        }
+    }
+
+    /// A client has moved here.
+    pub(super) fn has_come(&mut self, link: LinkId, client: ClientId) {
+        let by = self.let_in_by(client);
+        if by == self.env.index {
+            self.shares.away -= 1;
+        } else {
+            self.shares.strangers.insert(link, by);
+        }
+    }
+
+    /// A client that was to move here has not come.
+    pub(super) fn has_not_come(&mut self, client: ClientId, out: &mut Actions) {
+        self.vacate(self.let_in_by(client), out);
+    }
+
+    /// A link is gone from here, and not to a sibling.
+    pub(crate) fn unlink(&mut self, link: LinkId, out: &mut Actions) -> Option<Link> {
+        if let Some(by) = self.shares.strangers.remove(&link) {
+            self.vacate(by, out);
+        }
+        self.links.remove(&link)
+    }
+
+    /// Somebody that a shard let in, and who moved, is gone.
+    fn vacate(&mut self, by: ShardIndex, out: &mut Actions) {
+        if by == self.env.index {
+            self.vacated(out);
+        } else {
+            out.pass(by, Errand::Vacated);
+        }
+    }
+
+    /// A client that was let in here is gone from where it was.
+    pub(super) fn vacated(&mut self, out: &mut Actions) {
+        self.shares.away -= 1;
+        self.share_clients(out);
+    }
+
     /// Tells siblings what is taken here, if it has changed, and finds out how much may be.
     pub(crate) fn share_limits(&mut self, out: &mut Actions) {
         if self.env.shards != Shards::ONE {
@@ -87,17 +162,18 @@ impl Shard {
         if self.env.shards == Shards::ONE {
             return;
         }
-        let own = self.links.len();
-        let untold = own.abs_diff(self.shares.own.clients) * usize::from(self.env.shards.count());
-        let free = (self.env.config.maxclients as usize).saturating_sub(own + self.shares.clients());
+        let own = self.let_in();
+        let untold = own.abs_diff(self.shares.own.let_in) * usize::from(self.env.shards.count());
+        let free = (self.env.config.maxclients as usize).saturating_sub(own + self.shares.let_in());
         if untold > free {
             self.tell_siblings(out);
         }
     }
 
-    fn tell_siblings(&mut self, out: &mut Actions) {
+    pub(super) fn tell_siblings(&mut self, out: &mut Actions) {
         let of_clients = self.data.footprint.clients;
-        let taken = Taken { clients: self.links.len(), of_clients, memory: self.data.counted_memory() };
+        let (links, let_in) = (self.links_at_home(), self.let_in());
+        let taken = Taken { links, let_in, of_clients, memory: self.data.counted_memory() };
         if taken == self.shares.own {
             return;
         }

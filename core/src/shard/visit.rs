@@ -108,13 +108,13 @@ impl Shard {
             out.pass(link.shard(), Errand::Return(visit));
             return;
         }
-        let own = self.links.len();
+        let own = self.links_at_home();
         if let Some(Link::Client(session)) = self.links.get_mut(&link) {
             let client = &mut session.client;
             // Who moves where more clients are makes the other threads idle.
             if client.habit.leaves(there, client.commands)
                 && client.may_move()
-                && self.shares.clients_of(there) <= own
+                && self.shares.links_of(there) <= own
             {
                 let rest = unread.bytes().len();
                 return self.settle(link, there, unread, rest, out);

@@ -11,7 +11,9 @@ use crate::action::{Action, Actions, Ending};
 use crate::ids::{ClientId, LinkId, ShardIndex};
 use crate::shard::errand::Errand;
 use crate::shard::gather::Part;
+use crate::shard::session::Client;
 use crate::shard::settle::Moves;
+use crate::shard::whole::Request;
 use crate::shard::{Link, Shard};
 use crate::time::Now;
 
@@ -44,6 +46,10 @@ pub(crate) struct Settled {
 pub(crate) struct StandIns(Vec<StandIn>);
 
 impl StandIns {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -63,6 +69,13 @@ impl StandIns {
     fn remove(&mut self, link: LinkId) -> Option<StandIn> {
         let at = self.0.iter().position(|stand_in| stand_in.link == link)?;
         Some(self.0.swap_remove(at))
+    }
+}
+
+impl Request<'_> {
+    /// Whether this only stands in, where it was, for who gives the command: that is neither killed nor listed.
+    pub(crate) fn is_stood_in_for_by(&self, client: &Client) -> bool {
+        client.id == self.client && client.waiting.is_moving()
     }
 }
 

@@ -9,7 +9,7 @@ use crate::command::context::KeyStats;
 use crate::command::options::is;
 use crate::command::refused::{lines, not_built};
 use crate::command::table::{Command, Id};
-use crate::ids::LinkId;
+use crate::ids::{ClientId, LinkId};
 use crate::migration::request::Refused;
 use crate::shard::data::Totals;
 use crate::shard::gather::Part;
@@ -25,6 +25,7 @@ use crate::wire::resp::{Argv, Reply};
 /// A command about the whole shard and the client that gave it.
 pub(crate) struct Request<'a> {
     pub(crate) link: LinkId,
+    pub(crate) client: ClientId,
     pub(crate) db: u32,
     pub(crate) argv: Argv<'a>,
     /// What siblings did of it, if all shards have a part in it.

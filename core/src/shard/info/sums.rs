@@ -5,6 +5,7 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use crate::command::context::KeyStats;
+use crate::shard::Shard;
 use crate::shard::data::Totals;
 use crate::shard::gather::Part;
 use crate::shard::hold::Paused;
@@ -13,7 +14,6 @@ use crate::shard::memory::Figures;
 use crate::shard::rates::{LongTurns, METRICS, Metric, Pauses};
 use crate::shard::session::Waiting;
 use crate::shard::tally::Tally;
-use crate::shard::{Link, Shard};
 use crate::time::{Now, Span};
 
 /// One database.
@@ -195,8 +195,8 @@ fn add_each(mine: &mut [u64], theirs: &[u64]) {
 impl Clients {
     fn of(shard: &Shard) -> Self {
         let mut clients = Self {
-            links: shard.links.len(),
-            sessions: shard.links.values().filter(|link| matches!(link, Link::Client(_))).count(),
+            links: shard.let_in(),
+            sessions: sessions(shard).filter(|session| !session.client.waiting.is_moving()).count(),
             with_deadline: shard.waits.with_deadline(),
             watched_keys: shard.data.effects.watched_keys(),
             largest: shard.largest.recent(),

@@ -13,6 +13,7 @@ use crate::slots::Slot;
 mod every;
 mod lanes;
 mod moving;
+mod named;
 mod settling;
 mod whereabouts;
 
@@ -209,6 +210,8 @@ impl Process {
 
     pub(super) fn settle(&mut self) {
         while self.deliver() {}
+        let sum = |count: fn(&Shard) -> usize| self.shards.iter().map(count).sum::<usize>();
+        assert_eq!(sum(Shard::let_in), sum(Shard::links_at_home), "each is counted once");
     }
 
     pub(super) fn connect(&mut self, shard: u16, n: u64) -> LinkId {

@@ -4,12 +4,12 @@ use super::settling::send_away;
 use super::*;
 
 /// The number of a client.
-fn number(process: &mut Process, client: LinkId) -> String {
+pub(super) fn number(process: &mut Process, client: LinkId) -> String {
     process.ask(client, "CLIENT ID\r\n").trim_matches([':', '\r', '\n']).into()
 }
 
 /// A moment in which clients move, if they may, and letters come.
-fn stir(process: &mut Process, rng: &mut Rng, clients: &[LinkId]) -> u32 {
+pub(super) fn stir(process: &mut Process, rng: &mut Rng, clients: &[LinkId]) -> u32 {
     let mut moves = 0;
     for client in clients {
         let by = 1 + rng.below(process.shards.len() as u64 - 1) as u16;
@@ -21,7 +21,7 @@ fn stir(process: &mut Process, rng: &mut Rng, clients: &[LinkId]) -> u32 {
     moves
 }
 
-const KEYS: [&str; 4] = ["a", "b", "c", "d"];
+pub(super) const KEYS: [&str; 4] = ["a", "b", "c", "d"];
 
 fn of_all_keys(word: &str) -> String {
     KEYS.iter().map(|key| format!("{word} {key}\r\n")).collect()
@@ -77,4 +77,44 @@ fn what_a_client_read_is_remembered_while_it_does_not_track() {
     process.ask(client, "CLIENT TRACKING on\r\n");
     process.ask(writer, &of_all_keys("INCR"));
     assert_eq!(process.said(client).matches("invalidate").count(), 4);
+}
+
+#[test]
+fn who_moves_takes_one_place() {
+    let mut moves = 0;
+    for seed in 0..200 {
+        let mut rng = Rng::new(seed);
+        let shards = [2, 3, 5][rng.index(3)];
+        // The administrator of the process takes one.
+        let (clients, free) = (2 + rng.below(5), 1 + rng.below(4));
+        let mut process = Process::with(shards, seed, &format!("maxclients {}", 1 + clients + free));
+        let mut clients: Vec<LinkId> =
+            (0..clients).map(|n| process.connect(rng.below(shards.into()) as u16, n)).collect();
+        process.pass(Span::ms(200));
+        let door = rng.below(shards.into()) as u16;
+        for n in 0..free + 2 {
+            for _ in 0..rng.below(12) {
+                moves += stir(&mut process, &mut rng, &clients);
+            }
+            let comes = process.connect(door, 100 + n);
+            process.feed(comes, b"PING\r\n");
+            assert_eq!(process.said(comes) == "+PONG\r\n", n < free, "seed {seed}: {n} of {free}");
+        }
+        // Who leaves, in the middle of it or not, leaves a place.
+        let leaves = clients.swap_remove(rng.index(clients.len()));
+        if rng.one_in(3) {
+            process.lose(leaves)
+        } else {
+            process.hang_up(leaves)
+        }
+        process.settle();
+        for n in 0..2 {
+            let comes = process.connect(door, 200 + n);
+            process.feed(comes, b"PING\r\n");
+            assert_eq!(process.said(comes) == "+PONG\r\n", n < 1, "seed {seed}: {n} after one has left");
+        }
+        let here: usize = process.shards.iter().map(Shard::links_at_home).sum();
+        assert_eq!(here as u64, 1 + clients.len() as u64 + free + 1, "seed {seed}");
+    }
+    assert!(moves > 1000, "{moves}");
 }
