@@ -18,9 +18,9 @@ use crate::command::table::{Command, Id};
 use crate::ids::{LinkId, ShardIndex};
 use crate::shard::env::Env;
 use crate::shard::errand::Errand;
-use crate::shard::gather::is_wide;
 use crate::shard::hold::{Class, Kind, Reason, Scope};
 use crate::shard::home::{Home, home};
+use crate::shard::parts::part_of;
 use crate::shard::route::{Place, Way, place, shard_named};
 use crate::shard::session::{Client, Queued, Waiting};
 use crate::shard::transaction::Transaction;
@@ -89,7 +89,7 @@ fn is_spread(client: &Client, env: &Env) -> bool {
     let spread = |queued: &Queued| {
         let argv = queued.words.argv();
         let keyless = || place(env, queued.command, argv) == Place::One(None);
-        is_wide(queued.command, argv)
+        part_of(queued.command, argv).is_some()
             || keyless()
                 && (matches!(home(queued.command), Home::Whole | Home::Node)
                     || shard_named(queued.command, argv, env).is_some())

@@ -12,14 +12,12 @@ use hashbrown::HashMap;
 
 use crate::acl;
 use crate::action::{Actions, Ending};
-use crate::command::clusterscan::{self, Stretch};
-use crate::command::options::is;
+use crate::command::clusterscan::Stretch;
 use crate::command::table::{Command, Id};
 use crate::ids::{ClientId, LinkId, ShardIndex, Shards};
 use crate::link::Outbox;
 use crate::shard::commandlog;
-use crate::shard::debug::digest::{self, Digest};
-use crate::shard::debug::keys;
+use crate::shard::debug::digest::Digest;
 use crate::shard::env::Env;
 use crate::shard::errand::Errand;
 use crate::shard::freeze;
@@ -27,6 +25,7 @@ use crate::shard::home::{Home, home};
 use crate::shard::info::sums::Sums;
 use crate::shard::latency::Latency;
 use crate::shard::listing;
+use crate::shard::parts::part_of;
 use crate::shard::run::is_lane;
 use crate::shard::session::Waiting;
 use crate::shard::slot_stats;
@@ -34,10 +33,10 @@ use crate::shard::tracking::{self, Tracks};
 use crate::shard::visit::session_of;
 use crate::shard::whereabouts::Sought;
 use crate::shard::whole::{Caller, Request};
-use crate::shard::{Link, Shard, info, jobs, users};
+use crate::shard::{Link, Shard, jobs};
 use crate::slots::Slot;
 use crate::time::Now;
-use crate::wire::resp::{Argv, ArgvBuf, Proto, Reply};
+use crate::wire::resp::{Argv, ArgvBuf};
 
 /// What a shard has to say to a command over all of them.
 #[derive(Debug)]
@@ -123,68 +122,10 @@ impl Gatherings {
     }
 }
 
-/// Whether all shards have a part in what a command does.
-pub(crate) fn is_wide(command: &Command, argv: Argv<'_>) -> bool {
-    match command.id {
-        Id::Dbsize
-        | Id::Keys
-        | Id::Randomkey
-        | Id::Flushall
-        | Id::Flushdb
-        | Id::ClientList
-        | Id::ClientKill
-        | Id::ClientPause
-        | Id::ClientUnpause
-        | Id::ClientUnblock
-        | Id::ConfigResetstat
-        | Id::MemoryPurge
-        | Id::ClusterSlotStats
-        | Id::Monitor
-        | Id::ClientTracking
-        | Id::ClusterGetslotmigrations
-        | Id::AclLog
-        | Id::LatencyLatest
-        | Id::LatencyHistory
-        | Id::LatencyGraph
-        | Id::LatencyDoctor
-        | Id::LatencyReset
-        | Id::ClusterReset
-        | Id::ClusterFlushslots
-        | Id::ClusterReplicate
-        | Id::Info
-        | Id::MemoryStats
-        | Id::MemoryDoctor
-        | Id::LatencyHistogram
-        | Id::SlowlogGet
-        | Id::SlowlogLen
-        | Id::SlowlogReset
-        | Id::CommandlogGet
-        | Id::CommandlogLen
-        | Id::CommandlogReset => true,
-        Id::Clusterscan => clusterscan::is_wide(argv),
-        Id::Debug => {
-            let word = argv.get(1);
-            let of_all: [&[u8]; 9] = [
-                b"digest",
-                b"digest-value",
-                b"htstats",
-                b"change-repl-id",
-                b"sleep",
-                b"set-active-expire",
-                b"pause-cron",
-                b"populate",
-                b"slotmigration",
-            ];
-            of_all.iter().any(|known| is(word, known))
-        }
-        _ => false,
-    }
-}
-
 /// Whether a command of several shards has to run in this one, whose client gave it, in the way of the whole shard.
 #[inline]
 pub(crate) fn is_gathered(command: &Command, argv: Argv<'_>, env: &Env) -> bool {
-    env.shards != Shards::ONE && is_wide(command, argv)
+    env.shards != Shards::ONE && part_of(command, argv).is_some()
 }
 
 impl Shard {
@@ -207,7 +148,7 @@ impl Shard {
             self.ask_to_freeze(now, link, command, words, out);
             return Caller::Waits;
         }
-        if !is_wide(command, words.argv()) {
+        if part_of(command, words.argv()).is_none() {
             let caller = self.run_for(now, link, command, &words, &[], out);
             if caller == Caller::Again
                 && let Some(Link::Client(session)) = self.links.get_mut(&link)
@@ -295,76 +236,6 @@ impl Shard {
                 }
                 _ => self.resume(now, link, out),
             },
-        }
-    }
-
-    /// What this shard has to say to a command over all shards.
-    pub(super) fn part(
-        &mut self,
-        now: Now,
-        command: &'static Command,
-        request: &Request<'_>,
-        out: &mut Actions,
-    ) -> Part {
-        let argv = request.argv;
-        match command.id {
-            Id::Dbsize => Part::Count(self.data.store.len(request.db)),
-            // The node has to know how many keys there are.
-            Id::ClusterReset | Id::ClusterFlushslots | Id::ClusterReplicate => {
-                Part::Count((0..self.env.config.databases_in_use()).map(|db| self.data.store.len(db)).sum())
-            }
-            Id::AclLog => Part::Refused(users::refused(argv, &mut self.data, &self.env)),
-            Id::LatencyLatest | Id::LatencyHistory | Id::LatencyGraph | Id::LatencyDoctor => {
-                Part::Latency(Box::new(self.data.scrutiny.latency.clone()))
-            }
-            Id::LatencyReset => {
-                let before = self.data.scrutiny.latency.clone();
-                self.data.scrutiny.latency.reset(argv.after(2));
-                Part::Latency(Box::new(before))
-            }
-            Id::ClusterGetslotmigrations => Part::Jobs(jobs::live(self)),
-            Id::Debug if is(argv.get(1), b"digest") => {
-                Part::Digests(digest::by_database(&self.data.store, self.env.config.databases_in_use()))
-            }
-            Id::Debug if is(argv.get(1), b"digest-value") => Part::Digests(self.values(request)),
-            Id::Debug if is(argv.get(1), b"htstats") => {
-                let databases = self.env.config.databases_in_use();
-                Part::Tables(keys::entries_named(&self.data.store, argv, databases))
-            }
-            Id::ClusterSlotStats => Part::Slots(slot_stats::own(&self.data, &self.env)),
-            Id::Monitor => {
-                self.data.scrutiny.watch(request.link);
-                Part::Done
-            }
-            // LANE: whatever of its job was to be told is told.
-            Id::ClusterSyncslots => Part::Done,
-            Id::Keys => self.matching(now, request),
-            Id::Randomkey => self.draw(now, request.db),
-            Id::Clusterscan => self.stretch(now, request),
-            Id::ClientList => Part::Clients(self.client_rows(now, request).unwrap_or_default()),
-            Id::ClientUnblock => Part::Count(self.unblock(now, argv, out).unwrap_or_default().into()),
-            Id::ClientKill => Part::Killed(
-                self.kill_matching(now, request, out).map_or_else(|_| Vec::new(), |(ids, _)| ids),
-            ),
-            Id::Info | Id::MemoryStats | Id::MemoryDoctor | Id::LatencyHistogram => {
-                let times = match command.id {
-                    Id::Info => info::shows_times(argv),
-                    id => id == Id::LatencyHistogram,
-                };
-                Part::Sums(Box::new(Sums::of(now, self).into_owned(times)))
-            }
-            Id::SlowlogGet | Id::CommandlogGet => {
-                Part::Logged(self.data.scrutiny.logs.newest(command.id, argv))
-            }
-            Id::SlowlogLen | Id::CommandlogLen => {
-                Part::Count(self.data.scrutiny.logs.len(command.id, argv) as u64)
-            }
-            _ => {
-                // What it replies is replied at the client's home too.
-                let mut unread = Outbox::default();
-                self.run_whole(now, command, request, &mut Reply::new(&mut unread, Proto::default()), out);
-                Part::Done
-            }
         }
     }
 }

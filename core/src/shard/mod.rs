@@ -40,6 +40,7 @@ mod memory;
 mod monitor;
 mod notices;
 mod orders;
+mod parts;
 mod pressure;
 mod published;
 mod rates;

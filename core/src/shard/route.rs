@@ -11,8 +11,8 @@ use crate::command::table::{Command, Id, flags, keys_of};
 use crate::ids::{ShardIndex, Shards};
 use crate::shard::data::Data;
 use crate::shard::env::Env;
-use crate::shard::gather::is_wide;
 use crate::shard::hold::Kind;
+use crate::shard::parts::part_of;
 use crate::shard::session::Client;
 use crate::shard::transaction::Transaction;
 use crate::shard::{debug, freeze, settle, slot_stats};
@@ -110,7 +110,7 @@ pub(crate) fn elsewhere(
         return (!stays && home != env.index).then_some(Way::Visit(home));
     }
     let there = match place {
-        Place::One(Some(_)) if command.id == Id::Clusterscan && is_wide(command, argv) => home,
+        Place::One(Some(_)) if command.id == Id::Clusterscan && part_of(command, argv).is_some() => home,
         Place::One(Some(slot)) => env.shards.of(slot),
         Place::One(None) if command.id == Id::Exec => {
             let goal = client.transaction.slot(env).map_or(home, |slot| env.shards.of(slot));
