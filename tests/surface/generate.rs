@@ -126,12 +126,14 @@ const BOTH: &[(&str, u32)] = &[
     ("COMMAND LIST FILTERBY (PATTERN $p|ACLCAT nosuch|MODULE $w|$w $w)", 1),
     ("COMMAND $w", 1),
     ("CONFIG GET (maxmemory|timeout|hz|save|tcp-*|databases|$w)+", 3),
-    ("CONFIG SET (timeout|hz|proto-max-bulk-len|databases|tcp-keepalive|$w) $w", 2),
+    ("CONFIG SET (hz|proto-max-bulk-len|databases|tcp-keepalive|$w) $w", 2),
     // Fewer clients than the comparison needs would only keep itself out.
     ("CONFIG SET (port (-1|abc|65536)|bind 203.0.113.1|maxclients (abc|-1|0|9999))", 1),
-    ("CONFIG SET (timeout|hz|$w) $i", 2),
+    ("CONFIG SET (hz|$w) $i", 2),
+    // After fewer seconds one of the connections of a busy machine may be closed for being idle.
+    ("CONFIG SET timeout (0|300|86400|-1|abc|2147483647|2147483648)", 1),
     ("CONFIG SET (maxmemory-samples|maxmemory-policy|maxmemory-eviction-tenacity) ($i|$w)", 2),
-    ("CONFIG SET (hz $i|timeout $i|lfu-decay-time $w|loglevel (debug|$w))+", 1),
+    ("CONFIG SET (hz $i|timeout (0|300|-1|1.5)|lfu-decay-time $w|loglevel (debug|$w))+", 1),
     ("CONFIG $w", 1),
     ("DEBUG DIGEST", 1),
     ("DEBUG SLEEP (0|0.001|abc)", 1),
@@ -323,6 +325,8 @@ impl Generator {
             "CLIENT TRACKING",
             "WAIT",
             "CONFIG SET (port",
+            "CONFIG SET timeout",
+            "CONFIG SET (hz $i|timeout",
             "DEBUG SLEEP",
             // A real one keeps values in another form.
             "DEBUG RELOAD",
