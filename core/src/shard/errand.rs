@@ -94,8 +94,8 @@ pub(crate) enum Errand {
     Part { link: LinkId, part: Part },
     /// All shards stop for one client, or go on.
     Freeze(Freeze),
-    /// What a sibling takes of the limits of the process.
-    Taken(ShardIndex, Taken),
+    /// What each shard takes of the limits of the process, as far as a sibling knows.
+    Taken(Arc<[Taken]>),
     /// A client that this shard let in, and that moved away, is gone.
     Vacated,
     /// A client of a sibling, which monitored or tracked, does so no longer.
@@ -166,8 +166,8 @@ impl Shard {
             Errand::Ask(question) => self.asked_by_sibling(now, &question, out),
             Errand::Part { link, part } => self.take_part(now, link, part, out),
             Errand::Freeze(word) => self.hear_of_freeze(now, word, out),
-            Errand::Taken(shard, taken) => {
-                self.shares.note(shard, taken);
+            Errand::Taken(known) => {
+                self.shares.learn(self.env.index, &known);
                 self.share_clients(out);
             }
             Errand::Vacated => self.vacated(out),

@@ -6,6 +6,9 @@
 //! A client counts in the shard that let it in, wherever its link is now: one that moves does not count twice while siblings
 //! are told, nor not at all. Its number says which shard that was, which is told when it is gone.
 
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
 use hashbrown::HashMap;
 
 use crate::action::Actions;
@@ -13,9 +16,12 @@ use crate::ids::{ClientId, LinkId, ShardIndex, Shards};
 use crate::shard::errand::Errand;
 use crate::shard::{Link, Shard};
 
-/// What a shard takes.
+/// What a shard takes, of which it tells all that it knows of others as well: who hears that a client has come to one
+/// hears that it has left another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Taken {
+    /// How often the shard has told.
+    times: u64,
     /// Links that are there.
     links: usize,
     /// Links that it let in.
@@ -29,7 +35,7 @@ pub(crate) struct Taken {
 /// What each sibling said last.
 #[derive(Debug, Default)]
 pub(crate) struct Shares {
-    told: alloc::vec::Vec<Taken>,
+    told: Vec<Taken>,
     /// What this one said.
     own: Taken,
     /// Links here that siblings let in, and which of them.
@@ -39,13 +45,15 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
-    /// Notes what a sibling said.
-    pub(crate) fn note(&mut self, shard: ShardIndex, taken: Taken) {
-        let at = usize::from(shard.0);
-        if self.told.len() <= at {
-            self.told.resize(at + 1, Taken::default());
+    /// Notes what a sibling knew, of which some may be known here, or more.
+    pub(crate) fn learn(&mut self, index: ShardIndex, known: &[Taken]) {
+        self.told.resize(known.len(), Taken::default());
+        let all = self.told.iter_mut().zip(known).enumerate();
+        for (_, (told, taken)) in all.filter(|(shard, _)| *shard != usize::from(index.0)) {
+            if told.times < taken.times {
+                *told = *taken;
+            }
         }
-        self.told[at] = taken;
     }
 
     /// The links of a sibling.
@@ -55,9 +63,9 @@ impl Shares {
 
     /// A client has gone to a sibling, which has not told of it.
     pub(crate) fn note_moved(&mut self, shard: ShardIndex) {
-        let mut taken = self.told.get(usize::from(shard.0)).copied().unwrap_or_default();
-        taken.links += 1;
-        self.note(shard, taken);
+        let at = usize::from(shard.0);
+        self.told.resize(self.told.len().max(at + 1), Taken::default());
+        self.told[at].links += 1;
     }
 
     /// All that siblings let in.
@@ -152,7 +160,9 @@ impl Shard {
     /// Tells siblings what is taken here, if it has changed, and finds out how much may be.
     pub(crate) fn share_limits(&mut self, out: &mut Actions) {
         if self.env.shards != Shards::ONE {
-            self.tell_siblings(out);
+            if self.taken() != self.shares.own {
+                self.tell_siblings(out);
+            }
             self.share_memory();
         }
     }
@@ -170,16 +180,26 @@ impl Shard {
         }
     }
 
-    pub(super) fn tell_siblings(&mut self, out: &mut Actions) {
-        let of_clients = self.data.footprint.clients;
-        let (links, let_in) = (self.links_at_home(), self.let_in());
-        let taken = Taken { links, let_in, of_clients, memory: self.data.counted_memory() };
-        if taken == self.shares.own {
-            return;
+    fn taken(&self) -> Taken {
+        Taken {
+            times: self.shares.own.times,
+            links: self.links_at_home(),
+            let_in: self.let_in(),
+            of_clients: self.data.footprint.clients,
+            memory: self.data.counted_memory(),
         }
-        self.shares.own = taken;
+    }
+
+    /// Tells siblings what is taken here, and by others as far as is known.
+    pub(super) fn tell_siblings(&mut self, out: &mut Actions) {
+        let taken = self.taken();
+        self.shares.own = Taken { times: taken.times + 1, ..taken };
+        let own = |shard: ShardIndex| (shard == self.env.index).then_some(self.shares.own);
+        let told = |shard: ShardIndex| self.shares.told.get(usize::from(shard.0)).copied();
+        let known = self.env.shards.iter().map(|shard| own(shard).or(told(shard)).unwrap_or_default());
+        let known: Arc<[Taken]> = known.collect();
         for sibling in self.siblings() {
-            out.pass(sibling, Errand::Taken(self.env.index, taken));
+            out.pass(sibling, Errand::Taken(known.clone()));
         }
     }
 
