@@ -103,9 +103,9 @@ fn who_moves_takes_one_place() {
         // Who leaves, in the middle of it or not, leaves a place.
         let leaves = clients.swap_remove(rng.index(clients.len()));
         if rng.one_in(3) {
-            process.lose(leaves)
+            process.lose(leaves);
         } else {
-            process.hang_up(leaves)
+            process.hang_up(leaves);
         }
         process.settle();
         for n in 0..2 {
