@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use whimbrel_core::action::Purpose;
-use whimbrel_core::ids::{LinkId, ShardIndex};
+use whimbrel_core::ids::LinkId;
 use whimbrel_core::input::{Input, Origin};
 
 use super::journal;
@@ -345,51 +345,6 @@ impl World {
         0
     }
 
-    /// A machine gives a connection away; whether there is one. It may have ended, and the machine is told so next.
-    pub fn give_away(&mut self, p: usize, which: Which, link: LinkId) -> bool {
-        let process = &mut self.processes[p];
-        let Some((c, end)) = process.links.remove(&(which, link)) else {
-            journal::mark("a link was gone that was to move");
-            return false;
-        };
-        let e = &mut self.conns[c].ends[end];
-        process.moving.insert(link, (c, end, e.paused));
-        // Nobody hears of it meanwhile.
-        (e.owner, e.paused) = (None, true);
-        journal::mix(&[6, c as u64, end as u64]);
-        true
-    }
-
-    /// A machine takes in a connection that another thread has given away.
-    pub fn adopt(&mut self, p: usize, which: Which, from: LinkId) {
-        let process = &mut self.processes[p];
-        let Some((c, end, paused)) = process.moving.remove(&from) else {
-            panic!("there is no {from} to take")
-        };
-        if self.conns[c].ends[end].closed {
-            journal::mark("a connection was lost while its link moved");
-            if self.rng.one_in(2) {
-                return self.step(p, which, Input::Closed { link: from });
-            }
-        }
-        let process = &mut self.processes[p];
-        process.next_accepted += 1;
-        let link = LinkId::accepted(process.next_accepted).of(ShardIndex(which.thread() as u16));
-        if self.conns[c].ends[end].closed {
-            process.late.push_back((which, link));
-            return self.step(p, which, Input::Moved { link, from });
-        }
-        process.links.insert((which, link), (c, end));
-        let e = &mut self.conns[c].ends[end];
-        e.owner = Some(Owner::Machine { process: p, life: process.life, which, link });
-        e.paused = paused;
-        if !paused {
-            self.after(1, Event::Arrived { conn: c, from: 1 - end });
-        }
-        journal::mark("a link moved to another shard");
-        self.step(p, which, Input::Moved { link, from });
-    }
-
     /// A sender learns that its window has room.
     pub fn room(&mut self, c: usize, end: usize) {
         if self.conns[c].ends[end].closed {
@@ -515,7 +470,7 @@ impl World {
                     matches!(o, Some(Owner::Machine { process, life, .. })
                     if self.processes[process].life == life)
                 };
-                if !server.closed && alive(server.owner) {
+                if self.is_on_its_way(c) || (!server.closed && alive(server.owner)) {
                     return self.after(10_000, Event::Gone { conn: c, end });
                 }
                 self.conns[c].ends[end].closed = true;

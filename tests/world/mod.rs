@@ -12,6 +12,7 @@ pub mod journal;
 pub mod life;
 pub mod links;
 pub mod mischief;
+pub mod moving;
 pub mod net;
 pub mod operator;
 pub mod owners;
