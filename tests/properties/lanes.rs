@@ -10,11 +10,11 @@ use whimbrel_core::migration::import::{Read, Rejected};
 use whimbrel_core::migration::job::Timing;
 use whimbrel_core::migration::lane::{Receiver, Sender, receiver, sender};
 use whimbrel_core::time::{Now, Span};
-use whimbrel_core::wire::resp::{Limits, Reader};
-use whimbrel_core::wire::syncslots::{self, Control, Heard, Lane, Word};
+use whimbrel_core::wire::resp::Reader;
+use whimbrel_core::wire::syncslots::{self, Control, Lane, Word};
 
 use super::Cuts;
-use super::syncslots::{Link, START, Told, fed, job, same_in_pieces, seen, trace};
+use super::syncslots::{Link, START, Told, fed, foreign, greet, job, same_in_pieces, seen, trace};
 
 const SHARD: ShardIndex = ShardIndex(1);
 
@@ -198,15 +198,9 @@ impl Story {
     }
 
     fn disturb(&mut self, script: &mut impl Iterator<Item = u8>) {
-        let (which, n) = (script.next().unwrap_or(0), script.next().unwrap_or(0) % 16);
-        let bytes: Vec<u8> = match which % 9 {
-            word @ 0..=5 => Control::ALL[usize::from(word)].bytes().to_vec(),
-            6 => b"-ERR no\r\n".to_vec(),
-            7 => syncslots::command(&[b"SET", b"x", b"y"]).to_vec(),
-            _ => script.take(n.into()).collect(),
-        };
+        let (to_source, bytes) = foreign(script, b"-ERR no\r\n");
         self.disturbed = true;
-        let way = if which & 128 != 0 { &mut self.to_source } else { &mut self.to_target };
+        let way = if to_source { &mut self.to_source } else { &mut self.to_target };
         way.extend_from_slice(&bytes);
     }
 
@@ -236,7 +230,15 @@ impl Story {
         }
         let bytes: Vec<u8> = self.to_target.drain(..n.min(self.to_target.len())).collect();
         self.pending();
-        let mut rest = self.greet(&bytes);
+        let mut rest = &bytes[..];
+        if let Some((reader, words)) = greet(&mut self.greeting, &mut rest, Word::Lane, &mut self.to_source) {
+            let lane = Lane::parse(&words.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            assert!(self.disturbed || lane == Ok(Lane { name: job().name, shard: SHARD }));
+            let out = &mut self.target.out;
+            self.receiver = Some(Receiver::new(reader, Timing::default(), 16, self.now, out));
+            self.linked = true;
+            self.target_did();
+        }
         while let Some(receiver) = &mut self.receiver {
             match receiver.read(self.now, &mut rest, &mut self.target.out) {
                 Read::Apply { db, .. } => {
@@ -249,31 +251,8 @@ impl Story {
             }
             self.target_did();
         }
-        assert!(rest.is_empty(), "bytes were left");
+        assert!(rest.is_empty() || self.receiver.is_none(), "bytes were left");
         self.target_did();
-    }
-
-    /// The target as a server with sessions: it agrees to everything until LANE, which makes the link one.
-    fn greet<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let mut rest = bytes;
-        let Some(mut reader) = self.greeting.take() else {
-            return if self.receiver.is_some() { rest } else { &[] };
-        };
-        while let Ok(Some(argv)) = reader.next(&Limits::UNLIMITED, &mut rest) {
-            if syncslots::heard(argv.name(), argv.opt(1), argv.opt(2)) != Heard::Sync(Word::Lane) {
-                self.to_source.extend_from_slice(b"+OK\r\n");
-                continue;
-            }
-            let lane = Lane::parse(&argv.after(3).iter().collect::<Vec<_>>());
-            assert!(self.disturbed || lane == Ok(Lane { name: job().name, shard: SHARD }));
-            let out = &mut self.target.out;
-            self.receiver = Some(Receiver::new(reader, Timing::default(), 16, self.now, out));
-            self.linked = true;
-            self.target_did();
-            return rest;
-        }
-        self.greeting = Some(reader);
-        &[]
     }
 
     fn applied(&mut self, well: bool) {

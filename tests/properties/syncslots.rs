@@ -191,6 +191,39 @@ pub(super) enum Link {
     Gone,
 }
 
+/// What somebody else says on a link: whether to the source, and what. `another` is one of the things.
+pub(super) fn foreign(script: &mut impl Iterator<Item = u8>, another: &[u8]) -> (bool, Vec<u8>) {
+    let (which, n) = (script.next().unwrap_or(0), script.next().unwrap_or(0) % 16);
+    let bytes = match which % 9 {
+        word @ 0..=5 => syncslots::Control::ALL[usize::from(word)].bytes().to_vec(),
+        6 => another.to_vec(),
+        7 => syncslots::command(&[b"SET", b"x", b"y"]).to_vec(),
+        _ => script.take(n.into()).collect(),
+    };
+    (which & 128 != 0, bytes)
+}
+
+/// The target as a server with sessions: it agrees to everything until the word that `begins` a stream. Then it answers with
+/// the reader and the words behind that one; what the stream begins with is left in `input`.
+pub(super) fn greet(
+    greeting: &mut Option<Reader>,
+    input: &mut &[u8],
+    begins: Word,
+    to_source: &mut Vec<u8>,
+) -> Option<(Reader, Vec<Vec<u8>>)> {
+    let mut reader = greeting.take()?;
+    while let Ok(Some(argv)) = reader.next(&Limits::UNLIMITED, input) {
+        if syncslots::heard(argv.name(), argv.opt(1), argv.opt(2)) == Heard::Sync(begins) {
+            let words = argv.after(3).iter().map(<[u8]>::to_vec).collect();
+            return Some((reader, words));
+        }
+        to_source.extend_from_slice(b"+OK\r\n");
+    }
+    *greeting = Some(reader);
+    *input = &[];
+    None
+}
+
 /// Two ends, the bytes between them, and an owner of each that answers what it is asked, late and in any order.
 struct Story {
     now: Now,
@@ -375,15 +408,9 @@ impl Story {
     }
 
     fn disturb(&mut self, script: &mut impl Iterator<Item = u8>) {
-        let (which, n) = (script.next().unwrap_or(0), script.next().unwrap_or(0) % 16);
-        let bytes: Vec<u8> = match which % 9 {
-            word @ 0..=5 => syncslots::Control::ALL[usize::from(word)].bytes().to_vec(),
-            6 => syncslots::command(&[b"CLUSTER", b"SYNCSLOTS", b"CAPA"]).to_vec(),
-            7 => syncslots::command(&[b"SET", b"x", b"y"]).to_vec(),
-            _ => script.take(n.into()).collect(),
-        };
+        let (to_source, bytes) = foreign(script, &syncslots::command(&[b"CLUSTER", b"SYNCSLOTS", b"CAPA"]));
         self.disturbed = true;
-        if which & 128 != 0 {
+        if to_source {
             self.to_source.extend_from_slice(&bytes);
         } else {
             self.to_target.extend_from_slice(&bytes);
@@ -416,7 +443,14 @@ impl Story {
         }
         let bytes: Vec<u8> = self.to_target.drain(..n.min(self.to_target.len())).collect();
         self.pending();
-        let mut rest = self.greet(&bytes);
+        let mut rest = &bytes[..];
+        if let Some((reader, _)) = greet(&mut self.greeting, &mut rest, Word::Establish, &mut self.to_source)
+        {
+            let mut import = Import::new(job(), Timing::default(), 16, self.now, &mut self.target.out);
+            import.adopt(reader);
+            (self.import, self.linked) = (Some(import), true);
+            self.target_did();
+        }
         while let Some(import) = &mut self.import {
             match import.read(self.now, &mut rest, &mut self.target.out) {
                 Read::Apply { .. } => {
@@ -429,25 +463,6 @@ impl Story {
             self.target_did();
         }
         self.target_did();
-    }
-
-    /// The target as a server with sessions: it agrees to everything until ESTABLISH, which begins the import.
-    fn greet<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let mut rest = bytes;
-        let Some(mut reader) = self.greeting.take() else { return rest };
-        while let Ok(Some(argv)) = reader.next(&Limits::UNLIMITED, &mut rest) {
-            if syncslots::heard(argv.name(), argv.opt(1), argv.opt(2)) != Heard::Sync(Word::Establish) {
-                self.to_source.extend_from_slice(b"+OK\r\n");
-                continue;
-            }
-            let mut import = Import::new(job(), Timing::default(), 16, self.now, &mut self.target.out);
-            import.adopt(reader);
-            (self.import, self.linked) = (Some(import), true);
-            self.target_did();
-            return rest;
-        }
-        self.greeting = Some(reader);
-        &[]
     }
 
     fn applied(&mut self, well: bool) {
