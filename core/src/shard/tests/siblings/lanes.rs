@@ -88,11 +88,12 @@ impl Pair {
     fn write(&mut self) {
         let rng = &mut self.rng;
         let key = format!("{}{}", KEYS[rng.below(8) as usize], rng.below(4));
-        let text = match rng.below(6) {
+        let text = match rng.below(7) {
             0 => format!("DEL {key}\r\n"),
             1 => format!("APPEND {key} x\r\n"),
             2 => format!("MSET {key} 1 {}0 2\r\n", &key[..3]),
             3 => format!("SELECT {}\r\nSET {key} in\r\nSELECT 0\r\n", rng.below(3)),
+            4 => format!("MULTI\r\nSET {key} 9\r\nDBSIZE\r\nAPPEND {key} z\r\nEXEC\r\n"),
             _ => format!("SET {key} {}\r\n", rng.below(1000)),
         };
         let client = self.clients[rng.index(self.clients.len())];

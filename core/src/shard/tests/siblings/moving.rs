@@ -1,5 +1,6 @@
 //! A migration of slots that are on several shards.
 
+use super::settling::send_away;
 use super::*;
 use crate::cluster;
 use crate::cluster::takeover::{self, Confirmed};
@@ -72,11 +73,13 @@ fn export(process: &mut Process, job: &Arc<Job>, home: u16) -> Target {
 
 fn write(rng: &mut Rng) -> String {
     let key = format!("{}{}", KEYS[rng.below(6) as usize], rng.below(5));
-    match rng.below(6) {
+    match rng.below(7) {
         0 => format!("DEL {key}\r\n"),
         1 => format!("APPEND {key} x\r\n"),
         2 => format!("MSET {key} 1 {}0 2\r\n", &key[..3]),
         3 => format!("MULTI\r\nSET {key} 8\r\nAPPEND {}1 y\r\nEXEC\r\n", &key[..3]),
+        // It stops all shards, and writes again when they have been asked.
+        4 => format!("MULTI\r\nSET {key} 9\r\nDBSIZE\r\nAPPEND {key} z\r\nEXEC\r\n"),
         _ => format!("SET {key} {}\r\n", rng.below(1000)),
     }
 }
@@ -196,7 +199,7 @@ fn count(client: usize, n: u64) -> String {
 
 #[test]
 fn of_a_clients_writes_on_several_shards_the_target_never_has_only_the_later_one() {
-    let mut seen = 0;
+    let (mut seen, mut moves) = (0, 0);
     for seed in 0..60 {
         let mut rng = Rng::new(seed);
         let shards = [2, 3, 8][rng.below(3) as usize];
@@ -228,6 +231,10 @@ fn of_a_clients_writes_on_several_shards_the_target_never_has_only_the_later_one
                     process.feed(clients[n], texts.as_bytes());
                 }
                 2 => drop(target.read(&mut process)),
+                3 if seed % 2 == 0 && rng.one_in(4) => {
+                    let by = 1 + rng.below(u64::from(shards) - 1) as u16;
+                    moves += u32::from(send_away(&mut process, clients[rng.index(3)], by));
+                }
                 _ => drop(process.deliver()),
             }
             for client in 0..3 {
@@ -246,7 +253,7 @@ fn of_a_clients_writes_on_several_shards_the_target_never_has_only_the_later_one
             }
         }
     }
-    assert!(seen > 20, "the clients got somewhere");
+    assert!(seen > 20 && moves > 100, "the clients got somewhere: {seen}, {moves}");
 }
 
 /// The words of a migration's stream.
