@@ -189,7 +189,7 @@ impl Shard {
         }
         let Some(Freezing { command, words, stopped, .. }) = self.freezings.remove(&link) else { return };
         let Some(Link::Client(session)) = self.links.get_mut(&link) else { return };
-        session.client.backlog.push_front(Queued { command, words });
+        session.client.backlog.push_front(Queued { command, words, is_line: false });
         let stopped = stopped.filter(|_| is_write_anywhere(&session.client));
         match stopped {
             None => {

@@ -90,18 +90,16 @@ impl Session {
                 if !alone {
                     return Served::Elsewhere(way, unseen);
                 }
-                self.client.backlog.push_front(Queued { command, words: argv.into() });
+                let words = argv.into();
+                let is_line = reader.last_was_inline();
+                self.client.backlog.push_front(Queued { command, words, is_line });
                 self.reader.keep(upcoming.rest());
                 return Served::Elsewhere(way, 0);
             }
             let ran = admit(now, command, argv, place, client, outbox, data, env);
             let words = if matches!(ran, Ran::Done) { None } else { Some(ArgvBuf::from(argv)) };
-            if data.usage.has_counted() {
-                if alone && reader.last_was_inline() {
-                    data.usage.was_line();
-                }
-                data.usage.forget_counted();
-            }
+            let is_line = alone && reader.last_was_inline();
+            data.usage.has_come(is_line);
             let Some(words) = words else {
                 if client.authenticated != limits.authenticated {
                     upcoming.forget();
@@ -109,7 +107,7 @@ impl Session {
                 continue;
             };
             self.reader.keep(upcoming.rest());
-            if let Some(served) = self.stopped(ran, command, || words, data, env) {
+            if let Some(served) = self.stopped(ran, command, is_line, || words, data, env) {
                 return served;
             }
             upcoming = Upcoming::new(&[]);
@@ -149,7 +147,8 @@ impl Session {
             return Some(Served::Elsewhere(way, 0));
         }
         let ran = self.run_queued(now, &queued, data, env);
-        self.stopped(ran, command, || queued.words, data, env)
+        data.usage.has_come(queued.is_line);
+        self.stopped(ran, command, queued.is_line, || queued.words, data, env)
     }
 
     fn run_queued(&mut self, now: Now, queued: &Queued, data: &mut Data, env: &Env) -> Ran {
@@ -182,6 +181,7 @@ impl Session {
         &mut self,
         ran: Ran,
         command: &'static Command,
+        is_line: bool,
         words: impl FnOnce() -> ArgvBuf,
         data: &mut Data,
         env: &Env,
@@ -190,7 +190,7 @@ impl Session {
             Ran::Done => None,
             Ran::Close => Some(Served::Close(Ending::Flushed)),
             Ran::Held => {
-                self.client.backlog.push_front(Queued { command, words: words() });
+                self.client.backlog.push_front(Queued { command, words: words(), is_line });
                 self.client.waiting = Waiting::Hold;
                 self.client.waited = true;
                 Some(Served::Held)

@@ -72,6 +72,8 @@ pub(crate) enum Waiting {
 pub(crate) struct Queued {
     pub(crate) command: &'static Command,
     pub(crate) words: ArgvBuf,
+    /// It came as a line of words.
+    pub(crate) is_line: bool,
 }
 
 /// A command that is with the node, or that waits.

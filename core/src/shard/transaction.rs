@@ -164,7 +164,7 @@ impl Transaction {
     pub(crate) fn queue(&mut self, command: &'static Command, words: ArgvBuf) {
         if let Self::Open { queue, bytes, .. } = self {
             *bytes += size_of::<Queued>() + words.memory();
-            queue.push(Queued { command, words });
+            queue.push(Queued { command, words, is_line: false });
         }
     }
 

@@ -75,23 +75,15 @@ impl SlotUsage {
         }
     }
 
-    /// The last command was a line of words.
-    #[cold]
-    pub(crate) fn was_line(&mut self) {
-        if let Some((slot, less)) = self.counted {
+    /// A command has come, maybe one about a slot; as a line of words or as an array.
+    #[inline]
+    pub(crate) fn has_come(&mut self, is_line: bool) {
+        // What is counted next is another command, of any client.
+        if let Some((slot, less)) = self.counted.take()
+            && is_line
+        {
             self.rows[slot.index()].bytes_in -= less;
         }
-    }
-
-    /// Whether a command was counted since the last call.
-    #[inline]
-    pub(crate) fn has_counted(&self) -> bool {
-        self.counted.is_some()
-    }
-
-    /// What is counted next is another command.
-    pub(crate) fn forget_counted(&mut self) {
-        self.counted = None;
     }
 
     /// A command about a slot ran. The time of those of a transaction is counted with their EXEC.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::shard::tests::moving::alone;
+use crate::shard::tests::siblings::Process;
 use crate::slots::Slot;
 use crate::stopwatch::Stopwatch;
 
@@ -79,4 +80,21 @@ fn what_is_shown_follows_the_setting() {
     assert_eq!(bench.feed(1, by_bytes), "-ERR Unrecognized sort metric for ORDERBY.\r\n");
     configure(&mut bench, "yes");
     assert_eq!(bench.feed(1, &ask), all, "nothing was counted meanwhile, and nothing forgotten");
+}
+
+#[test]
+fn a_line_of_words_is_counted_as_one_in_whichever_shard_it_runs() {
+    for (shard, key) in [(0, "a"), (1, "a"), (0, "b"), (1, "b")] {
+        let mut process = Process::with(2, 1, "cluster-slot-stats-enabled yes\n");
+        let slot = Slot::of(key.as_bytes());
+        let count = |process: &Process| -> u64 {
+            process.shards.iter().map(|shard| shard.data.usage.of(slot).bytes_in).sum()
+        };
+        let clients = [process.connect(0, 1), process.connect(1, 2)];
+        process.ask(clients[shard], &format!("GET {key}\r\n"));
+        assert_eq!(count(&process), 7, "{key} from shard {shard}");
+        process.ask(clients[0], "CONFIG RESETSTAT\r\n");
+        clients.iter().for_each(|client| drop(process.ask(*client, "PING\r\n")));
+        assert_eq!(count(&process), 0, "{key} from shard {shard}: nothing since");
+    }
 }
