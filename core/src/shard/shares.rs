@@ -1,7 +1,6 @@
 //! Limits of the process, where it has several shards: each tells its siblings how many clients it has and how much memory
 //! is in use, ten times a second if that has changed, and at once when its clients have come or gone by more than its share
 //! of the free places: what all of them have not told never exceeds what is free.
-
 //!
 //! A client counts in the shard that let it in, wherever its link is now: one that moves does not count twice while siblings
 //! are told, nor not at all. Its number says which shard that was, which is told when it is gone.
