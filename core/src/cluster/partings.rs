@@ -119,8 +119,9 @@ impl Cluster {
 
     /// Takes the slots out of a set that this node owns and does not claim at present.
     pub(super) fn withhold(&self, set: &mut SlotSet) {
-        self.grants.remove_from(set);
-        self.partings.remove_from(set, self.nodes.myself().config_epoch);
+        let epoch = self.nodes.myself().config_epoch;
+        self.grants.remove_from(set, epoch);
+        self.partings.remove_from(set, epoch);
     }
 
     /// The parting for an export to `target`.

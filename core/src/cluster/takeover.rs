@@ -35,7 +35,7 @@ impl Confirmed {
 }
 
 /// Slots that this node exports and has let go of: a claim of the target is accepted, as a rule whatever its epoch, and
-/// this node makes none.
+/// this node makes none with a higher epoch than it had.
 #[derive(Debug, Default)]
 pub(super) struct Grants(Vec<Grant>);
 
@@ -44,6 +44,9 @@ struct Grant {
     job: JobName,
     target: NodeId,
     slots: SlotRanges,
+    /// This node's epoch then. With that it goes on to claim the slots: who had them before, and was down, would else hear
+    /// of nobody who has them, and take them for its own (seed 2216211).
+    epoch: u64,
     /// The target's claim has this epoch at least. If it has granted the slots to this node before, it has heard of this
     /// node's claim since; what it announced before that has a lower epoch, and must not be taken for its claim.
     least_epoch: u64,
@@ -62,9 +65,10 @@ impl Grants {
         self.0.iter().find(|grant| grant.slots.contains(slot))
     }
 
-    /// Takes the granted slots out of a set.
-    pub(super) fn remove_from(&self, set: &mut SlotSet) {
-        for slot in self.0.iter().flat_map(|grant| grant.slots.slots()) {
+    /// Takes the granted slots that this node does not announce with `epoch` out of a set.
+    pub(super) fn remove_from(&self, set: &mut SlotSet, epoch: u64) {
+        let granted = self.0.iter().filter(|grant| grant.epoch < epoch);
+        for slot in granted.flat_map(|grant| grant.slots.slots()) {
             set.remove(slot);
         }
     }
@@ -186,13 +190,14 @@ pub fn take_over(cluster: &mut Cluster, now: Now, job: JobName, slots: &SlotRang
 }
 
 /// The source of a migration lets go: until [`ungrant`] a claim of the target, or of who has replaced it in its shard, is
-/// accepted for these slots, because the target may not have the higher epoch. Nor does this node announce them: if its
-/// own epoch rises meanwhile, because it takes other slots over, a claim of the granted ones with that epoch would take
-/// them back from the target, after both sides have deleted their copy.
+/// accepted for these slots, because the target may not have the higher epoch. If this node's own
+/// epoch rises meanwhile, because it takes other slots over, it announces them no longer: a claim of the granted ones with that
+/// epoch would take them back from the target, after both sides have deleted their copy.
 pub fn grant(cluster: &mut Cluster, job: JobName, target: NodeId, slots: &SlotRanges) {
     cluster.grants.end(job);
     let least_epoch = cluster.takings.granted(slots);
-    cluster.grants.0.push(Grant { job, target, slots: slots.clone(), least_epoch });
+    let epoch = cluster.nodes.myself().config_epoch;
+    cluster.grants.0.push(Grant { job, target, slots: slots.clone(), epoch, least_epoch });
 }
 
 /// Slots are about to move, each job's to its target. A restart must not know any more how they came here, and has to

@@ -264,8 +264,22 @@ fn what_a_source_said_before_it_granted_does_not_take_slots_that_are_passed_on()
     assert_eq!(lost(&rig), [(ranges(&[(21, 22)]), Some(next.id), Reason::Claim { epoch: 3 }, true)]);
 }
 
+/// Who had them before and was down would else hear of nobody who has them, count them as its own and, where its epoch has
+/// risen, take them from who passes them on: seed 2216211 of the simulator lost acknowledged writes by that.
 #[test]
-fn a_granted_slot_is_not_announced_even_when_the_epoch_rises() {
+fn a_granted_slot_is_announced_with_the_epoch_of_then_only() {
+    let mut rig = Rig::owning(2, &[(0, 9)]);
+    let mut target = Peer::owning(b't', 3, &[(20, 29)]);
+    rig.join(&mut target);
+    takeover::grant(&mut rig.cluster, JobName::from_bytes([b'j'; 40]), target.id, &ranges(&[(3, 4)]));
+    assert_eq!(announced(&mut rig, &target), ranges(&[(0, 9)]));
+    let now = rig.now();
+    rig.cluster.bump_epoch(now, &mut rig.out);
+    assert_eq!(announced(&mut rig, &target), ranges(&[(0, 2), (5, 9)]));
+}
+
+#[test]
+fn a_granted_slot_is_not_announced_when_the_epoch_has_risen() {
     let mut rig = Rig::owning(2, &[(0, 9)]);
     let mut target = Peer::owning(b't', 3, &[(20, 29)]);
     rig.join(&mut target);
