@@ -74,6 +74,15 @@ impl Cluster {
         self.changed();
     }
 
+    /// A node has a higher epoch: it holds with it what it claims, and nothing else that the table says it owns. Its next
+    /// ping would say so too, and the claim of the new owner may come, or this node die, before.
+    pub(super) fn withdraw_unclaimed(&mut self, node: NodeIx, claimed: &[u8; BITMAP_LEN]) {
+        let claimed = SlotSet::from_bitmap(claimed);
+        for slot in self.slots.announced_by(node).iter().filter(|slot| !claimed.contains(*slot)) {
+            self.slots.mark_announced(slot, false);
+        }
+    }
+
     /// The sender of a ping, pong or meet says which slots it has.
     pub(super) fn hear_slots(&mut self, sender: NodeIx, header: &Header<'_>) {
         if !header.claims_primary() {

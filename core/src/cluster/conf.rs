@@ -55,9 +55,13 @@ const TAKEN: &str = "takenOver";
 /// The variable that says which slots an export may have granted.
 const PARTING: &str = "mayBeGranted";
 
+/// The variable that says which slots their owners no longer announce. The epoch in an owner's line is of a claim without
+/// them: who forgot that would tell their next owner, whose epoch may be lower, that it has lost them.
+const UNANNOUNCED: &str = "unannounced";
+
 /// The content of nodes.conf. Nodes in handshake are not in it.
 #[must_use]
-pub(super) fn write(view: &View, takings: &Takings, partings: &Partings) -> String {
+pub(super) fn write(view: &View, takings: &Takings, partings: &Partings, unannounced: &SlotSet) -> String {
     let mut text = String::new();
     for row in view.rows.iter().filter(|row| !row.handshake) {
         text.push_str(&line(view, row, &place(row, view.tls_cluster)));
@@ -80,6 +84,10 @@ pub(super) fn write(view: &View, takings: &Takings, partings: &Partings) -> Stri
         for range in slots.to_ranges().0 {
             let _ = write!(text, ",{range}");
         }
+    }
+    for (at, range) in unannounced.to_ranges().0.iter().enumerate() {
+        let before = if at == 0 { format!(" {UNANNOUNCED} ") } else { ",".into() };
+        let _ = write!(text, "{before}{range}");
     }
     text.push('\n');
     text
@@ -120,6 +128,7 @@ pub(super) struct Saved {
     epochs: Epochs,
     takings: Vec<(NodeId, SlotSet)>,
     partings: Vec<Parting>,
+    unannounced: SlotSet,
 }
 
 /// A line about a node as read.
@@ -203,6 +212,7 @@ fn parse_vars(words: &[&str], saved: &mut Saved) -> Result<(), String> {
             "lastVoteEpoch" => saved.epochs.last_vote = number(value)?,
             TAKEN => saved.takings.push(parse_taken(value)?),
             PARTING => saved.partings.push(parse_parting(value)?),
+            UNANNOUNCED => saved.unannounced = parse_ranges(value.split(','))?,
             _ => tracing::info!(name, "unknown variable in the cluster config file"),
         }
     }
@@ -398,6 +408,10 @@ impl Cluster {
             if let Role::Replica { of: Some(of) } = self.nodes[ix].role {
                 self.nodes[ix].shard = self.nodes[of].shard;
             }
+        }
+        for slot in saved.unannounced.iter() {
+            let mine = self.slots.is_mine(slot);
+            self.slots.mark_announced(slot, mine);
         }
         self.epochs = saved.epochs;
         self.takings = Takings::restore(saved.takings);

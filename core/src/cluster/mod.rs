@@ -256,7 +256,7 @@ impl Cluster {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         self.saving = Some(ticket);
-        let bytes = conf::write(&self.view(), &self.takings, &self.partings).into();
+        let bytes = conf::write(&self.view(), &self.takings, &self.partings, self.slots.unannounced()).into();
         out.push(Action::Save { ticket, bytes, fsync });
     }
 

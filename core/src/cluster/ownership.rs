@@ -160,6 +160,11 @@ impl Ownership {
         }
     }
 
+    /// Slots whose owners no longer announce them.
+    pub(super) fn unannounced(&self) -> &SlotSet {
+        &self.unannounced
+    }
+
     /// Whether `node` owns slots that it does not announce.
     pub(super) fn has_unannounced(&self, node: NodeIx) -> bool {
         self.unannounced.iter().any(|slot| self.owner(slot) == Some(node))

@@ -153,6 +153,7 @@ impl Cluster {
         node.offset = header.offset;
         if header.claims_primary() && header.config_epoch > node.config_epoch {
             node.config_epoch = header.config_epoch;
+            self.withdraw_unclaimed(sender, header.slots.0);
             self.todo.save_durably();
             self.changed();
         }

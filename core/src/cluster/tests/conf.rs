@@ -14,7 +14,7 @@ fn load(text: &str) -> Cluster {
 }
 
 fn text(cluster: &Cluster) -> String {
-    conf::write(&cluster.view(), &cluster.takings, &cluster.partings)
+    conf::write(&cluster.view(), &cluster.takings, &cluster.partings, cluster.slots.unannounced())
 }
 
 /// `{a}` stands for forty times `a`.
@@ -122,6 +122,25 @@ fn slots_that_may_have_been_granted_are_remembered_while_they_are_this_nodes() {
     }
     for wrong in ["{a},3,20-22", "{a}", "{a},3,1,20-"] {
         let text = ids(&(lines.clone() + "vars mayBeGranted " + wrong + "\n"));
+        assert!(Cluster::new(config(), 3, now_at(5000), Some(text.as_bytes())).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn slots_that_their_owner_no_longer_announces_are_remembered() {
+    let lines = ids(TWO_PRIMARIES);
+    let none = "vars currentEpoch 3 lastVoteEpoch 0\n";
+    for (told, kept) in [("3-5,7-7", "3-5,7-7"), ("7,9-30", "7-7,9-10"), ("20-22", ""), ("11", "")] {
+        let saved = text(&load(&(lines.clone() + none.trim_end() + " unannounced " + told + "\n")));
+        let expected = if kept.is_empty() {
+            none.into()
+        } else {
+            none.trim_end().to_string() + " unannounced " + kept + "\n"
+        };
+        assert!(saved.ends_with(&expected), "{told}: {saved}");
+    }
+    for wrong in ["", "3-", "3,,4", "99999"] {
+        let text = ids(&(lines.clone() + "vars unannounced " + wrong + "\n"));
         assert!(Cluster::new(config(), 3, now_at(5000), Some(text.as_bytes())).is_err(), "{wrong}");
     }
 }

@@ -275,8 +275,8 @@ fn sane(cluster: &Cluster, seed: u64) {
     for link in &view.links {
         assert!(view.find(link.node).is_some(), "seed {seed}");
     }
-    let (takings, partings) = Default::default();
-    let saved = crate::cluster::conf::write(&view, &takings, &partings);
+    let (takings, partings, unannounced) = Default::default();
+    let saved = crate::cluster::conf::write(&view, &takings, &partings, &unannounced);
     let again = Cluster::new(config(), 1, now_at(0), Some(saved.as_bytes()));
     let again = again.unwrap_or_else(|e| panic!("seed {seed}: {e}\n{saved}"));
     assert_eq!(again.view().myself().slots, view.myself().slots, "seed {seed}");

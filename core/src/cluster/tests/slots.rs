@@ -117,6 +117,30 @@ fn a_slot_no_longer_announced_stays_but_anybody_may_claim_it() {
     assert_eq!((owner(&rig, 15), owner(&rig, 18)), (Some(peer.id), Some(peer.id)));
 }
 
+/// Any message tells of a risen epoch, but only some make the table follow what the sender claims.
+#[test]
+fn nobody_is_corrected_by_an_epoch_that_was_raised_without_the_slot() {
+    let mut rig = Rig::owning(1, &[(0, 0)]);
+    let mut old = Peer::owning(b'o', 2, &[(10, 19)]);
+    rig.join(&mut old);
+    let mut subject = Peer::owning(b's', 1, &[(30, 39)]);
+    rig.join(&mut subject);
+    old.slots = set(&[(10, 14)]);
+    old.epoch = 9;
+    rig.say(&old, Body::Fail(id(b'x')));
+    assert_eq!((rig.row(old.id).config_epoch, owner(&rig, 15)), (9, Some(old.id)));
+    let mut new = Peer::owning(b'n', 4, &[(14, 19)]);
+    rig.join(&mut new);
+    rig.out.clear();
+    rig.ping(&new, &[]);
+    assert_eq!((owner(&rig, 14), owner(&rig, 15)), (Some(old.id), Some(new.id)));
+    body(&rig.sent_of(Kind::Update)[0], |_, body| {
+        let slots = set(&[(10, 14)]);
+        let expected = Body::Update { node: old.id, config_epoch: 9, slots: Bitmap(slots.as_bitmap()) };
+        assert_eq!(*body, expected);
+    });
+}
+
 #[test]
 fn an_outdated_claim_is_corrected_once_per_ping() {
     let mut rig = Rig::owning(5, &[(0, 9)]);
