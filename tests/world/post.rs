@@ -15,6 +15,9 @@ use super::journal::mark;
 use super::process::Which;
 use super::{Event, World};
 
+/// Nothing that happens at one time sends threads so often to their rings.
+const MANY_LOOKS: u32 = 1_000_000;
+
 /// What goes from thread to thread.
 enum Parcel {
     Mail(Which, Mail),
@@ -151,7 +154,13 @@ impl World {
     /// Everything under way within a process arrives. False when the process ended.
     pub fn hurry(&mut self, p: usize) -> bool {
         let threads = usize::from(self.processes[p].config.shards);
+        let mut looks = 0;
         while let Some(thread) = (0..threads).find(|t| self.processes[p].post.waits_for(*t)) {
+            looks += 1;
+            assert!(
+                looks < MANY_LOOKS,
+                "what the shards of process {p} send each other goes round and round"
+            );
             if !self.look(p, thread) {
                 return false;
             }

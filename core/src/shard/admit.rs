@@ -61,7 +61,7 @@ pub(super) fn admit(
     }
     if env.shards != Shards::ONE && freeze::is_due(command, client, env) {
         let slot = client.transaction.slot(env);
-        return if stopped_by_hold(command, slot, client, data) { Ran::Held } else { Ran::Whole };
+        return stopped_by_hold(command, slot, client, data).map_or(Ran::Whole, Ran::Held);
     }
     let slot = match whither(command, argv, place, client, data, env) {
         Route::Here(slot) => slot,
@@ -90,10 +90,10 @@ pub(super) fn admit(
         refuse(Some(command), client, outbox, data, "ERR Replica can't interact with the keyspace");
         return Ran::Done;
     }
-    if stopped_by_hold(command, slot, client, data) {
-        return Ran::Held;
+    if let Some(hold) = stopped_by_hold(command, slot, client, data) {
+        return Ran::Held(hold);
     }
-    client.waited = false;
+    client.waited = None;
     client.begin_reply();
     data.usage.came(slot, argv, command.id == Id::Exec);
     if command.id == Id::Exec {

@@ -18,7 +18,7 @@ use crate::command::table::{Command, Id};
 use crate::ids::{LinkId, ShardIndex};
 use crate::shard::env::Env;
 use crate::shard::errand::Errand;
-use crate::shard::hold::{Class, Kind, Reason, Scope};
+use crate::shard::hold::{Class, Reason, Scope};
 use crate::shard::home::{Home, home};
 use crate::shard::parts::part_of;
 use crate::shard::route::{Place, Way, place, shard_named};
@@ -154,8 +154,7 @@ impl Shard {
             }
             Freeze::Over(link) => self.keeper.waiting.retain(|waiting| *waiting != link),
             Freeze::Begin(link) => {
-                let write = Kind { slot: None, writes: true, link, waited: false };
-                let stopped = self.data.holds.stop(&write).then_some(self.env.index);
+                let stopped = self.data.holds.stop_frozen(link).then_some(self.env.index);
                 let hold = self.data.holds.begin(Scope::All, Class::All, Reason::Exec(link), None);
                 self.frozen = Some((link, hold));
                 self.inform(now, link.shard(), Freeze::Begun(link, stopped), out);

@@ -83,8 +83,8 @@ pub(crate) struct Kind {
     pub(crate) writes: bool,
     /// Who gives it.
     pub(crate) link: LinkId,
-    /// It waited for back-pressure once already: not a second time.
-    pub(crate) waited: bool,
+    /// The hold that it waits for, or waited for last: for another back-pressure it waits no second time.
+    pub(crate) waited: Option<HoldId>,
 }
 
 impl Hold {
@@ -100,7 +100,7 @@ impl Hold {
         }
         match self.reason {
             Reason::Exec(owner) if owner == kind.link => return false,
-            Reason::Backpressure if kind.waited => return false,
+            Reason::Backpressure if kind.waited.is_some_and(|hold| hold != self.id) => return false,
             _ => {}
         }
         match (&self.scope, kind.slot) {
@@ -169,10 +169,17 @@ impl Holds {
         Some((hold.class, hold.until.unwrap_or_default()))
     }
 
-    /// Whether a command has to wait.
+    /// The hold that a command has to wait for, if there is one.
     #[inline]
-    pub(crate) fn stop(&self, kind: &Kind) -> bool {
-        !self.list.is_empty() && self.list.iter().any(|hold| hold.stops(kind))
+    pub(crate) fn stop(&self, kind: &Kind) -> Option<HoldId> {
+        self.list.iter().find(|hold| hold.stops(kind)).map(|hold| hold.id)
+    }
+
+    /// Whether a write without keys has to wait although its client has all shards stopped. Back-pressure is no reason:
+    /// such a write is short, and all would be stopped for it again and again.
+    pub(crate) fn stop_frozen(&self, link: LinkId) -> bool {
+        let write = Kind { slot: None, writes: true, link, waited: None };
+        self.list.iter().any(|hold| hold.reason != Reason::Backpressure && hold.stops(&write))
     }
 
     /// Whether writes to `slot` (or to any slot) wait, so that the shard must not write there by itself either
@@ -232,7 +239,7 @@ mod tests {
     use crate::slots::SlotSet;
 
     fn kind(slot: Option<u16>, writes: bool) -> Kind {
-        Kind { slot: slot.and_then(Slot::new), writes, link: LinkId::accepted(1), waited: false }
+        Kind { slot: slot.and_then(Slot::new), writes, link: LinkId::accepted(1), waited: None }
     }
 
     fn reason(holds: &Holds) -> &'static str {
@@ -248,30 +255,42 @@ mod tests {
 
     #[test]
     fn a_hold_on_slots_stops_writes_there_and_writes_without_keys_only() {
-        let (holds, _) = holds_on(5, Reason::Migration);
-        assert!(holds.stop(&kind(Some(5), true)));
-        assert!(!holds.stop(&kind(Some(5), false)));
-        assert!(!holds.stop(&kind(Some(6), true)));
-        assert!(holds.stop(&kind(None, true)));
-        assert!(!holds.stop(&kind(None, false)));
+        let (holds, id) = holds_on(5, Reason::Migration);
+        assert_eq!(holds.stop(&kind(Some(5), true)), Some(id));
+        assert_eq!(holds.stop(&kind(Some(5), false)), None);
+        assert_eq!(holds.stop(&kind(Some(6), true)), None);
+        assert_eq!(holds.stop(&kind(None, true)), Some(id));
+        assert_eq!(holds.stop(&kind(None, false)), None);
         assert!(holds.writes_held(Slot::new(5)));
         assert!(holds.writes_held(None));
         assert!(!holds.writes_held(Slot::new(6)));
     }
 
     #[test]
-    fn back_pressure_stops_a_command_once() {
-        let (holds, _) = holds_on(5, Reason::Backpressure);
-        assert!(holds.stop(&kind(Some(5), true)));
-        assert!(!holds.stop(&Kind { waited: true, ..kind(Some(5), true) }));
+    fn back_pressure_stops_a_command_once_and_as_long_as_it_lasts() {
+        let (mut holds, id) = holds_on(5, Reason::Backpressure);
+        let write = kind(Some(5), true);
+        assert_eq!(holds.stop(&write), Some(id));
+        let woken = Kind { waited: Some(id), ..write };
+        assert_eq!(holds.stop(&woken), Some(id), "another hold's end wakes it too");
+        holds.end(id);
+        let next = holds.begin(Scope::All, Class::Writes, Reason::Backpressure, None);
+        assert_eq!((holds.stop(&woken), holds.stop(&write)), (None, Some(next)));
+    }
+
+    #[test]
+    fn back_pressure_does_not_stop_who_has_stopped_all_shards() {
+        let link = LinkId::accepted(1);
+        let frozen = |reason| holds_on(5, reason).0.stop_frozen(link);
+        assert!(frozen(Reason::Migration) && !frozen(Reason::Backpressure) && !frozen(Reason::Exec(link)));
     }
 
     #[test]
     fn an_exec_that_waits_stops_everyone_but_itself() {
         let mut holds = Holds::default();
         holds.begin(Scope::All, Class::All, Reason::Exec(LinkId::accepted(1)), None);
-        assert!(!holds.stop(&kind(Some(1), true)));
-        assert!(holds.stop(&Kind { link: LinkId::accepted(2), ..kind(None, false) }));
+        assert_eq!(holds.stop(&kind(Some(1), true)), None);
+        assert!(holds.stop(&Kind { link: LinkId::accepted(2), ..kind(None, false) }).is_some());
     }
 
     #[test]
@@ -293,7 +312,7 @@ mod tests {
         assert_eq!(holds.deadline(), None);
         assert!(!holds.end_due(Mono(30)));
         holds.extend(id, Mono(40));
-        assert!(holds.stop(&kind(Some(5), true)));
+        assert_eq!(holds.stop(&kind(Some(5), true)), Some(id));
         assert!(holds.end(id));
     }
 }

@@ -8,7 +8,7 @@ use crate::cluster::render::{Asker, Family};
 use crate::cluster::{Row, View};
 use crate::command::scan;
 use crate::command::table::{Command, Id, flags, keys_of};
-use crate::ids::{ShardIndex, Shards};
+use crate::ids::{HoldId, ShardIndex, Shards};
 use crate::shard::data::Data;
 use crate::shard::env::Env;
 use crate::shard::hold::Kind;
@@ -106,7 +106,7 @@ pub(crate) fn elsewhere(
     }
     let home = client.link.shard();
     if freeze::is_due(command, client, env) {
-        let stays = stopped_by_hold(command, client.transaction.slot(env), client, data);
+        let stays = stopped_by_hold(command, client.transaction.slot(env), client, data).is_some();
         return (!stays && home != env.index).then_some(Way::Visit(home));
     }
     let there = match place {
@@ -261,13 +261,13 @@ pub(crate) fn whither(
     route(env, &data.store, client, command, argv, own)
 }
 
-/// Whether a command, or any command of the transaction that it runs, has to wait for a hold.
+/// The hold that a command, or any command of the transaction that it runs, has to wait for.
 pub(crate) fn stopped_by_hold(
     command: &'static Command,
     slot: Option<Slot>,
     client: &Client,
     data: &Data,
-) -> bool {
+) -> Option<HoldId> {
     let may_write = |c: &Command| c.is(flags::WRITE) || c.id == Id::ClusterSetslot;
     let mut kind = Kind { slot, writes: may_write(command), link: client.link, waited: client.waited };
     if command.id == Id::Exec

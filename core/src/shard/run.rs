@@ -6,6 +6,7 @@ use crate::command::context::{Caller, Cx};
 use crate::command::effects::Followed;
 use crate::command::refused::{Refused, lines};
 use crate::command::table::{Command, Id, flags};
+use crate::ids::HoldId;
 use crate::link::Outbox;
 use crate::shard::data::Data;
 use crate::shard::env::Env;
@@ -23,7 +24,7 @@ pub(super) enum Ran {
     /// It is replied to, or will be by those whose part it is.
     Done,
     /// It waits for a hold.
-    Held,
+    Held(HoldId),
     /// It is for the node.
     Ask,
     /// It is about the whole shard, or all of them.

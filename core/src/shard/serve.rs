@@ -189,10 +189,10 @@ impl Session {
         match ran {
             Ran::Done => None,
             Ran::Close => Some(Served::Close(Ending::Flushed)),
-            Ran::Held => {
+            Ran::Held(hold) => {
                 self.client.backlog.push_front(Queued { command, words: words(), is_line });
                 self.client.waiting = Waiting::Hold;
-                self.client.waited = true;
+                self.client.waited = Some(hold);
                 Some(Served::Held)
             }
             Ran::Whole => Some(Served::Whole(command, words())),

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::acl::User;
 use crate::command::effects::Watched;
 use crate::command::table::Command;
-use crate::ids::{ClientId, LinkId, ShardIndex, Shards};
+use crate::ids::{ClientId, HoldId, LinkId, ShardIndex, Shards};
 use crate::input::Origin;
 use crate::link::Outbox;
 use crate::shard::footprint::Share;
@@ -129,8 +129,8 @@ pub(crate) struct Client {
     pub(crate) waiting: Waiting,
     /// All shards have stopped for its command.
     pub(crate) frozen: bool,
-    /// The first queued command has waited for back-pressure once.
-    pub(crate) waited: bool,
+    /// The hold that the first queued command waits for, or waited for last.
+    pub(crate) waited: Option<HoldId>,
     /// Commands to run before anything more is read: one that was held, or the rest of an EXEC.
     pub(crate) backlog: VecDeque<Queued>,
     /// Most of what it said last went into the stream of a migration.
@@ -191,7 +191,7 @@ impl Session {
             had_transaction: false,
             waiting: Waiting::Nothing,
             frozen: false,
-            waited: false,
+            waited: None,
             backlog: VecDeque::new(),
             feeds_stream: false,
             reading_paused: false,

@@ -3,7 +3,8 @@
 use super::siblings::{Process, Whose};
 use super::together::assert_at_rest;
 use super::*;
-use crate::slots::Slot;
+use crate::ids::HoldId;
+use crate::slots::{Slot, SlotSet};
 
 #[test]
 fn nobody_sees_half_a_flush() {
@@ -141,6 +142,69 @@ fn a_flush_waits_for_holds_of_any_shard_and_holds_nobody_meanwhile() {
         assert_eq!(process.said(client), "+OK\r\n");
         assert_eq!(process.ask(other, "DBSIZE\r\n"), ":0\r\n");
         assert_at_rest(&process, "after the hold");
+    }
+}
+
+impl Process {
+    /// Back-pressure begins in a shard, on the slot of this key.
+    fn press(&mut self, shard: usize, key: &str) -> HoldId {
+        let slots: SlotSet = [Slot::of(key.as_bytes())].into_iter().collect();
+        let until = Some(self.now.mono + Span::secs(60));
+        let holds = &mut self.shards[shard].data.holds;
+        holds.begin(Scope::Slots(Arc::new(slots)), Class::Writes, Reason::Backpressure, until)
+    }
+
+    /// The hold ends.
+    fn release(&mut self, shard: usize, hold: HoldId) {
+        let shard = &mut self.shards[shard];
+        shard.woken |= shard.data.holds.end(hold);
+        self.pass(Span::ms(1));
+    }
+}
+
+/// A flush found back-pressure at a sibling when all had stopped for it, let them go, went there to wait, was woken by the
+/// end of its own stop, had waited enough, and asked again: letters without end (seed 2500694 of the simulator).
+#[test]
+fn a_flush_waits_for_back_pressure_at_home_only() {
+    let flush = "FLUSHALL\r\n";
+    let queued = "MULTI\r\nDBSIZE\r\nFLUSHALL\r\nEXEC\r\n";
+    for (held, command) in (0..4).flat_map(|held| [(held, flush), (held, queued)]) {
+        let mut process = Process::new(4, 3);
+        let client = process.connect(0, 1);
+        let hold = process.press(held, "a");
+        process.feed(client, command.as_bytes());
+        while process.deliver() {
+            assert!(process.letters < 1000, "letters go round");
+        }
+        let done = |said: String| said.ends_with(":0\r\n+OK\r\n") || said == "+OK\r\n" && command == flush;
+        assert_eq!(done(process.said(client)), held != 0, "{held}");
+        process.release(held, hold);
+        assert_eq!(done(process.said(client)), held == 0, "{held}");
+    }
+}
+
+#[test]
+fn who_waits_for_back_pressure_waits_until_it_ends_whoever_stops_all_shards_meanwhile() {
+    let there = usize::from(Slot::of(b"a").number() % 4);
+    for home in 0..4 {
+        let mut process = Process::new(4, 3);
+        let (writer, other) = (process.connect(home, 1), process.connect(0, 2));
+        let spread = process.connect(home, 3);
+        let hold = process.press(there, "a");
+        assert_eq!(process.ask(writer, "SET a 1\r\n"), "");
+        let queued = "+OK\r\n+QUEUED\r\n+QUEUED\r\n";
+        assert_eq!(process.ask(spread, "MULTI\r\nDBSIZE\r\nSET a 2\r\nEXEC\r\n"), queued);
+        assert_eq!(
+            process.ask(other, "MULTI\r\nDBSIZE\r\nGET b\r\nEXEC\r\n"),
+            format!("{queued}*2\r\n:0\r\n$-1\r\n")
+        );
+        assert_eq!((process.said(writer), process.said(spread)), (String::new(), String::new()));
+        // Those who waited for one do not wait for the next.
+        process.press(there, "a");
+        process.release(there, hold);
+        assert_eq!(process.said(writer), "+OK\r\n");
+        assert_eq!(process.said(spread), "*2\r\n:1\r\n+OK\r\n");
+        assert_eq!(process.ask(writer, "SET a 3\r\n"), "");
     }
 }
 
