@@ -10,6 +10,7 @@ use whimbrel_core::slots::Slot;
 use whimbrel_core::wire::resp::encode_command;
 
 use crate::common::Trouble;
+use crate::common::figures::median;
 use crate::common::process::{Program, Runtime};
 use crate::fill::Fill;
 use crate::lean::{Batches, Lean, Ring};
@@ -25,6 +26,8 @@ const SIZE: usize = 16;
 /// Commands that are made before.
 const COMMANDS: usize = 20_000;
 const PIPELINES: [usize; 3] = [1, 16, 100];
+/// Of each node and case in a round, short and in turns: the machine changes its pace in a second more than the nodes differ.
+const TRIALS: usize = 4;
 /// What a command may cost that needs no other shard, of what it costs a node with one shard.
 const GOAL: f64 = 1.25;
 
@@ -38,7 +41,7 @@ enum Keys {
 }
 
 /// One measurement.
-struct Round {
+struct Trial {
     shards: u16,
     keys: Keys,
     pipeline: usize,
@@ -95,24 +98,36 @@ pub fn measure(plan: &Plan) -> Result<Vec<Line>, Trouble> {
     for node in &mut nodes {
         all_keys().run(node.node().port(), 1)?;
     }
-    let mut rounds = Vec::new();
+    let mut trials = Vec::new();
     for number in 1..=plan.rounds {
         for pipeline in PIPELINES {
             for keys in [Keys::Own, Keys::Any] {
-                for (node, shards) in nodes.iter_mut().zip(SHARDS) {
-                    rounds.push(one(plan, node, shards, keys, pipeline)?);
+                let begun = trials.len();
+                for _ in 0..TRIALS {
+                    for (node, shards) in nodes.iter_mut().zip(SHARDS) {
+                        trials.push(one(plan, node, shards, keys, pipeline)?);
+                    }
                 }
+                let [one, two] =
+                    SHARDS.map(|shards| median(&costs(&trials[begun..], pipeline, keys, shards)));
+                println!(
+                    "shards round {number}  {pipeline:>3} at a time, {} keys: {one:.0} and {two:.0} ns of CPU",
+                    if keys == Keys::Own { "own" } else { "any" }
+                );
             }
-            let costs: Vec<String> =
-                rounds[rounds.len() - 4..].iter().map(|r| format!("{:.0}", r.cpu_ns)).collect();
-            println!("shards round {number}  {pipeline:>3} at a time: {} ns of CPU", costs.join(", "));
         }
     }
-    Ok(lines(&rounds))
+    Ok(lines(&trials))
 }
 
-fn one(plan: &Plan, node: &mut Single, shards: u16, keys: Keys, pipeline: usize) -> Result<Round, Trouble> {
-    let (warm_up, length) = plan.window(Duration::from_millis(150), Duration::from_millis(600));
+/// What a command cost in all trials of a case.
+fn costs(trials: &[Trial], pipeline: usize, keys: Keys, shards: u16) -> Vec<f64> {
+    let of = trials.iter().filter(|t| (t.pipeline, t.keys, t.shards) == (pipeline, keys, shards));
+    of.map(|t| t.cpu_ns).collect()
+}
+
+fn one(plan: &Plan, node: &mut Single, shards: u16, keys: Keys, pipeline: usize) -> Result<Trial, Trouble> {
+    let (warm_up, length) = plan.window(Duration::from_millis(60), Duration::from_millis(150));
     let (mut lean, came_to) = Lean::open_at_shards(node.node().port(), CLIENTS, shards)?;
     let only = |shard| (keys == Keys::Own).then_some((shard, shards));
     let mut batches =
@@ -133,16 +148,13 @@ fn one(plan: &Plan, node: &mut Single, shards: u16, keys: Keys, pipeline: usize)
         }
         Ok(false)
     })?;
-    Ok(Round { shards, keys, pipeline, cpu_ns: cpu as f64 / (done * pipeline as u64) as f64 })
+    Ok(Trial { shards, keys, pipeline, cpu_ns: cpu as f64 / (done * pipeline as u64) as f64 })
 }
 
-fn lines(rounds: &[Round]) -> Vec<Line> {
+fn lines(trials: &[Trial]) -> Vec<Line> {
     let mut lines = Vec::new();
     for pipeline in PIPELINES {
-        let of = |keys: Keys, shards: u16| -> Vec<f64> {
-            let of = rounds.iter().filter(|r| (r.pipeline, r.keys, r.shards) == (pipeline, keys, shards));
-            of.map(|r| r.cpu_ns).collect()
-        };
+        let of = |keys: Keys, shards: u16| costs(trials, pipeline, keys, shards);
         // A node with one shard is the other server here.
         let shards = |server: &str| SHARDS[usize::from(server == OURS)];
         let mut line = |name: &str, goal, value: &dyn Fn(&str) -> Vec<f64>| {
