@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 
 use bytes::Bytes;
 
-use crate::action::{Actions, Ending};
+use crate::action::Actions;
 use crate::command::table::{Command, Id};
 use crate::ids::LinkId;
 use crate::mail::{Asked, Fact};
@@ -87,10 +87,7 @@ impl Shard {
             self.data.answered(now, &unanswered, client, outbox, begun);
         }
         session.client.commands += 1;
-        if session.client.leaving {
-            self.finish(now, link, Ending::Flushed, out);
-            return;
-        }
+        session.client.fall_silent();
         self.resume(now, link, out);
     }
 }

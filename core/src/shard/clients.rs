@@ -136,6 +136,7 @@ impl Shard {
                 session.client.bytes_out += scratch.len() as u64;
                 scratch.chunks().for_each(|chunk| session.outbox.write(chunk));
             }
+            session.client.fall_silent();
         }
         caller
     }
@@ -148,13 +149,13 @@ impl Shard {
         }
         self.thaw(now, link, out);
         out.push(Action::Close { link, ending });
-        let gone = matches!(self.links.get(&link), Some(Link::Client(session)) if session.client.gone);
-        if ending == Ending::Abrupt || gone {
+        let Some(Link::Client(session)) = self.links.get_mut(&link) else { return };
+        session.client.transaction.discard(self.data.effects.watched());
+        if ending == Ending::Abrupt || session.client.gone {
             self.closed(now, link, out);
-        } else if let Some(Link::Client(session)) = self.links.get_mut(&link) {
+        } else {
             // Its outbox is needed until the driver has sent it; nothing it says is heard any more.
             session.client.waiting = Waiting::Closing;
-            session.client.transaction.discard(self.data.effects.watched());
         }
     }
 

@@ -230,12 +230,7 @@ impl Shard {
                 let words = question.words.clone();
                 self.ask_siblings(Question { link, client, db, command, words, tracks }, out);
             }
-            Caller::Stays => match self.links.get(&link) {
-                Some(Link::Client(session)) if session.client.leaving => {
-                    self.finish(now, link, Ending::Flushed, out);
-                }
-                _ => self.resume(now, link, out),
-            },
+            Caller::Stays => self.resume(now, link, out),
         }
     }
 }

@@ -70,6 +70,8 @@ impl Shard {
             .filter(|(link, _)| !(spare_me && **link == request.link))
             .filter_map(|(link, l)| {
                 let id = match l {
+                    // Who is gone only ends its EXEC.
+                    Link::Client(session) if session.client.gone => None,
                     Link::Client(session) if request.is_stood_in_for_by(&session.client) => None,
                     Link::Client(session) => matches(&session.client, &session.client.flags(watches)),
                     Link::Import(importing) => matches(&importing.client, b"i"),
@@ -89,7 +91,7 @@ impl Shard {
         let mut caller = Caller::Stays;
         for (link, _) in hit {
             if link == request.link {
-                caller = Caller::Killed;
+                caller = self.killed_itself(link);
             } else if self.links.contains_key(&link) {
                 // With one that moved and came back its stand-in is closed, and the other way round.
                 out.push(Action::Close { link, ending: Ending::Abrupt });
@@ -97,5 +99,16 @@ impl Shard {
             }
         }
         Ok((killed, caller))
+    }
+
+    /// What becomes of a client that closes itself: its EXEC comes to its end before.
+    fn killed_itself(&mut self, link: LinkId) -> Caller {
+        match self.links.get_mut(&link) {
+            Some(Link::Client(session)) if session.client.is_executing() => {
+                session.client.leaving = true;
+                Caller::Stays
+            }
+            _ => Caller::Killed,
+        }
     }
 }

@@ -170,6 +170,9 @@ impl Shard {
         let (mut slow, mut idle): (Vec<LinkId>, Vec<LinkId>) = Default::default();
         for (link, l) in &mut self.links {
             let Link::Client(session) = l else { continue };
+            if session.client.gone {
+                continue;
+            }
             // What was said to it unasked was not counted yet.
             self.data.footprint.reckon(session);
             let share = session.client.share;

@@ -153,8 +153,8 @@ impl Shard {
     pub(crate) fn closed(&mut self, now: Now, link: LinkId, out: &mut Actions) {
         if let Some(Link::Client(session)) = self.links.get_mut(&link)
             && session.client.is_executing()
-            && !core::mem::replace(&mut session.client.gone, true)
         {
+            session.client.gone = true;
             return;
         }
         match self.unlink(link, out) {

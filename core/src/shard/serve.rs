@@ -119,6 +119,7 @@ impl Session {
     fn interrupted(&self) -> Option<Served> {
         match () {
             () if self.client.frozen => Some(Served::Thaw),
+            () if self.client.leaving => Some(Served::Close(Ending::Flushed)),
             () if self.outbox.len() > self.client.alarm => Some(Served::Crowded),
             () => None,
         }

@@ -101,7 +101,7 @@ pub(crate) struct Client {
     pub(crate) user: Arc<User>,
     /// Its user may not do everything.
     pub(crate) restricted: bool,
-    /// It is disconnected after the answer it waits for.
+    /// It is disconnected after its command, or its EXEC.
     pub(crate) leaving: bool,
     /// Its link is gone in the middle of an EXEC, which comes to its end all the same.
     pub(crate) gone: bool,
@@ -220,6 +220,13 @@ impl Client {
         Reply::new(outbox, self.proto).mute(muted)
     }
 
+    /// It was told what ends it, if that came: of the rest of its EXEC it hears nothing, as with Valkey.
+    pub(crate) fn fall_silent(&mut self) {
+        if self.leaving {
+            self.replies = Replies::Off;
+        }
+    }
+
     /// A command is about to be replied to, which CLIENT REPLY SKIP may be about.
     pub(crate) fn begin_reply(&mut self) {
         self.replies = match self.replies {
@@ -254,7 +261,7 @@ impl Client {
         self.share = stand_in.share;
         self.over_soft_since = stand_in.over_soft_since;
         self.peak_unsent = stand_in.peak_unsent;
-        self.leaving = stand_in.leaving;
+        self.leaving |= stand_in.leaving;
         self.gone = stand_in.gone;
         self.is_known_by_link |= stand_in.is_known_by_link;
         if let (Some(tracker), Some(other)) = (&mut self.tracker, stand_in.tracker) {

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use sha2::{Digest, Sha256};
 
 use crate::acl::{self, Context, Denied, Place, Reason, Selector, Users};
-use crate::action::{Actions, Ending};
+use crate::action::{Action, Actions, Ending};
 use crate::command::options::is;
 use crate::command::refused::lines;
 use crate::command::table::{self, Command, Id, categories};
@@ -130,7 +130,8 @@ impl Shard {
             }
         }
         for link in gone {
-            self.finish(now, link, Ending::Abrupt, out);
+            out.push(Action::Close { link, ending: Ending::Abrupt });
+            self.closed(now, link, out);
         }
     }
 }
