@@ -8,6 +8,7 @@
 mod by_hand;
 mod commands;
 mod races;
+mod returns;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -85,6 +86,17 @@ fn last(answers: &Answers) -> String {
 /// Runs for so long.
 fn pass(world: &mut World, us: u64) {
     world.run_until(us, |_| false);
+}
+
+/// Cuts what a process sends to another on the bus.
+fn silence(world: &mut World, from: usize, to: usize, us: u64) {
+    let until = world.now + us;
+    world.cuts.cut(from, to, Class::Bus, until);
+}
+
+/// The epoch of a process's own slots.
+fn epoch(world: &World, p: usize) -> u64 {
+    world.processes[p].view.as_ref().map_or(0, |view| view.myself().config_epoch)
 }
 
 /// Who owns slot 100, as each process sees it.

@@ -102,8 +102,8 @@ impl Cluster {
             );
             self.correct_claims(sender, header);
         }
-        self.settle_partings(sender, header.slots.0);
         self.resolve_collision(header.config_epoch, self.nodes[sender].id);
+        self.settle_partings(sender, header);
     }
 
     /// Applies the claim of `claimer` to exactly the slots of `bitmap`: a higher epoch wins, an equal one does not.

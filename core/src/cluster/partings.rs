@@ -12,7 +12,8 @@ use alloc::vec::Vec;
 use super::Cluster;
 use super::node_table::NodeIx;
 use crate::ids::{JobName, NodeId};
-use crate::slots::{BITMAP_LEN, Slot, SlotRanges, SlotSet};
+use crate::slots::{Slot, SlotRanges, SlotSet};
+use crate::wire::bus::Header;
 
 /// Slots that were to move.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,8 +31,9 @@ pub(super) struct Parting {
 #[derive(Debug, Default)]
 pub(super) struct Partings {
     running: Vec<(JobName, Parting)>,
-    /// Of exports that ran when this node died, with who was heard since and does not claim the slots.
-    unsettled: Vec<(Parting, Vec<NodeId>)>,
+    /// Of exports that ran when this node died, with who was heard since and does not claim the slots, and the highest
+    /// epoch that it knew of then.
+    unsettled: Vec<(Parting, Vec<(NodeId, u64)>)>,
 }
 
 impl Partings {
@@ -93,20 +95,27 @@ impl Partings {
 impl Cluster {
     /// `sender` said itself which slots it has, and was believed where it had to be. What no primary claims that this node
     /// knows is this node's.
-    pub(super) fn settle_partings(&mut self, sender: NodeIx, claimed: &[u8; BITMAP_LEN]) {
+    ///
+    /// They are not all heard at once: who had the slots may have passed them on to one that was heard before it had them. So
+    /// only who knew of this node's epoch counts: should it take them over later, its epoch will be above that.
+    pub(super) fn settle_partings(&mut self, sender: NodeIx, header: &Header<'_>) {
         if self.partings.unsettled.is_empty() {
             return;
         }
-        let (id, claimed) = (self.nodes[sender].id, SlotSet::from_bitmap(claimed));
+        let (id, claimed) = (self.nodes[sender].id, SlotSet::from_bitmap(header.slots.0));
+        let knows = header.current_epoch.max(header.config_epoch);
+        let mine = self.nodes.myself().config_epoch;
         let mut partings = core::mem::take(&mut self.partings.unsettled);
         let before = partings.len();
         partings.retain_mut(|(parting, heard)| {
-            if !heard.contains(&id) && !parting.slots.iter().any(|slot| claimed.contains(slot)) {
-                heard.push(id);
+            if !parting.slots.iter().any(|slot| claimed.contains(slot)) {
+                heard.retain(|(other, _)| *other != id);
+                heard.push((id, knows));
             }
+            let counts = |node: NodeId| heard.iter().any(|&(id, knows)| id == node && knows >= mine);
             self.nodes.iter().any(|(ix, node)| {
                 let asked = ix != NodeIx::MYSELF && node.is_primary() && !node.in_handshake();
-                asked && (!node.failed() || node.id == parting.target) && !heard.contains(&node.id)
+                asked && (!node.failed() || node.id == parting.target) && !counts(node.id)
             })
         });
         if partings.len() != before {

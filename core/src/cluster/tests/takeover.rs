@@ -367,6 +367,14 @@ fn what_no_primary_claims_is_claimed_again_with_any_epoch() {
     let mut again = restarted(&rig);
     again.open(&mut from);
     assert_eq!(announced(&mut again, &from), ranges(&[(0, 2), (5, 9)]));
+    // Nor is it enough to hear those who have not heard of this node's epoch, all but the last: they may take the slots
+    // over yet, with an epoch that is not above it.
+    (from.current_epoch, target.current_epoch) = (21, 20);
+    rig.open(&mut from);
+    assert_eq!(announced(&mut rig, &from), ranges(&[(0, 2), (5, 9)]));
+    rig.ping(&target, &[]);
+    assert_eq!(announced(&mut rig, &target), ranges(&[(0, 2), (5, 9)]));
+    target.current_epoch = 21;
     rig.ping(&target, &[]);
     assert_eq!(announced(&mut rig, &target), ranges(&[(0, 9)]));
     assert_eq!(rig.slots_of(rig.me()), ranges(&[(0, 9)]));
