@@ -202,7 +202,7 @@ impl Shard {
         self.links.insert(link, Link::Lane);
         let lane = Receiving { receiver, job: name, home, outbox, client, intake, actions };
         self.landings.list.push(lane);
-        // What the source sent behind LANE waits in the reader.
+        // The answer goes. What the source sent behind LANE, if it did not wait for that, is in the reader.
         self.lane_filled(now, link, &[], out);
         Ok(())
     }

@@ -12,6 +12,8 @@ use crate::migration::{export, import};
 use crate::shard::errand::Errand;
 use crate::slots::{SlotRange, SlotRanges};
 
+mod one;
+
 const KEYS: [&str; 8] = ["{a}", "{b}", "{1}", "{2}", "{Z}", "{.}", "{~}", "{h}"];
 const TARGET: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7001);
 
