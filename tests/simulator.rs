@@ -50,6 +50,7 @@ const MARKS: &[&str] = &[
     "a claim was checked against the disk",
     "a client connection was reset",
     "a client read the slot table",
+    "a command ended in memory that is lent and had begun before",
     "a connection was lost while its link moved",
     "a disk failed",
     "a disk took as long as a pause",
@@ -74,6 +75,7 @@ const MARKS: &[&str] = &[
     "a slot was flushed",
     "a source that holds writes was probed",
     "a slot was taken from its owner",
+    "a stream was sent from memory that is lent",
     "a transaction waited for the node",
     "a transaction was sent",
     "a value was written where the one before had expired",
@@ -94,6 +96,7 @@ const MARKS: &[&str] = &[
     "both claimants of a slot were probed",
     "clients were cut off from a node",
     "clients were paused",
+    "commands were read into memory that is lent",
     "keys of an import were there and not to be seen",
     "keys were lost or flushed",
     "migration cancelled",
@@ -112,10 +115,22 @@ const MARKS: &[&str] = &[
     "two nodes were cut off from each other",
     "what one end of a connection sent was lost in silence",
     "what shards sent each other came late",
+    "who was read into memory that is lent is read as others are",
 ];
 
 /// What takes more seeds than those: it has to be reached in [`MANY`].
-const RARE: &[&str] = &["a slot moved during a walk through it"];
+const RARE: &[&str] = &[
+    "a job failed whose stream was sent from memory that is lent",
+    "a job was cancelled whose stream was sent from memory that is lent",
+    "a job succeeded whose stream was sent from memory that is lent",
+    "a large value was read in place",
+    "a long pipeline was cut by a hand-over",
+    "a migration link broke with memory that is lent in its stream",
+    "a reader stopped with memory that is lent on its way",
+    "a slot moved during a walk through it",
+    "memory was lent again",
+    "one of several shards lent memory",
+];
 const MANY: u64 = 10 * SEEDS;
 
 /// What a run came to: the hash of its trace and what it reached, or why it failed.

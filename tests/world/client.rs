@@ -115,6 +115,42 @@ impl Client {
         Some(answer)
     }
 
+    /// Sends commands about several databases to the owner of a slot in one go, without following redirections; `to` is
+    /// the shard where the client is to have its home before.
+    pub async fn send_much(
+        &mut self,
+        slot: u16,
+        to: Option<u16>,
+        commands: &[(u32, Vec<u8>)],
+    ) -> Option<Answer> {
+        let p = self.owner(slot).await;
+        let (conn, mut db) = self.conn(p).await?;
+        let (mut bytes, mut asked) = (Vec::new(), Vec::new());
+        if let Some(shard) = to {
+            bytes.extend(command(&[b"DEBUG", b"MOVE-CLIENT", shard.to_string().as_bytes()]));
+            asked.push(false);
+        }
+        for (of, words) in commands {
+            if std::mem::replace(&mut db, *of) != *of {
+                bytes.extend(command(&[b"SELECT", of.to_string().as_bytes()]));
+                asked.push(false);
+            }
+            bytes.extend_from_slice(words);
+            asked.push(true);
+        }
+        let Some(mut answer) = self.ctx.call(conn, bytes, asked.len()).await else {
+            self.conns[p] = None;
+            return None;
+        };
+        self.conns[p] = Some((conn, db));
+        let mut asked = asked.into_iter();
+        answer.replies.retain(|_| asked.next() == Some(true));
+        if let Some(error) = answer.replies.iter().find_map(Reply::error).map(str::to_owned) {
+            self.refused(slot, &error, 0).await;
+        }
+        Some(answer)
+    }
+
     /// Learns from an error, and waits where that helps.
     async fn refused(&mut self, slot: u16, refusal: &str, tries: usize) {
         let mut words = refusal.split(' ');

@@ -4,6 +4,7 @@ use whimbrel_core::slots::Slot;
 use whimbrel_core::wire::bus::State;
 
 use super::World;
+use super::process::Seen;
 
 impl World {
     /// A process has a new view: what it serves by it has keys from now on.
@@ -36,9 +37,15 @@ impl World {
         self.plan.slots.iter().filter(has).copied().collect()
     }
 
-    /// The highest epoch with which another process that is up owns a slot, whether it serves now or not.
+    /// The highest epoch with which another process that is up owns a slot, whether it serves now or not. Not a source
+    /// that has granted the slot to this one: it may have a newer epoch for other slots, and not believe the news because it
+    /// has forgotten the node (seed 1677, where all seeds had batches).
     fn owner_but(&self, p: usize, slot: Slot) -> Option<u64> {
+        let me = self.processes[p].view.as_ref().map(|view| view.myself().id);
+        let given =
+            |seen: &Seen| seen.granted && Some(seen.job.target) == me && seen.job.ranges.contains(slot);
         let others = self.processes.iter().filter(|q| q.index != p && q.is_up());
+        let others = others.filter(|q| !q.seen.values().any(given));
         let views = others.filter_map(|q| q.view.as_ref()).filter(|view| view.is_mine(slot));
         views.map(|view| view.myself().config_epoch).max()
     }

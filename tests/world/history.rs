@@ -16,6 +16,9 @@ pub const TOKEN: usize = 8;
 /// Values of some kilobytes in the large slot.
 const LARGE: usize = 120;
 
+/// Keys of each slot for those who say much at once.
+const BATCHED: usize = 8;
+
 /// What a key is used as.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -23,6 +26,8 @@ pub enum Kind {
     Register,
     /// The same with values of some kilobytes.
     Bulk,
+    /// The same, many at once: see [`batches`](super::batches).
+    Batched,
     /// The same with a time to live.
     Expiring,
     /// Two keys that are always written together.
@@ -175,7 +180,10 @@ impl History {
                     db: (keys.len() + at) as u32 % DATABASES,
                     name: name(letter),
                     second: name(&format!("{letter}-second")),
-                    writer: writer.then_some(keys.len() % plan.clients),
+                    writer: match kind {
+                        Kind::Batched => Some(plan.clients - 1 - keys.len() % plan.batchers),
+                        _ => writer.then_some(keys.len() % plan.clients),
+                    },
                     generation: 0,
                     vague: 0,
                     register: vec![Write::nothing(0)],
@@ -196,6 +204,9 @@ impl History {
                 for letter in ["b0", "b1", "b2", "b3", "b4", "b5"] {
                     add(Kind::Bulk, letter, true);
                 }
+            }
+            for number in 0..if plan.batchers > 0 { BATCHED } else { 0 } {
+                add(Kind::Batched, &format!("batched{number}"), true);
             }
             for number in 0..if plan.large == Some(slot) { LARGE } else { 0 } {
                 add(Kind::Bulk, &format!("large{number}"), true);
@@ -369,7 +380,7 @@ impl Key {
             self.register.retain(|w| w.op != op.id);
             return;
         }
-        let Some(write) = self.register.iter_mut().find(|w| w.op == op.id) else { return };
+        let Some(write) = self.register.iter_mut().rfind(|w| w.op == op.id) else { return };
         write.done = Some(now);
         write.expiry = expiry;
         if end != End::Unknown && !write.shaky {
@@ -392,8 +403,12 @@ impl Key {
             let gone = expires.is_some_and(|(first, _)| now + grain >= first);
             let there = expires.is_none_or(|(_, last)| invoke <= last.saturating_add(grain));
             if (value == write.value && (value.is_none() || there)) || (value.is_none() && gone) {
-                found = Some((at, value == write.value));
-                break;
+                // Nothing is not a value that is written once: which deletion was seen is known if only one is possible.
+                let is_certain = value == write.value && found.is_none();
+                found = Some((at, is_certain));
+                if !is_certain || value.is_some() {
+                    break;
+                }
             }
             if write.visible.is_some_and(|at| at <= invoke) {
                 break;
@@ -542,7 +557,7 @@ impl Key {
                 let newest = self.register.iter().rev().take_while(|w| w.value.is_some());
                 newest.into_iter().any(|w| w.visible.is_some())
             }
-            Kind::Register | Kind::Expiring => false,
+            Kind::Register | Kind::Batched | Kind::Expiring => false,
         }
     }
 

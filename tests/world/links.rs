@@ -16,8 +16,10 @@ use super::{Event, World};
 /// How long a caller tries, in microseconds, and how long between tries.
 const CALL_PATIENCE: u64 = 3_000_000;
 const CALL_AGAIN: u64 = 200_000;
-/// Bytes that travel together at most.
+/// Bytes that travel together at most …
 const SEGMENT: usize = 16 * 1024;
+/// … and those of clients that say much at once.
+const LARGE_SEGMENT: usize = 64 * 1024;
 
 /// A connection of a task.
 pub struct Caller {
@@ -188,6 +190,9 @@ impl World {
         if self.conns[c].phase == Phase::Connecting {
             return 0;
         }
+        if self.sends_lent(c) {
+            journal::mark("a stream was sent from memory that is lent");
+        }
         let mut sent = 0;
         loop {
             let room = self.room_of(c, end);
@@ -295,7 +300,8 @@ impl World {
                 return;
             }
             let Some(bytes) = e.unread.pop_front() else { return };
-            let owner = e.owner;
+            let bytes = if bytes.len() > SEGMENT { self.read_much(c, end, bytes) } else { bytes };
+            let owner = self.conns[c].ends[end].owner;
             let len = bytes.len();
             let conn = &mut self.conns[c];
             conn.pipes[1 - end].used -= len;
@@ -309,7 +315,7 @@ impl World {
             }
             match owner {
                 Some(Owner::Machine { process, which, link, .. }) => {
-                    let left = self.feed(process, which, link, &bytes);
+                    let left = self.feed(c, process, which, link, &bytes);
                     let e = &mut self.conns[c].ends[end];
                     if left > 0 && !e.closed {
                         // Its link was moved: who has it now reads the rest.
@@ -321,28 +327,6 @@ impl World {
                 None => {}
             }
         }
-    }
-
-    /// Hands bytes to a machine, as far as it likes into its own memory. How many are left, because the link is gone.
-    fn feed(&mut self, p: usize, which: Which, link: LinkId, mut bytes: &[u8]) -> usize {
-        while !bytes.is_empty() {
-            // What other threads have sent comes first; it may be the end of the link.
-            if !self.look(p, which.thread()) || !self.processes[p].links.contains_key(&(which, link)) {
-                return bytes.len();
-            }
-            let inbox = self.processes[p].machines.as_mut().and_then(|m| m.inbox(which, link));
-            if let Some(inbox) = inbox.filter(|inbox| !inbox.is_empty()) {
-                let len = inbox.len().min(bytes.len());
-                inbox[..len].copy_from_slice(&bytes[..len]);
-                bytes = &bytes[len..];
-                journal::mark("a large value was read in place");
-                self.turn(p, which, Input::InboxFilled { link, len });
-            } else {
-                self.turn(p, which, Input::Filled { link, bytes });
-                return 0;
-            }
-        }
-        0
     }
 
     /// A sender learns that its window has room.
@@ -502,7 +486,8 @@ impl World {
 
     fn caller_sends(&mut self, id: ConnId) {
         let c = self.callers[id.0].conn;
-        let len = self.room_of(c, 0).min(self.callers[id.0].unsent.len()).min(SEGMENT);
+        let most = if self.plan.batchers > 0 { LARGE_SEGMENT } else { SEGMENT };
+        let len = self.room_of(c, 0).min(self.callers[id.0].unsent.len()).min(most);
         let rest = self.callers[id.0].unsent.split_off(len);
         let now = std::mem::replace(&mut self.callers[id.0].unsent, rest);
         if !now.is_empty() {

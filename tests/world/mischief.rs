@@ -7,6 +7,8 @@ use super::{Event, World};
 
 /// Between two faults, in microseconds: at least, and how much more at most.
 const REST: (u64, u64) = (60_000, 300_000);
+/// Of so many reads into memory that is lent one is followed by a fault of the stream, where there are faults.
+const STRIKES: u64 = 6;
 /// The longest partition. A hold lasts for ten seconds in most runs; with the news of a take-over this late it still
 /// comes in time, so that the expired grant (R3) is not reached.
 const LONGEST_CUT: u64 = 3_000_000;
@@ -88,6 +90,23 @@ impl World {
         }
     }
 
+    /// Something goes wrong now and then with a stream that is sent from memory that a source has just read into.
+    pub fn strike_stream(&mut self, p: usize) {
+        let faults = self.plan.faults;
+        if !faults.any() || !self.may_fail() || !self.rng.one_in(STRIKES) {
+            return;
+        }
+        let links = self.open_conns(|class| class == Class::Migration);
+        let link = links.into_iter().find(|c| self.conns[*c].hosts[0] == Some(p) && self.sends_lent(*c));
+        let Some(c) = link else { return };
+        match self.rng.below(3) {
+            0 if faults.migration_cuts => self.break_migration(c),
+            1 if faults.stalls => self.stall(Some(c)),
+            2 if faults.freezes => self.conns[c].hosts[1].into_iter().for_each(|q| self.freeze(q)),
+            _ => {}
+        }
+    }
+
     /// Connections of a class of which neither end has closed.
     fn open_conns(&self, hit: impl Fn(Class) -> bool) -> Vec<usize> {
         let open =
@@ -106,6 +125,9 @@ impl World {
     fn break_migration(&mut self, c: usize) {
         line(|| format!("the migration link between {:?} breaks", self.conns[c].pair()));
         mark("a migration link broke");
+        if self.sends_lent(c) {
+            mark("a migration link broke with memory that is lent in its stream");
+        }
         if !self.conns[c].tapped[1].is_empty() {
             mark("a lane broke");
         }
@@ -205,6 +227,9 @@ impl World {
             format!("end {end} of a {class:?} connection of {hosts:?} stalls until {:.3}", until as f64 / 1e6)
         });
         mark("a reader stopped");
+        if self.sends_lent(c) {
+            mark("a reader stopped with memory that is lent on its way");
+        }
     }
 
     /// Everything of one kind that a process sends or gets takes longer for a while.

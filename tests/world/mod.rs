@@ -2,6 +2,7 @@
 //! that are functions of a seed.
 
 pub mod admin;
+pub mod batches;
 pub mod client;
 pub mod copies;
 pub mod disk;
@@ -9,6 +10,7 @@ pub mod forms;
 pub mod held;
 pub mod history;
 pub mod journal;
+pub mod lent;
 pub mod life;
 pub mod links;
 pub mod mischief;

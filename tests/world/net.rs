@@ -81,6 +81,8 @@ pub struct Conn {
     pub answered: u64,
     /// When the opener gives up to connect.
     pub give_up: u64,
+    /// End 1 has read what came last into memory that it lends.
+    pub lent: bool,
 }
 
 impl Conn {
@@ -106,6 +108,7 @@ impl Conn {
             delivered: 0,
             answered: 0,
             give_up: 0,
+            lent: false,
         }
     }
 

@@ -82,7 +82,7 @@ pub async fn form_and_migrate(ctx: Ctx) {
             }
         }
         admin::meddle(&mut console, last.as_ref()).await;
-        if plan.cancels && ctx.one_in(3) {
+        if plan.cancels && ctx.one_in(if plan.batchers > 0 { 2 } else { 3 }) {
             ctx.sleep(ctx.below(60_000)).await;
             if let Some(m) = &last {
                 let p = if ctx.one_in(3) { m.to } else { m.from };

@@ -8,6 +8,9 @@ use whimbrel_core::slots::{SLOTS, Slot};
 /// Databases of every node.
 pub const DATABASES: u32 = 4;
 
+/// Of so many seeds one has clients that say much at once.
+const BATCHING: u64 = 8;
+
 /// Kinds of faults.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Faults {
@@ -104,6 +107,8 @@ pub struct Plan {
     pub large: Option<u16>,
     /// A client writes to moving slots as fast as it can.
     pub flood: bool,
+    /// So many clients say much at once, mostly about moving slots: enough for a source to lend memory to read it into.
+    pub batchers: usize,
     /// Values with a time to live.
     pub expiry: bool,
     pub transactions: bool,
@@ -168,7 +173,7 @@ impl Plan {
         let large = r.one_in(4);
         let overlap = r.one_in(3);
         let slots = Self::draw_slots(r);
-        Self {
+        let plan = Self {
             seed,
             processes: 3 + r.index(3),
             clients: 4 + r.index(5),
@@ -184,6 +189,7 @@ impl Plan {
             node_timeout_ms: [1_000, 2_000, 3_000][r.index(3)],
             bulk,
             flood: r.one_in(4),
+            batchers: 0,
             expiry: r.one_in(2),
             transactions: r.one_in(2),
             deletes: r.one_in(2),
@@ -210,7 +216,17 @@ impl Plan {
             shards: shards_asked_for().unwrap_or([1, 1, 1, 1, 2, 3, 8][r.index(7)]),
             lateness: [30, 300, 5_000][r.index(3)],
             mixed: r.one_in(2) && shards_asked_for().is_none(),
-        }
+        };
+        // Drawn last: the other seeds remain what they were.
+        let batchers = if r.one_in(BATCHING) { 1 + r.index(2) } else { 0 };
+        let window = if batchers > 0 { 256 * 1024 } else { plan.window };
+        let cancels = plan.cancels || (batchers > 0 && r.one_in(4));
+        Self { batchers, window, cancels, ..plan }
+    }
+
+    /// Whether a client says much at once.
+    pub fn batches(&self, client: usize) -> bool {
+        client + self.batchers >= self.clients
     }
 
     /// A calm cluster for a story: nothing happens but what the story does.
@@ -230,6 +246,7 @@ impl Plan {
             bulk: false,
             large: None,
             flood: false,
+            batchers: 0,
             skew: 0,
             drift: 0,
             set_epochs: true,

@@ -21,6 +21,7 @@ use whimbrel_core::time::{Mono, Now};
 use whimbrel_core::wire::bus::State;
 
 use super::disk::Disk;
+use super::lent::Places;
 use super::post::Post;
 
 /// The port for clients of every process; the bus is 10000 above.
@@ -112,6 +113,8 @@ pub struct Seen {
     pub stage: Stage,
     /// The node was told that the target may take over, and not yet that the job ended.
     pub granted: bool,
+    /// Memory was lent to clients meanwhile.
+    pub lent: bool,
 }
 
 impl Seen {
@@ -175,6 +178,7 @@ pub struct Process {
     /// Wake-ups in a row at the same time.
     pub spins: u32,
     pub exit: Option<(i32, String)>,
+    pub lent: Places,
 }
 
 impl Process {
@@ -206,6 +210,7 @@ impl Process {
             stamp: 0,
             spins: 0,
             exit: None,
+            lent: Places::new(),
         }
     }
 
@@ -316,11 +321,11 @@ impl Process {
             Mail::Order(Order::PublishJobs(log)) => self.jobs = log.clone(),
             Mail::Order(Order::StartExport { job, .. }) => {
                 let stage = Stage::Export(export::State::Connecting);
-                self.seen.insert(job.name, Seen { job: job.clone(), stage, granted: false });
+                self.seen.insert(job.name, Seen { job: job.clone(), stage, granted: false, lent: false });
             }
             Mail::Order(Order::StartImport { job, .. }) => {
                 let stage = Stage::Import(import::State::WaitingForAck);
-                self.seen.insert(job.name, Seen { job: job.clone(), stage, granted: false });
+                self.seen.insert(job.name, Seen { job: job.clone(), stage, granted: false, lent: false });
             }
             Mail::Fact(Fact::Entered { job, stage }) => {
                 if let Some(seen) = self.seen.get_mut(job) {

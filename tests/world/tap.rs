@@ -89,18 +89,22 @@ impl World {
     /// The stream of a migration: what it shows of the snapshot's order. The first byte of `tapped` says how far the
     /// stream is, that of the other end that it is the stream of a lane.
     fn tap_stream(&mut self, c: usize, bytes: &[u8]) {
-        let has = |word: &[u8]| bytes.windows(word.len()).any(|w| w == word);
-        let words: [&[u8]; 3] = [b"\r\nMSET\r\n", b"\r\nCOPY\r\n", b"\r\nRENAME\r\n"];
-        if has(b"\r\nLANE\r\n") {
-            journal::mark("a job used several links");
-            self.conns[c].tapped[1].push(1);
+        let mut two = false;
+        let [snapshot, lane] = &mut self.conns[c].tapped;
+        let was_running = snapshot.is_empty();
+        for line in bytes.split(|byte| *byte == b'\n') {
+            match line.strip_suffix(b"\r").unwrap_or(line) {
+                b"LANE" => {
+                    journal::mark("a job used several links");
+                    lane.push(1);
+                }
+                b"MSET" | b"COPY" | b"RENAME" => two = true,
+                b"SNAPSHOT-EOF" if snapshot.is_empty() => snapshot.push(1),
+                _ => {}
+            }
         }
-        let ended = &mut self.conns[c].tapped[0];
-        if ended.is_empty() && words.into_iter().any(has) {
+        if was_running && two {
             journal::mark("a write of two keys went into a running snapshot");
-        }
-        if ended.is_empty() && has(b"SNAPSHOT-EOF") {
-            ended.push(1);
         }
     }
 

@@ -79,6 +79,8 @@ pub struct Export {
     pub job: JobName,
     pub slots: SlotRanges,
     pub since: u64,
+    /// Its snapshot is written.
+    pub written: bool,
     /// When it began to wait to pause.
     pub asked: Option<u64>,
     pub paused: Option<u64>,
@@ -181,6 +183,13 @@ impl Shared {
     pub fn is_moving(&self, slot: u16) -> bool {
         let covers = |ranges: &SlotRanges| Slot::new(slot).is_some_and(|slot| ranges.contains(slot));
         self.exports.borrow().iter().any(|e| e.until == u64::MAX && covers(&e.slots))
+    }
+
+    /// Whether a source has a job for this slot that only follows its writes now.
+    pub fn is_followed(&self, slot: u16) -> bool {
+        let covers = |ranges: &SlotRanges| Slot::new(slot).is_some_and(|slot| ranges.contains(slot));
+        let follows = |e: &Export| e.until == u64::MAX && e.written && e.paused.is_none();
+        self.exports.borrow().iter().any(|e| follows(e) && covers(&e.slots))
     }
 
     /// The next thing a task asked for.

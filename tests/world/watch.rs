@@ -148,6 +148,7 @@ impl World {
                     job: name,
                     slots,
                     since: self.now,
+                    written: false,
                     paused,
                     granted,
                     until,
@@ -156,6 +157,7 @@ impl World {
             return;
         };
         match stage {
+            Stage::Export(export::State::Replicating) => export.written = true,
             Stage::Export(export::State::WaitingToPause) => export.asked = Some(self.now),
             Stage::Export(export::State::FailoverPaused) => export.paused = Some(self.now),
             Stage::Export(export::State::FailoverGranted) => export.granted = Some(self.now),
@@ -170,12 +172,22 @@ impl World {
         {
             export.until = self.now;
         }
-        let Some(Seen { job, stage, granted }) = self.processes[p].seen.get(&name).cloned() else { return };
+        let Some(Seen { job, stage, granted, lent }) = self.processes[p].seen.get(&name).cloned() else {
+            return;
+        };
         let Some(machines) = &self.processes[p].machines else { return };
         let view = machines.node.view();
         let mine = job.ranges.slots().filter(|slot| view.is_mine(*slot)).count();
         let all = job.ranges.slots().count();
         let is_export = matches!(stage, Stage::Export(_));
+        if is_export && lent {
+            self.processes[p].lent.clear();
+            mark(match outcome {
+                Outcome::Success => "a job succeeded whose stream was sent from memory that is lent",
+                Outcome::Cancelled => "a job was cancelled whose stream was sent from memory that is lent",
+                Outcome::Failed(_) => "a job failed whose stream was sent from memory that is lent",
+            });
+        }
         match outcome {
             Outcome::Success => {
                 if !is_export {

@@ -1,5 +1,6 @@
 //! What clients do: closed loops of reads and writes on keys in moving and in resting slots.
 
+use super::batches::Batcher;
 use super::client::{Client, Fate};
 use super::forms::{self, Draft};
 use super::history::{End, Kind, Seen, TOKEN, What};
@@ -19,7 +20,9 @@ pub async fn work(ctx: Ctx, number: usize) {
         history.keys.iter().enumerate().map(|(at, key)| (at, key.kind, mine(key.writer))).collect()
     };
     let all: Vec<(usize, Kind)> = kinds.iter().map(|k| (k.0, k.1)).collect();
-    let writable: Vec<(usize, Kind)> = kinds.iter().filter(|k| k.2).map(|k| (k.0, k.1)).collect();
+    let mine = kinds.iter().filter(|k| k.2).map(|k| (k.0, k.1));
+    let (batched, writable): (Vec<_>, Vec<(usize, Kind)>) = mine.partition(|k| k.1 == Kind::Batched);
+    let mut batcher = ctx.0.plan.batches(number).then(|| Batcher::new(&ctx, batched));
     // Everything bulky is there before the first slot moves.
     for (key, kind) in writable.iter().filter(|k| k.1 == Kind::Bulk) {
         write(&mut client, *key, *kind).await;
@@ -28,6 +31,11 @@ pub async fn work(ctx: Ctx, number: usize) {
     while !ctx.0.stopping.get() {
         let hot = ctx.0.hot.borrow().clone();
         let think = if hot.is_empty() { ctx.0.plan.think } else { ctx.0.plan.think / 3 };
+        if let Some(batcher) = &mut batcher
+            && batcher.say_much(&mut client).await
+        {
+            continue;
+        }
         if !floods || hot.is_empty() {
             ctx.sleep(think / 4 + ctx.below(think * 3 / 2)).await;
         }
@@ -38,7 +46,8 @@ pub async fn work(ctx: Ctx, number: usize) {
             let from = if warm && !near.is_empty() { &near } else { list };
             let first = *ctx.pick(from);
             // There are many bulky keys; only whoever floods prefers them.
-            if first.1 == Kind::Bulk && !floods && !ctx.one_in(4) { *ctx.pick(from) } else { first }
+            let is_one_of_many = matches!(first.1, Kind::Bulk | Kind::Batched);
+            if is_one_of_many && !floods && !ctx.one_in(4) { *ctx.pick(from) } else { first }
         };
         if ctx.one_in(3) && !floods {
             let (key, kind) = choose(&all);
@@ -55,16 +64,22 @@ pub async fn work(ctx: Ctx, number: usize) {
 }
 
 /// The value of a register: the number of the operation, then padding.
-fn value(id: u64, padding: usize) -> Vec<u8> {
+pub fn value(id: u64, padding: usize) -> Vec<u8> {
     let mut text = format!("v{id}:").into_bytes();
-    text.resize(text.len() + padding, b'x');
+    text.resize(text.len() + padding, filling(id));
     text
 }
 
+/// What the values of neighbours are not filled with.
+fn filling(id: u64) -> u8 {
+    b'a' + (id % 26) as u8
+}
+
 fn parse_value(bytes: &[u8]) -> u64 {
-    let text = bytes.strip_prefix(b"v").and_then(|rest| rest.split(|b| *b == b':').next());
-    let number = text.and_then(|t| std::str::from_utf8(t).ok()).and_then(|t| t.parse().ok());
-    number.unwrap_or_else(|| {
+    let (text, padding) = bytes.split_at(bytes.iter().position(|b| *b == b':').unwrap_or(0));
+    let text = text.strip_prefix(b"v").and_then(|text| std::str::from_utf8(text).ok());
+    let number: Option<u64> = text.and_then(|text| text.parse().ok());
+    number.filter(|id| padding[1..].iter().all(|b| *b == filling(*id))).unwrap_or_else(|| {
         violated("INV-LIN", format!("{:?} was never written", String::from_utf8_lossy(bytes)))
     })
 }
@@ -74,7 +89,7 @@ async fn write(client: &mut Client, key: usize, kind: Kind) {
     let plan = &ctx.0.plan;
     let what = match kind {
         Kind::Register if plan.deletes && ctx.one_in(4) => What::Delete,
-        Kind::Register | Kind::Bulk | Kind::Pair => What::Set { ttl: None },
+        Kind::Register | Kind::Bulk | Kind::Batched | Kind::Pair => What::Set { ttl: None },
         Kind::Expiring if ctx.one_in(3) => What::Set { ttl: None },
         Kind::Expiring => What::Set { ttl: Some((50 + ctx.below(900)) * 1000) },
         Kind::List => What::Append,
@@ -280,7 +295,9 @@ pub fn understand(kind: Kind, reply: &Reply) -> Seen {
             }
             Seen::Value(first)
         }
-        Kind::Register | Kind::Bulk | Kind::Expiring => Seen::Value(reply.bulk().map(parse_value)),
+        Kind::Register | Kind::Bulk | Kind::Batched | Kind::Expiring => {
+            Seen::Value(reply.bulk().map(parse_value))
+        }
         Kind::Counter => {
             let text = reply.bulk().map(|b| String::from_utf8_lossy(b).into_owned());
             Seen::Number(text.map_or(0, |t| t.parse().unwrap_or_else(|_| panic!("a number: {t:?}"))))

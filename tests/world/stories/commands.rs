@@ -206,6 +206,7 @@ fn a_pause_counts_from_its_wish_or_from_the_transaction_that_delayed_it() {
         process: 1,
         job: JobName::from_bytes([b'j'; 40]),
         slots: SlotRanges::default(),
+        written: true,
         since: 0,
         asked: Some(100),
         paused,
