@@ -6,17 +6,19 @@ use std::time::{Duration, Instant};
 use whimbrel_core::rng::Rng;
 use whimbrel_core::wire::resp::encode_command;
 
-use crate::Plan;
 use crate::common::Trouble;
-use crate::common::figures::quantile;
+use crate::common::figures::{median, quantile};
 use crate::common::process::Runtime;
 use crate::fill::Fill;
 use crate::lean::{Lean, Ring};
 use crate::single::Single;
 use crate::verdict::{Goal, Line, Values};
+use crate::{OURS, PEER, Plan};
 
 const CLIENTS: usize = 50;
 const KEY: usize = 16;
+/// Of each server and case in a round, short and in turns: the machine changes its pace in a second.
+const TRIALS: usize = 4;
 
 /// Commands of one kind.
 struct Case {
@@ -43,7 +45,7 @@ const CASES: [Case; 8] = [
 ];
 
 /// One case of one server, measured once.
-struct Round {
+struct Trial {
     server: &'static str,
     case: usize,
     cpu_ns: f64,
@@ -104,29 +106,40 @@ pub fn measure(plan: &Plan) -> Result<Vec<Line>, Trouble> {
             case.keys().run(server.node().port(), 1)?;
         }
     }
-    let mut rounds: Vec<Round> = Vec::new();
+    let mut trials: Vec<Trial> = Vec::new();
     for number in 1..=plan.rounds {
         for (index, case) in CASES.iter().enumerate() {
-            for server in &mut servers {
-                rounds.push(one(plan, server, index)?);
+            let begun = trials.len();
+            for _ in 0..TRIALS {
+                for server in &mut servers {
+                    trials.push(one(plan, server, index)?);
+                }
             }
-            let [ours, theirs] = &rounds[rounds.len() - 2..] else { continue };
+            let middle = |server: &str, value| median(&values_of(&trials[begun..], index, value)(server));
             println!(
                 "commands round {number}  {:<24} {:>7.0} and {:>7.0} ns of CPU, {:>9.0} and {:>9.0} per second",
                 case.name(),
-                ours.cpu_ns,
-                theirs.cpu_ns,
-                ours.per_s,
-                theirs.per_s
+                middle(OURS, |t| t.cpu_ns),
+                middle(PEER, |t| t.cpu_ns),
+                middle(OURS, |t| t.per_s),
+                middle(PEER, |t| t.per_s)
             );
         }
     }
-    Ok(lines(plan, &rounds))
+    Ok(lines(plan, &trials))
 }
 
-fn one(plan: &Plan, server: &mut Single, index: usize) -> Result<Round, Trouble> {
+/// What all trials of a case came to, by the server.
+fn values_of(trials: &[Trial], case: usize, value: fn(&Trial) -> f64) -> impl Fn(&str) -> Vec<f64> {
+    move |server| {
+        let of = trials.iter().filter(|t| t.server == server && t.case == case);
+        of.map(value).collect()
+    }
+}
+
+fn one(plan: &Plan, server: &mut Single, index: usize) -> Result<Trial, Trouble> {
     let case = &CASES[index];
-    let (warm_up, length) = plan.window(Duration::from_millis(150), Duration::from_millis(600));
+    let (warm_up, length) = plan.window(Duration::from_millis(60), Duration::from_millis(150));
     let mut lean = Lean::open(server.node().port(), CLIENTS)?;
     let begun = Instant::now();
     let mut from: Option<(Instant, u64)> = None;
@@ -147,7 +160,7 @@ fn one(plan: &Plan, server: &mut Single, index: usize) -> Result<Round, Trouble>
     })?;
     lean.score.waits.sort_unstable();
     let commands = (batches * case.pipeline as u64) as f64;
-    Ok(Round {
+    Ok(Trial {
         server: server.name,
         case: index,
         cpu_ns: cpu as f64 / commands,
@@ -157,17 +170,11 @@ fn one(plan: &Plan, server: &mut Single, index: usize) -> Result<Round, Trouble>
     })
 }
 
-fn lines(plan: &Plan, rounds: &[Round]) -> Vec<Line> {
+fn lines(plan: &Plan, trials: &[Trial]) -> Vec<Line> {
     let mut lines = Vec::new();
     for (index, case) in CASES.iter().enumerate() {
-        let of = |value: fn(&Round) -> f64| {
-            move |server: &str| {
-                let of = rounds.iter().filter(|r| r.server == server && r.case == index);
-                of.map(value).collect::<Vec<f64>>()
-            }
-        };
         let mut line = |name: &str, goal, value| {
-            lines.push(Line::new(name, 0, goal, &Values(&of(value))));
+            lines.push(Line::new(name, 0, goal, &Values(&values_of(trials, index, value))));
         };
         let goal = Goal::RatioAtLeast(case.goals[usize::from(plan.runtime == Runtime::Glommio)]);
         line(&format!("{}: commands per CPU second", case.name()), goal, |r| 1e9 / r.cpu_ns);
