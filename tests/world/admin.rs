@@ -142,11 +142,10 @@ async fn edit_slots(console: &mut Console, p: usize) {
             return;
         }
         if !give_back(console, p, slot).await {
-            // Its keys are still there, and it may be nobody's for ever: see `World::repair`.
-            if ctx.0.history.borrow().is_tainted(slot) {
-                // Or another had claimed it too (R3): then they are a copy (seed 503826).
-                ctx.0.left_copies.borrow_mut().push((p, slot));
-            }
+            // Its keys are still there, and it may be nobody's for ever: see `World::repair`. Or another had claimed it too
+            // (R3, seed 503826), or claims it again because it has not heard that it lost it (seed 2787578): then they are
+            // a copy.
+            ctx.0.left_copies.borrow_mut().push((p, slot));
             return;
         }
     }

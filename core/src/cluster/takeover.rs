@@ -262,13 +262,17 @@ impl Cluster {
     /// Somebody says that `source` has claimed slots with `epoch`. If it has granted this node slots and is not known
     /// to have let go of them, this node's epoch has to be higher. An equal one will not do: the source may be silent about
     /// the slots and forget in a crash that it granted them; then it would claim them again, and could win by its name.
+    /// Nor will the next one after an equal one: the source may be taking that itself, because it was told of this node's
+    /// present one. So they would go on for ever, as fast as they hear each other (seed 2778579).
     pub(super) fn outbid(&mut self, source: NodeIx, epoch: u64) {
         let id = self.nodes[source].id;
         let mut taken =
             self.takings.iter().filter(|(from, _)| *from == id).flat_map(|(_, slots)| slots.iter());
         let keeps_any = taken.any(|slot| self.slots.is_mine(slot) && !self.grants.contains(slot));
         drop(taken);
-        if keeps_any && epoch >= self.nodes.myself().config_epoch {
+        let mine = self.nodes.myself().config_epoch;
+        if keeps_any && epoch >= mine {
+            self.epochs.current += u64::from(epoch == mine);
             let mine = self.next_epoch();
             tracing::info!(mine, theirs = epoch, source = %id, "epoch raised above a source's");
             self.todo.announce = true;

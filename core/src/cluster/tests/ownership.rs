@@ -117,12 +117,13 @@ fn oracle(situation: Situation, event: Event) -> After {
     // R6: what was granted to us is defended, whatever of it is still under way. That the claimer's epoch has risen is
     // heard before which slots it has.
     if situation == MineTaken && epoch >= MINE {
-        after.epoch = epoch + 1;
+        // The next one after its own the claimer may be taking itself (O5).
+        after.epoch = epoch + 1 + u64::from(epoch == MINE);
     }
     let firmness = if owner == Owner::Me { after.epoch } else { owners_epoch };
     // O5: two primaries with one epoch, of which this one has the smaller name. It is resolved when all is decided.
     if first_hand && epoch == MINE {
-        after.epoch = MINE + 1;
+        after.epoch = after.epoch.max(MINE + 1);
     }
     if matches!(event, Event::Without(_)) {
         // O4: whom we fetch a slot from by hand no longer has it.
