@@ -88,8 +88,9 @@ impl Cluster {
         if !header.claims_primary() {
             return;
         }
+        let mine = self.nodes.myself().config_epoch;
         self.outbid(sender, header.config_epoch);
-        self.settle_takings(sender, header.slots.0);
+        self.settle_takings(sender, header, mine);
         let known = self.slots.slots_of(sender);
         let differs =
             known.map_or(header.slots.0.iter().any(|&b| b != 0), |set| set.as_bitmap() != header.slots.0);

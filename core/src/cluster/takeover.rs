@@ -13,6 +13,7 @@ use super::ownership::{Ownership, Reason, only, ranges_where};
 use crate::ids::{JobName, NodeId};
 use crate::slots::{BITMAP_LEN, Slot, SlotRanges, SlotSet};
 use crate::time::Now;
+use crate::wire::bus::Header;
 
 /// The permission to delete this node's copy of slots. Only the take-over room makes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -279,9 +280,11 @@ impl Cluster {
         }
     }
 
-    /// `source` said itself which slots it has.
-    pub(super) fn settle_takings(&mut self, source: NodeIx, claimed: &[u8; BITMAP_LEN]) {
-        if self.takings.settle(self.nodes[source].id, claimed) {
+    /// `source` said itself which slots it has. If it did not know of `mine`, this node's epoch, it may have said so before
+    /// it had the slots: what it said when it had them is still to come then (seed 4007674).
+    pub(super) fn settle_takings(&mut self, source: NodeIx, header: &Header<'_>, mine: u64) {
+        let knows = header.current_epoch.max(header.config_epoch);
+        if knows >= mine && self.takings.settle(self.nodes[source].id, header.slots.0) {
             self.todo.save();
         }
     }
