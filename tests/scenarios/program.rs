@@ -411,7 +411,11 @@ fn idle_clients_are_closed_after_the_timeout_and_busy_ones_are_not() {
         match idle.read(&mut part) {
             Ok(0) => break,
             Ok(n) => bytes.extend_from_slice(&part[..n]),
-            Err(e) => assert!(matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{e}"),
+            // A read with a timeout is not begun again where the machine itself was stopped for a moment.
+            Err(e) => assert!(
+                matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted),
+                "{e}"
+            ),
         }
         assert!(start.elapsed() < cluster::PATIENCE, "the idle client is still there");
     }
